@@ -1,0 +1,1 @@
+-- The change in progress; see README.md in this folder.

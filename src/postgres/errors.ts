@@ -1,0 +1,92 @@
+import { DatabaseError } from "pg";
+
+/** One of Laurel's own errors, as `laurel_private.error_catalogue()` lists it. */
+export interface ErrorCatalogueEntry {
+  /** The SQLSTATE, of class LR. */
+  readonly code: string;
+  readonly httpStatus: number;
+  /** A noun that code may branch on, in snake_case. */
+  readonly name: string;
+}
+
+/** What a caller over HTTP is told. */
+export interface HttpError {
+  readonly status: number;
+  readonly body: { readonly error: string };
+  /** Seconds after which trying again makes sense; only for 429 and 503. */
+  readonly retryAfterSeconds?: number;
+}
+
+/**
+ * Laurel's errors by SQLSTATE: the mirror of `laurel_private.error_catalogue()`, which a test holds it against.
+ * The message that callers see comes with each error from the database.
+ */
+export const errorCatalogue: ReadonlyMap<string, ErrorCatalogueEntry> = new Map(
+  ([] satisfies ErrorCatalogueEntry[] as ErrorCatalogueEntry[]).map((entry) => [entry.code, entry]),
+);
+
+const unavailable: HttpError = {
+  status: 503,
+  body: { error: "The database cannot be reached. Try again shortly." },
+  retryAfterSeconds: 2,
+};
+const overloaded: HttpError = {
+  status: 503,
+  body: { error: "The database did not answer in time. Try again shortly." },
+  retryAfterSeconds: 2,
+};
+const internal: HttpError = {
+  status: 500,
+  body: { error: "Something went wrong on our side. The server's log has the details." },
+};
+
+/** PostgreSQL's own errors by SQLSTATE, or by its class of two characters where no code is listed. */
+const standardErrors: ReadonlyMap<string, HttpError> = new Map<string, HttpError>([
+  ["08", unavailable], // connection exceptions
+  ["57P", unavailable], // shutting down, crashed, starting up, not accepting connections
+  ["53300", unavailable], // too many connections
+  ["25006", unavailable], // read-only: a standby, during a switch-over
+  ["57014", overloaded], // statement timeout
+  ["55P03", overloaded], // lock timeout
+  ["25P03", overloaded], // idle-in-transaction timeout
+  ["40", overloaded], // deadlock or serialization failure: rolled back, may be sent again
+  ["53", overloaded], // out of memory, disk or locks
+  ["42501", { status: 403, body: { error: "This key may not do that." } }],
+  ["22", { status: 422, body: { error: "A value is out of range or not of the kind that is expected here." } }],
+  ["23", { status: 422, body: { error: "The request contradicts what is stored already." } }],
+]);
+
+const lostConnectionCodes: ReadonlySet<string> = new Set([
+  "ECONNREFUSED", "ECONNRESET", "ENOENT", "ENOTFOUND", "EAI_AGAIN", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH",
+]);
+/** pg has no codes for these. */
+const lostConnectionMessages =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
+
+/**
+ * What to tell a caller about an error that a query threw. Laurel's own errors carry their message; of all others
+ * the caller sees no text of PostgreSQL's. Status 500 means a fault of ours, which the caller of this function logs.
+ */
+export function toHttpError(error: unknown): HttpError {
+  if (error instanceof DatabaseError && error.code !== undefined) {
+    const own = errorCatalogue.get(error.code);
+    if (own !== undefined) return { status: own.httpStatus, body: { error: error.message } };
+    const { code } = error;
+    return (
+      standardErrors.get(code) ??
+      standardErrors.get(code.slice(0, 3)) ??
+      standardErrors.get(code.slice(0, 2)) ??
+      internal
+    );
+  }
+  return isLostConnection(error) ? unavailable : internal;
+}
+
+/** True when the database could not be reached, or the connection to it broke. */
+export function isLostConnection(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (error instanceof AggregateError) return error.errors.some(isLostConnection);
+  const { code } = error as { code?: string };
+  if (error instanceof DatabaseError) return standardErrors.get(code?.slice(0, 2) ?? "") === unavailable || code?.startsWith("57P") === true;
+  return (code !== undefined && lostConnectionCodes.has(code)) || lostConnectionMessages.test(error.message);
+}
