@@ -1,49 +1,2476 @@
 --! Previous: -
---! Hash: sha1:ac6170eb36463f685e2fc28290efe9e0ffa7f450
+--! Hash: sha1:b21e7f8c1fae642d544cd5028da92c9d78d79b9a
 --! Message: laurel
 
--- Table of contents: builds the whole database from empty, in this order.
+-- Laurel's database as it is today, built from empty, in order. Each object is in one file.
 
 --! Included ground/schemas.sql
--- laurel is the contract that callers may see; laurel_private is the implementation.
+-- The two schemas. `laurel` is the contract: what callers may see. `laurel_private` is the
+-- implementation. The cluster-wide roles are created before migrating (src/postgres/roles.ts).
 
 create schema laurel;
 create schema laurel_private;
 
-grant usage on schema laurel to laurel_admin, laurel_service, laurel_user;
---! EndIncluded ground/schemas.sql
---! Included ground/placeholders.sql
--- Stand-ins for what src/main.ts and tasks/ call, until the real functions arrive. Delete this file then.
+comment on schema laurel is 'The points engine: users, metrics, events, points and their ledger.';
 
-create table laurel_private.placeholder_admin_keys (
-  prefix text primary key,
-  key_sha256 bytea not null
+grant usage on schema laurel to laurel_admin, laurel_service, laurel_user;
+revoke all on schema laurel_private from public;
+
+-- Nothing is executable or readable until its own file grants it.
+alter default privileges in schema laurel revoke execute on functions from public;
+alter default privileges in schema laurel_private revoke execute on functions from public;
+alter default privileges revoke execute on functions from public;
+--! EndIncluded ground/schemas.sql
+--! Included ground/errors.sql
+-- Errors: the one catalogue of Laurel's own SQLSTATEs (class LR). Raised by SQL through
+-- laurel_private.fail(), mapped to HTTP by src/postgres/errors.ts, listed in the README; a test
+-- compares the three. Callers branch on the code, never on the text.
+
+create function laurel_private.error_catalogue()
+  returns table (code text, http_status int, name text, message text, hint text)
+  language sql immutable as $$
+  values
+    ('LR001', 404, 'unknown_tenant', 'No tenant has the customer ID %s.',
+      'Create the tenant first, or leave the tenant out to use the default one.'),
+    ('LR002', 404, 'unknown_user', 'No user has the ID %s.',
+      'Identify the user first: POST /v1/users, or laurel.identify_user().'),
+    ('LR003', 404, 'unknown_metric', 'No metric has the key %s.',
+      'Create the metric, or check the spelling of its key.'),
+    ('LR004', 404, 'unknown_points_system', 'No points system has the key %s.',
+      'Create the points system, or check the spelling of its key.'),
+    ('LR005', 404, 'unknown_award', 'No award has the ID %s.',
+      'Take the ID from the points_awards ledger or from an event''s response.'),
+    ('LR006', 404, 'unknown_resource', 'No %s has the ID %s.',
+      'It may have been deleted; list what exists.'),
+    ('LR010', 422, 'invalid_user_id', 'The user ID is not valid: %s.',
+      'A user ID is your own ID for the user: text of 1 to 255 characters.'),
+    ('LR011', 422, 'invalid_value', 'The value is not valid: %s.',
+      'A value is a finite decimal with at most 15 digits before the point and 9 after it.'),
+    ('LR012', 422, 'invalid_attribute_keys', 'Invalid attribute keys: %s.',
+      'Declare attributes before using them; user and event attributes are separate lists.'),
+    ('LR013', 422, 'invalid_attributes', 'The attributes are not valid: %s.',
+      'Attributes are an object whose values are strings of at most 1,000 characters.'),
+    ('LR014', 422, 'invalid_idempotency_key', 'The idempotency key is not valid: %s.',
+      'An idempotency key is text of 1 to 255 characters.'),
+    ('LR015', 422, 'invalid_occurred_at', 'The time the event occurred is not valid: %s.',
+      'An event lies in the past, or at most 24 hours in the future.'),
+    ('LR016', 422, 'invalid_time_zone', 'Unknown time zone: %s.',
+      'Use a name such as Europe/London, from pg_timezone_names.'),
+    ('LR017', 422, 'invalid_profile', 'The user''s profile is not valid: %s.',
+      'A profile may hold email, name, tz, deviceTokens, subscribeToEmails and attributes.'),
+    ('LR018', 422, 'invalid_points', 'The points are not valid: %s.',
+      'Points are a whole number from -2147483648 to 2147483647, and not 0.'),
+    ('LR019', 422, 'invalid_reason', 'The reason is not valid: %s.',
+      'A reason is text of 1 to 1,000 characters.'),
+    ('LR020', 422, 'invalid_configuration', '%s',
+      'Nothing was saved; correct the value and send it again.'),
+    ('LR021', 422, 'duplicate_key', '%s',
+      'Choose another key, or archive what uses this one.'),
+    ('LR030', 422, 'out_of_points',
+      'Not enough points: this event would take %s below 0.',
+      'The trigger that deducts here blocks events its user cannot pay for.'),
+    ('LR040', 401, 'unauthenticated', 'The API key is missing or not valid.',
+      'Send your key in the X-API-KEY header.'),
+    ('LR041', 403, 'forbidden', 'This key may not do that: %s.',
+      'Use a key with the right role.'),
+    ('LR050', 422, 'ledger_is_append_only', 'The award ledger cannot be changed: %s.',
+      'Correct a balance with laurel.adjust_points(), which adds a row.');
+$$;
+
+comment on function laurel_private.error_catalogue() is
+  'Every SQLSTATE of class LR with its HTTP status, name, message template and hint.';
+
+-- Raises the catalogue's error for this code; `arguments` fill its message template.
+create function laurel_private.fail(code text, detail text, variadic arguments text[] default '{}')
+  returns void language plpgsql stable as $$
+declare
+  entry record;
+begin
+  select e.message, e.hint, e.name into strict entry
+  from laurel_private.error_catalogue() e where e.code = fail.code;
+  raise exception using
+    errcode = fail.code,
+    message = format(entry.message, variadic arguments),
+    detail = coalesce(fail.detail, entry.name),
+    hint = entry.hint;
+end
+$$;
+
+comment on function laurel_private.fail(text, text, text[]) is
+  'Raises the error with this LR code: message template filled in, detail (the error''s name if null) and hint.';
+--! EndIncluded ground/errors.sql
+--! Included ground/types.sql
+-- Values that recur, each checked in one place. A check here is the last line of defence: what
+-- callers send is refused earlier, with an LR code and a sentence.
+
+create domain laurel.key as text collate "C"
+  constraint key_is_letters_digits_hyphens_underscores check (value ~ '^[A-Za-z0-9_-]{1,255}$');
+comment on domain laurel.key is 'A key you choose: 1 to 255 letters, digits, hyphens and underscores.';
+
+-- "C" everywhere: ids are compared for equality and sorted to order locks, never for display.
+create domain laurel.user_id as text collate "C"
+  constraint user_id_is_1_to_255_characters check (length(value) between 1 and 255);
+comment on domain laurel.user_id is 'Your own ID for a user: 1 to 255 characters.';
+
+create domain laurel.attribute_values as jsonb
+  constraint attributes_are_an_object check (jsonb_typeof(value) = 'object');
+comment on domain laurel.attribute_values is 'Attribute keys with their string values, {"plan": "pro"}.';
+
+create type laurel.unit_type as enum ('number', 'currency');
+create type laurel.attribute_type as enum ('user', 'event');
+create type laurel.points_trigger_type as enum
+  ('user_creation', 'metric', 'streak', 'achievement', 'time');
+create type laurel.points_trigger_status as enum ('inactive', 'active', 'archived');
+create type laurel.points_award_cause as enum
+  ('user_creation', 'metric', 'streak', 'achievement', 'time', 'adjustment');
+-- Order matters: the most cautious mode comes first (B5), so min() picks it.
+create type laurel.rounding_mode as enum ('down', 'nearest', 'up');
+create type laurel.time_unit as enum ('hours', 'days');
+create type laurel.streak_frequency as enum ('daily', 'weekly', 'monthly');
+create type laurel.achievement_kind as enum
+  ('metric', 'streak', 'api', 'achievement', 'anniversary');
+create type laurel.achievement_status as enum ('inactive', 'active', 'locked', 'archived');
+
+grant usage on type laurel.key, laurel.user_id, laurel.attribute_values,
+  laurel.unit_type, laurel.attribute_type, laurel.points_trigger_type,
+  laurel.points_trigger_status, laurel.points_award_cause, laurel.rounding_mode, laurel.time_unit,
+  laurel.streak_frequency, laurel.achievement_kind, laurel.achievement_status
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded ground/types.sql
+--! Included ground/ids.sql
+-- Identifiers: UUID version 7, whose order is the order of creation, so that index pages fill one
+-- after the other and events and awards can be partitioned by their ID.
+
+do $do$
+begin
+  if current_setting('server_version_num')::int >= 180000 then
+    create function laurel_private.uuid_v7() returns uuid language sql volatile parallel safe
+      return uuidv7();
+  else
+    -- Milliseconds in 48 bits, then the microsecond in the 12 bits of rand_a as RFC 9562 allows.
+    create function laurel_private.uuid_v7() returns uuid language plpgsql volatile parallel safe as $$
+    declare
+      microseconds bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+      random bytea := uuid_send(gen_random_uuid());
+    begin
+      return encode(
+        substring(int8send(microseconds / 1000) from 3)
+        || int2send((28672 + (microseconds % 1000) * 4096 / 1000)::int2)
+        || substring(random from 9), 'hex')::uuid;
+    end
+    $$;
+  end if;
+end
+$do$;
+
+comment on function laurel_private.uuid_v7() is 'A new UUID version 7: increasing with time.';
+grant execute on function laurel_private.uuid_v7() to laurel_admin, laurel_service;
+
+-- The lowest UUID version 7 of a moment: the bound of partitions and of time ranges over IDs.
+create function laurel_private.first_uuid_v7(moment timestamptz)
+  returns uuid language sql immutable strict parallel safe
+  return encode(substring(int8send((extract(epoch from moment) * 1000)::bigint) from 3)
+    || '\x70008000000000000000'::bytea, 'hex')::uuid;
+
+comment on function laurel_private.first_uuid_v7(timestamptz) is
+  'The lowest UUID version 7 that can be made at this moment (milliseconds).';
+
+-- The UUID after this one. Gives an event that lost a race an ID after the ones it lost to.
+create function laurel_private.next_uuid(id uuid)
+  returns uuid language plpgsql immutable strict parallel safe as $$
+declare
+  bytes bytea := uuid_send(id);
+begin
+  for i in reverse 15..9 loop
+    if get_byte(bytes, i) < 255 then
+      return encode(set_byte(bytes, i, get_byte(bytes, i) + 1), 'hex')::uuid;
+    end if;
+    bytes := set_byte(bytes, i, 0);
+  end loop;
+  return encode(bytes, 'hex')::uuid;
+end
+$$;
+--! EndIncluded ground/ids.sql
+--! Included ground/partitions.sql
+-- Monthly partitions of the event log and the award ledger, made ahead. Right after a checkpoint
+-- every page touched first is written whole: a month's index is small where a single table's
+-- would be touched all over (measured in the design: 0.37 of fresh speed against 0.78).
+
+create procedure laurel_private.create_month_partition(parent text, prefix text, month date)
+  language plpgsql as $$
+declare
+  name text := prefix || to_char(month, '_YYYY_MM');
+  first uuid := laurel_private.first_uuid_v7(month::timestamp at time zone 'UTC');
+  beyond uuid := laurel_private.first_uuid_v7((month + interval '1 month')::timestamp at time zone 'UTC');
+  default_holds_rows boolean;
+begin
+  if to_regclass('laurel_private.' || name) is not null then
+    return;
+  end if;
+  -- Rows that arrived before their partition was made stay in the default one, and with them the
+  -- rest of their month: reads and writes are the same, only slower.
+  execute format('select exists (select from laurel_private.%I_default where id >= %L and id < %L)',
+    prefix, first, beyond) into default_holds_rows;
+  if default_holds_rows then
+    raise notice 'Partition % is not made: its month has rows in the default partition.', name;
+    return;
+  end if;
+  execute format('create table laurel_private.%I partition of %s for values from (%L) to (%L)',
+    name, parent, first, beyond);
+  execute format('alter table laurel_private.%I enable row level security', name);
+end
+$$;
+
+-- Makes the partitions of this month and the next three. Run at install and daily by the worker.
+create function laurel_private.maintain_partitions(as_of timestamptz)
+  returns void language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Two workers at once: the second waits, then finds the partitions made.
+  perform pg_advisory_xact_lock(hashtext('laurel_private.maintain_partitions'));
+  for ahead in 0..3 loop
+    call laurel_private.create_month_partition('laurel_private.metric_event_log', 'metric_events',
+      (date_trunc('month', as_of at time zone 'UTC') + make_interval(months => ahead))::date);
+    call laurel_private.create_month_partition('laurel.points_awards', 'points_awards',
+      (date_trunc('month', as_of at time zone 'UTC') + make_interval(months => ahead))::date);
+  end loop;
+end
+$$;
+
+comment on function laurel_private.maintain_partitions(timestamptz) is
+  'Makes the monthly partitions of events and awards for this month and the next three. Safe to repeat.';
+--! EndIncluded ground/partitions.sql
+--! Included tenants/tenants.sql
+-- A tenant owns every configuration row and every user (T1). Written by the admin API; read by
+-- every call, to turn the caller's customer ID into a tenant ID.
+
+create table laurel.tenants (
+  id uuid primary key default laurel_private.uuid_v7(),
+  customer_id text collate "C" not null,
+  name text not null,
+  streak_frequency laurel.streak_frequency not null default 'daily',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint tenant_customer_id_is_1_to_255_characters check (length(customer_id) between 1 and 255),
+  constraint tenant_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint tenant_customer_ids_are_unique unique (customer_id)
 );
 
-create function laurel_private.create_first_admin_key(prefix text, key_sha256 bytea)
-returns boolean
-language sql volatile
-as $$
-  with stored as (
-    insert into laurel_private.placeholder_admin_keys
-    select $1, $2
-    where not exists (select from laurel_private.placeholder_admin_keys)
-    returning 1
+comment on table laurel.tenants is
+  'A customer of yours whose users and configuration are kept apart from all others.';
+comment on column laurel.tenants.customer_id is
+  'Your own ID for the tenant, named by the Tenant-ID header or `set laurel.tenant`. Callers who name none get "default".';
+comment on column laurel.tenants.streak_frequency is 'How long one streak period is.';
+
+insert into laurel.tenants (customer_id, name) values ('default', 'Default');
+
+-- The tenant that this session acts for. A definer, since the policies that protect every table,
+-- laurel.tenants included, call it.
+create function laurel.current_tenant_id()
+  returns uuid language plpgsql stable parallel safe security definer
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant_id uuid;
+  customer text := coalesce(nullif(current_setting('laurel.tenant', true), ''), 'default');
+begin
+  select t.id into tenant_id from laurel.tenants t where t.customer_id = customer;
+  if tenant_id is null then
+    perform laurel_private.fail('LR001', null, customer);
+  end if;
+  return tenant_id;
+end
+$$;
+
+comment on function laurel.current_tenant_id() is
+  'The tenant named by the setting laurel.tenant, or the default one. LR001 when there is none. Rule T1.';
+
+-- The one user that this session may act for; null when it acts for the whole tenant.
+create function laurel.current_user_id()
+  returns text language sql stable parallel safe
+  return nullif(current_setting('laurel.user_id', true), '');
+
+comment on function laurel.current_user_id() is
+  'The user named by the setting laurel.user_id, null when the session acts for the whole tenant. Rule T1.';
+
+grant execute on function laurel.current_tenant_id(), laurel.current_user_id()
+  to laurel_admin, laurel_service, laurel_user;
+
+-- Refuses to act for another user than the session's own. Called by every function that takes a
+-- user ID and is granted to laurel_user.
+create function laurel_private.require_own_user(user_id text)
+  returns void language plpgsql stable as $$
+begin
+  if laurel.current_user_id() is distinct from require_own_user.user_id
+    and (laurel.current_user_id() is not null
+      or current_setting('role', true) = 'laurel_user') then
+    perform laurel_private.fail('LR041', null, 'act for another user');
+  end if;
+end
+$$;
+
+-- Row-level security for a table whose rows belong to a tenant, deny by default (Q9).
+--   configuration: admins write; services and users read
+--   user_data:     admins and services read; a user reads its own rows
+-- Whoever may do more says so in its own file.
+create procedure laurel_private.secure_table(target regclass, kind text, user_column text default 'user_id')
+  language plpgsql as $$
+declare
+  own_tenant constant text := 'tenant_id = (select laurel.current_tenant_id())';
+begin
+  execute format('alter table %s enable row level security', target);
+  execute format('revoke all on %s from public', target);
+  execute format('grant select on %s to laurel_admin, laurel_service, laurel_user', target);
+  case kind
+    when 'configuration' then
+      execute format('create policy admins_write on %s for all to laurel_admin
+        using (%s) with check (%2$s)', target, own_tenant);
+      execute format('create policy tenant_reads on %s for select to laurel_service, laurel_user
+        using (%s)', target, own_tenant);
+    when 'user_data' then
+      execute format('create policy tenant_reads on %s for select to laurel_admin, laurel_service
+        using (%s)', target, own_tenant);
+      execute format('create policy users_read_their_own on %s for select to laurel_user
+        using (%s and %I = (select laurel.current_user_id()))', target, own_tenant, user_column);
+  end case;
+end
+$$;
+
+alter table laurel.tenants enable row level security;
+grant select on laurel.tenants to laurel_admin, laurel_service, laurel_user;
+create policy own_tenant on laurel.tenants for select to laurel_admin, laurel_service, laurel_user
+  using (id = (select laurel.current_tenant_id()));
+--! EndIncluded tenants/tenants.sql
+--! Included users/attributes.sql
+-- An attribute is declared before users or events may carry it (U4). Written by admins; read when
+-- profiles and events are checked and by filters.
+
+create table laurel.attributes (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  key laurel.key not null,
+  name text not null,
+  type laurel.attribute_type not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint attribute_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint attribute_keys_are_unique_per_type unique (tenant_id, type, key)
+);
+
+comment on table laurel.attributes is
+  'A property that users or events may carry, declared with its key before it is used.';
+comment on column laurel.attributes.type is 'Whether users or events carry it.';
+comment on constraint attribute_name_is_1_to_255_characters on laurel.attributes is
+  'An attribute''s name has 1 to 255 characters.';
+comment on constraint attribute_keys_are_unique_per_type on laurel.attributes is
+  'Another attribute of this type already has this key.';
+
+call laurel_private.secure_table('laurel.attributes', 'configuration');
+grant insert (key, name, type), update (name), delete on laurel.attributes to laurel_admin;
+
+-- Refuses attribute values that are no strings or too long, and keys that are not declared.
+create function laurel_private.check_attributes(
+  tenant_id uuid, type laurel.attribute_type, attributes jsonb, may_remove boolean
+) returns void language plpgsql stable as $$
+declare
+  unknown text;
+  entry record;
+begin
+  if jsonb_typeof(attributes) is distinct from 'object' then
+    perform laurel_private.fail('LR013', null, 'they must be an object');
+  end if;
+  for entry in select e.key, e.value from jsonb_each(attributes) e loop
+    if jsonb_typeof(entry.value) = 'null' and may_remove then
+      continue;
+    elsif jsonb_typeof(entry.value) <> 'string' then
+      perform laurel_private.fail('LR013', null, format('the value of %s must be a string', entry.key));
+    elsif length(entry.value #>> '{}') > 1000 then
+      perform laurel_private.fail('LR013', null, format('the value of %s is longer than 1,000 characters', entry.key));
+    end if;
+  end loop;
+  select string_agg(k, ', ' order by k) into unknown
+  from jsonb_object_keys(attributes) k
+  where not exists (
+    select from laurel.attributes a
+    where a.tenant_id = check_attributes.tenant_id and a.type = check_attributes.type and a.key = k);
+  if unknown is not null then
+    perform laurel_private.fail('LR012', null, left(unknown, 1000));
+  end if;
+end
+$$;
+
+comment on function laurel_private.check_attributes(uuid, laurel.attribute_type, jsonb, boolean) is
+  'Raises LR013 for values that are no strings, LR012 for undeclared keys. Rule U4.';
+--! EndIncluded users/attributes.sql
+--! Included users/users.sql
+-- A user of the product, under the caller's own ID (U1). Written by identification (alone or with
+-- an event); read by everything. Its row is the one lock that guards whatever is derived for it:
+-- metric totals, trigger counts, balances and ledger change only under `for no key update` here.
+
+create table laurel.users (
+  -- No foreign key to tenants: every new user would lock the tenant's one row (key share).
+  tenant_id uuid not null default laurel.current_tenant_id(),
+  id laurel.user_id not null,
+  email text,
+  name text,
+  tz text,
+  device_tokens text[],
+  subscribe_to_emails boolean not null default true,
+  attributes laurel.attribute_values not null default '{}',
+  attributes_version int not null default 1,
+  preferences jsonb not null default '{}',
+  control boolean not null default false,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint user_ids_are_unique_in_their_tenant primary key (tenant_id, id)
+) with (fillfactor = 90);
+
+create index users_by_attributes on laurel.users using gin (attributes jsonb_path_ops)
+  where attributes <> '{}';
+
+comment on table laurel.users is 'A user of your product, under your own ID for it.';
+comment on column laurel.users.tz is 'Name of the time zone, as in pg_timezone_names; null counts as UTC.';
+comment on column laurel.users.email is 'Null when unknown.';
+comment on column laurel.users.name is 'Null when unknown.';
+comment on column laurel.users.device_tokens is 'For push notifications; null when never given.';
+comment on column laurel.users.attributes is 'Declared user attributes with their values.';
+comment on column laurel.users.attributes_version is
+  'Goes up with every change of the attributes; verify() uses it to know which events a filter judged.';
+comment on column laurel.users.preferences is 'Notification and streak preferences, as given.';
+comment on column laurel.users.control is 'Whether the user is in an experiment''s control group.';
+
+call laurel_private.secure_table('laurel.users', 'user_data', 'id');
+
+-- The user's row as locked by a step of the flow.
+create type laurel_private.locked_user as (
+  id text, time_zone text, attributes jsonb, attributes_version int, is_new boolean
+);
+
+-- Takes the lock of one user, adding the user when it is new. Everything decided for the user is
+-- read after this. The advisory lock in front queues waiters in the lock table rather than on the
+-- row (a third more throughput on one hot user); the row lock is what many-row calls share.
+create function laurel_private.lock_user(tenant_id uuid, user_id text)
+  returns laurel_private.locked_user language plpgsql volatile as $$
+declare
+  locked laurel_private.locked_user;
+begin
+  if pg_advisory_xact_lock(hashtextextended(user_id, hashtext(tenant_id::text))) is null then null; end if;
+  select u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version, false into locked
+  from laurel.users u
+  where u.tenant_id = lock_user.tenant_id and u.id = lock_user.user_id
+  for no key update;
+  if not found then
+    -- Two first calls: the loser waits here for the winner's commit, then locks its row.
+    insert into laurel.users (tenant_id, id) values (lock_user.tenant_id, lock_user.user_id)
+    on conflict do nothing
+    returning id, 'UTC', attributes, attributes_version, true into locked;
+    if locked.id is null then
+      select u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version, false into locked
+      from laurel.users u
+      where u.tenant_id = lock_user.tenant_id and u.id = lock_user.user_id
+      for no key update;
+    end if;
+  end if;
+  return locked;
+end
+$$;
+
+comment on function laurel_private.lock_user(uuid, text) is
+  'Locks one user''s row until the transaction ends, adding the user if new.';
+
+-- Takes the locks of many users, given in key order, adding those who are new; returns the new
+-- ones. New users come first: whoever waits for another's insert holds no lock yet, and all lock
+-- in the same order, so two calls never wait for each other.
+create function laurel_private.lock_users(tenant_id uuid, user_ids text[])
+  returns text[] language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  new_user_ids text[];
+begin
+  with added as (
+    insert into laurel.users (tenant_id, id)
+    select lock_users.tenant_id, q.id
+    from unnest(user_ids) with ordinality as q (id, no)
+    where not exists (
+      select from laurel.users u where u.tenant_id = lock_users.tenant_id and u.id = q.id)
+    order by q.no
+    on conflict do nothing
+    returning id
   )
-  select exists (select from stored)
+  select array_agg(a.id) into new_user_ids from added a;
+  perform from unnest(user_ids) q (id)
+  cross join lateral (
+    select from laurel.users u
+    where u.tenant_id = lock_users.tenant_id and u.id = q.id
+    for no key update) locked;
+  return coalesce(new_user_ids, '{}');
+end
 $$;
 
+comment on function laurel_private.lock_users(uuid, text[]) is
+  'Locks the rows of these users, in the order given, until the transaction ends; returns those it added.';
+--! EndIncluded users/users.sql
+--! Included users/time_zones.sql
+-- The names of pg_timezone_names, kept because reading that view costs tens of milliseconds: it
+-- walks the server's time zone files on every use.
+
+create table laurel_private.time_zones (
+  name text collate "C" primary key
+);
+
+insert into laurel_private.time_zones select name from pg_timezone_names;
+
+-- Whether this names a time zone (U3). A name that a newer server has learnt since is found too.
+create function laurel_private.is_time_zone(name text)
+  returns boolean language plpgsql stable as $$
+begin
+  return exists (select from laurel_private.time_zones z where z.name = is_time_zone.name)
+    or (name ~ '^[A-Za-z]+/[A-Za-z0-9_+/-]+$'
+      and exists (select from pg_timezone_names z where z.name = is_time_zone.name));
+end
+$$;
+
+comment on function laurel_private.is_time_zone(text) is
+  'Whether this is a name in pg_timezone_names. Rule U3.';
+--! EndIncluded users/time_zones.sql
+--! Included users/profiles.sql
+-- A profile is what a caller knows about a user: a jsonb object with any of email, name, tz,
+-- deviceTokens, subscribeToEmails and attributes, as in the REST contract. Given properties
+-- change, absent ones stay; attributes merge, and a null value removes the key (U2, U4).
+
+create function laurel_private.check_profile(tenant_id uuid, profile jsonb)
+  returns void language plpgsql stable as $$
+declare
+  unknown text;
+  entry record;
+begin
+  if jsonb_typeof(profile) is distinct from 'object' then
+    perform laurel_private.fail('LR017', null, 'it must be an object');
+  end if;
+  for entry in select e.key, jsonb_typeof(e.value) as type, e.value #>> '{}' as text from jsonb_each(profile) e loop
+    case
+      when entry.key in ('email', 'name') then
+        if entry.type not in ('string', 'null') then
+          perform laurel_private.fail('LR017', null, entry.key || ' must be a string');
+        elsif length(entry.text) > 1000 then
+          perform laurel_private.fail('LR017', null, entry.key || ' is longer than 1,000 characters');
+        end if;
+      when entry.key = 'tz' then
+        if entry.type not in ('string', 'null') then
+          perform laurel_private.fail('LR017', null, 'tz must be a string');
+        elsif entry.type = 'string' and not laurel_private.is_time_zone(entry.text) then
+          perform laurel_private.fail('LR016', null, left(entry.text, 100));
+        end if;
+      when entry.key = 'subscribeToEmails' then
+        if entry.type not in ('boolean', 'null') then
+          perform laurel_private.fail('LR017', null, 'subscribeToEmails must be true or false');
+        end if;
+      when entry.key = 'deviceTokens' then
+        if entry.type not in ('array', 'null') or entry.type = 'array' and (
+          jsonb_array_length(profile -> 'deviceTokens') > 100
+          or exists (
+            select from jsonb_array_elements(profile -> 'deviceTokens') t
+            where jsonb_typeof(t) <> 'string' or length(t #>> '{}') > 1000)) then
+          perform laurel_private.fail('LR017', null,
+            'deviceTokens must be at most 100 strings of at most 1,000 characters');
+        end if;
+      when entry.key = 'attributes' then
+        perform laurel_private.check_attributes(tenant_id, 'user', profile -> 'attributes', true);
+      else
+        -- `id` comes along when the profile is an event's inline user.
+        if entry.key <> 'id' then
+          unknown := concat_ws(', ', unknown, left(entry.key, 100));
+        end if;
+    end case;
+  end loop;
+  if unknown is not null then
+    perform laurel_private.fail('LR017', null, 'unknown properties: ' || left(unknown, 1000));
+  end if;
+end
+$$;
+
+comment on function laurel_private.check_profile(uuid, jsonb) is
+  'Raises LR017, LR016, LR013 or LR012 when a profile breaks rules U2 to U4.';
+
+-- Merges the profile into the locked user's row and returns the user as it is now. A profile that
+-- changes nothing, as client libraries send with every event, writes nothing.
+create function laurel_private.apply_profile(
+  tenant_id uuid, locked laurel_private.locked_user, profile jsonb
+) returns laurel_private.locked_user language plpgsql volatile as $$
+declare
+  before laurel.users;
+  after laurel.users;
+begin
+  perform laurel_private.check_profile(tenant_id, profile);
+  select u.* into strict before from laurel.users u
+  where u.tenant_id = apply_profile.tenant_id and u.id = locked.id;
+  after := before;
+  if profile ? 'name' then after.name := profile ->> 'name'; end if;
+  if profile ? 'tz' then after.tz := profile ->> 'tz'; end if;
+  if profile ? 'email' then after.email := profile ->> 'email'; end if;
+  after.subscribe_to_emails := coalesce((profile ->> 'subscribeToEmails')::boolean, before.subscribe_to_emails);
+  -- As the reference does: whoever wants no e-mails has no address stored.
+  if not after.subscribe_to_emails then after.email := null; end if;
+  if profile ? 'deviceTokens' then
+    after.device_tokens := case when jsonb_typeof(profile -> 'deviceTokens') = 'array'
+      then array(select jsonb_array_elements_text(profile -> 'deviceTokens')) end;
+  end if;
+  if profile ? 'attributes' then
+    after.attributes := jsonb_strip_nulls(before.attributes || (profile -> 'attributes'));
+    if after.attributes <> before.attributes then
+      after.attributes_version := before.attributes_version + 1;
+    end if;
+  end if;
+  if after is distinct from before then
+    update laurel.users u
+    set email = after.email, name = after.name, tz = after.tz, device_tokens = after.device_tokens,
+      subscribe_to_emails = after.subscribe_to_emails, attributes = after.attributes,
+      attributes_version = after.attributes_version, updated_at = clock_timestamp()
+    where u.tenant_id = apply_profile.tenant_id and u.id = locked.id;
+  end if;
+  return (locked.id, coalesce(after.tz, 'UTC'), after.attributes, after.attributes_version,
+    locked.is_new)::laurel_private.locked_user;
+end
+$$;
+
+comment on function laurel_private.apply_profile(uuid, laurel_private.locked_user, jsonb) is
+  'Merges a checked profile into a locked user. Rule U2.';
+--! EndIncluded users/profiles.sql
+--! Included access/api_keys.sql
+-- API keys (K1): `prefix.body`, of which only the prefix and the SHA-256 of the whole key are kept.
+-- Written at first start and by the admin API; read by the server, as owner, to authenticate.
+
+create type laurel_private.api_key_kind as enum ('admin', 'application');
+
+create table laurel_private.api_keys (
+  id uuid primary key default laurel_private.uuid_v7(),
+  kind laurel_private.api_key_kind not null,
+  prefix text collate "C" not null,
+  key_sha256 bytea not null,
+  name text not null default '',
+  tenant_id uuid references laurel.tenants on delete cascade,
+  user_id laurel.user_id,
+  created_at timestamptz not null default now(),
+  last_used_at timestamptz,
+  revoked_at timestamptz,
+  constraint key_prefixes_are_unique unique (prefix),
+  constraint key_hashes_are_sha256 check (length(key_sha256) = 32),
+  constraint application_keys_act_for_one_user_of_one_tenant
+    check ((kind = 'application') = (tenant_id is not null) and (kind = 'application') = (user_id is not null))
+);
+
+create index api_keys_by_tenant on laurel_private.api_keys (tenant_id);
+
+comment on table laurel_private.api_keys is 'API keys by prefix, hashed.';
+comment on column laurel_private.api_keys.tenant_id is 'The tenant of an application key; null for an admin key, which reaches all.';
+comment on column laurel_private.api_keys.user_id is 'The user an application key acts for; null for an admin key.';
+comment on column laurel_private.api_keys.revoked_at is 'Null while the key works.';
+alter table laurel_private.api_keys enable row level security;
+
+-- Stores the key that the first start generated, unless there is an admin key already.
+create function laurel_private.create_first_admin_key(prefix text, key_sha256 bytea)
+  returns boolean language plpgsql volatile as $$
+begin
+  -- Two first starts at once: the second waits, then finds the first one's key.
+  perform pg_advisory_xact_lock(hashtext('laurel_private.create_first_admin_key'));
+  if exists (select from laurel_private.api_keys k where k.kind = 'admin' and k.revoked_at is null) then
+    return false;
+  end if;
+  insert into laurel_private.api_keys (kind, prefix, key_sha256, name)
+  values ('admin', prefix, key_sha256, 'first admin key');
+  return true;
+end
+$$;
+
+comment on function laurel_private.create_first_admin_key(text, bytea) is
+  'Stores a first admin key; false, and nothing stored, when a working admin key exists. Rule X1.';
+
+-- Stores the admin key given by the environment, whose body may have changed since the last start.
 create function laurel_private.ensure_admin_key(prefix text, key_sha256 bytea)
-returns void
-language sql volatile
-as $$
-  insert into laurel_private.placeholder_admin_keys values ($1, $2)
-  on conflict on constraint placeholder_admin_keys_pkey
-  do update set key_sha256 = excluded.key_sha256
+  returns void language sql volatile as $$
+  insert into laurel_private.api_keys as k (kind, prefix, key_sha256, name)
+  values ('admin', ensure_admin_key.prefix, ensure_admin_key.key_sha256, 'LAUREL_ADMIN_KEY')
+  on conflict (prefix) do update set key_sha256 = excluded.key_sha256, revoked_at = null
+  where k.kind = 'admin' and (k.key_sha256 <> excluded.key_sha256 or k.revoked_at is not null)
 $$;
 
-create function laurel_private.maintain_partitions(as_of timestamptz)
-returns void
-language sql volatile
-as $$ select $$;
---! EndIncluded ground/placeholders.sql
+comment on function laurel_private.ensure_admin_key(text, bytea) is
+  'Stores the admin key of LAUREL_ADMIN_KEY, or changes the one with its prefix. Rule X2.';
+--! EndIncluded access/api_keys.sql
+--! Included metrics/metrics.sql
+-- A metric is something users do that is counted (E1). Written by admins; read by every event.
+
+create table laurel.metrics (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  key laurel.key not null,
+  name text not null,
+  unit_type laurel.unit_type not null default 'number',
+  units text not null default '',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  archived_at timestamptz,
+  constraint metric_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint metric_units_are_at_most_255_characters check (length(units) <= 255),
+  constraint metric_currency_is_a_three_letter_code check (unit_type <> 'currency' or units ~ '^[A-Z]{3}$'),
+  constraint metrics_are_referred_to_within_their_tenant unique (tenant_id, id)
+);
+
+-- Archived metrics keep their events; their key can be used again (RP5).
+create unique index metric_keys_are_unique on laurel.metrics (tenant_id, key) where archived_at is null;
+
+comment on table laurel.metrics is 'Something your users do that is counted: words written, orders placed.';
+comment on column laurel.metrics.units is 'What one is called, or the currency''s three-letter code; may be empty.';
+comment on column laurel.metrics.archived_at is 'Null while in use. An archived metric takes no events.';
+comment on constraint metric_name_is_1_to_255_characters on laurel.metrics is 'A metric''s name has 1 to 255 characters.';
+comment on constraint metric_units_are_at_most_255_characters on laurel.metrics is 'A metric''s units have at most 255 characters.';
+comment on constraint metric_currency_is_a_three_letter_code on laurel.metrics is
+  'A currency metric''s units are a three-letter currency code such as USD.';
+comment on index laurel.metric_keys_are_unique is 'Another metric already has this key.';
+
+call laurel_private.secure_table('laurel.metrics', 'configuration');
+grant insert (key, name, unit_type, units), update (name, unit_type, units, archived_at)
+  on laurel.metrics to laurel_admin;
+--! EndIncluded metrics/metrics.sql
+--! Included metrics/metric_events.sql
+-- An event: a user did something, counted on a metric (E2). Written by callers (INSERT, COPY) and by
+-- laurel.record_event(); read by summaries, analytics and verify(). Append-only for callers.
+--
+-- Two levels of partitioning. laurel.metric_events is what callers name; its statement trigger
+-- runs the flow for whatever a statement inserted. All its rows live in its one partition,
+-- laurel_private.metric_event_log, which is partitioned by month. record_event(), which has run
+-- the flow itself, inserts there, one level below the trigger.
+--
+-- An event's place in its user's history is the order of IDs: the flow sees to it that a user's
+-- events on a metric carry IDs in the order in which they were applied.
+
+create table laurel.metric_events (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  metric_id uuid not null,
+  metric_key text collate "C" not null,
+  value numeric not null default 1,
+  attributes jsonb not null default '{}',
+  idempotency_key text collate "C",
+  occurred_at timestamptz not null default now(),
+  created_at timestamptz not null default clock_timestamp(),
+  -- Plain types with checks, where other tables have domains: a domain refuses before the row
+  -- trigger can refuse with an LR code.
+  constraint event_user_id_is_1_to_255_characters check (length(user_id) between 1 and 255),
+  constraint event_value_is_finite_15_before_9_after_the_point
+    check (value > -1e15 and value < 1e15 and scale(trim_scale(value)) <= 9),
+  constraint event_attributes_are_an_object check (jsonb_typeof(attributes) = 'object'),
+  constraint event_idempotency_key_is_1_to_255_characters check (length(idempotency_key) between 1 and 255),
+  constraint events_are_ordered_per_user_and_metric primary key (tenant_id, user_id, metric_id, id)
+) partition by range (id);
+
+create table laurel_private.metric_event_log partition of laurel.metric_events
+  for values from (minvalue) to (maxvalue) partition by range (id);
+
+create table laurel_private.metric_events_default partition of laurel_private.metric_event_log default;
+
+comment on table laurel.metric_events is
+  'What users did. INSERT (metric_key, user_id, value, attributes, idempotency_key, occurred_at): all but the first two have defaults. Rule Q1.';
+comment on column laurel.metric_events.id is 'UUID version 7: increasing in the order in which a user''s events were applied.';
+comment on column laurel.metric_events.metric_id is 'The metric that had this key when the event was recorded.';
+comment on column laurel.metric_events.value is 'How much: positive, negative or zero; exact.';
+comment on column laurel.metric_events.attributes is 'Declared event attributes with their values.';
+comment on column laurel.metric_events.idempotency_key is
+  'Counts once per user and metric, for ever; null when the caller gave none.';
+comment on column laurel.metric_events.occurred_at is 'When it happened; may lie in the past, at most 24 hours in the future.';
+comment on column laurel.metric_events.created_at is 'When it was written.';
+
+call laurel_private.secure_table('laurel.metric_events', 'user_data');
+grant insert (metric_key, user_id, value, attributes, idempotency_key, occurred_at)
+  on laurel.metric_events to laurel_admin, laurel_service;
+create policy services_insert on laurel.metric_events for insert to laurel_admin, laurel_service
+  with check (tenant_id = (select laurel.current_tenant_id()));
+alter table laurel_private.metric_event_log enable row level security;
+alter table laurel_private.metric_events_default enable row level security;
+
+-- An idempotency key that was used: by an event of a user on a metric, or by an adjustment of a
+-- user in a points system (E4, Q3). Written under the user's lock; never forgotten.
+create table laurel_private.idempotency_keys (
+  tenant_id uuid not null,
+  user_id laurel.user_id not null,
+  scope_id uuid not null,
+  key text collate "C" not null,
+  result_id uuid,
+  created_at timestamptz not null default now(),
+  constraint idempotency_keys_count_once primary key (tenant_id, user_id, scope_id, key),
+  constraint idempotency_keys_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+);
+
+comment on table laurel_private.idempotency_keys is 'Keys already used, per user and metric or points system.';
+comment on column laurel_private.idempotency_keys.scope_id is 'The metric or points system the key was used with.';
+comment on column laurel_private.idempotency_keys.result_id is
+  'The event or award it led to; null for an adjustment that changed nothing.';
+alter table laurel_private.idempotency_keys enable row level security;
+--! EndIncluded metrics/metric_events.sql
+--! Included metrics/user_metrics.sql
+-- A user's total on a metric and the highest it ever was (E3). Written by the flow alone, under
+-- the user's lock; read by the flow and by metric reads. Invariant: total is the sum of the user's
+-- events on the metric, peak its highest running sum in order of IDs, from 0 (verify() checks).
+
+create table laurel.user_metrics (
+  tenant_id uuid not null,
+  user_id laurel.user_id not null,
+  metric_id uuid not null,
+  metric_key laurel.key not null,
+  total numeric not null,
+  peak numeric not null,
+  last_event_id uuid not null,
+  updated_at timestamptz not null default now(),
+  constraint user_metrics_are_one_per_user_and_metric primary key (tenant_id, user_id, metric_id),
+  constraint user_metrics_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade,
+  constraint peak_is_at_least_the_total_and_zero check (peak >= total and peak >= 0)
+) with (fillfactor = 80);
+
+comment on table laurel.user_metrics is 'A user''s total on a metric.';
+comment on column laurel.user_metrics.total is 'Sum of the user''s event values on the metric.';
+comment on column laurel.user_metrics.peak is 'The highest total ever reached, from 0. Metric triggers count by it. Rule TR2.';
+comment on column laurel.user_metrics.last_event_id is 'The event applied last: the highest ID.';
+
+call laurel_private.secure_table('laurel.user_metrics', 'user_data');
+--! EndIncluded metrics/user_metrics.sql
+--! Included achievements/achievements.sql
+-- An achievement is completed at most once per user (A1). Written by admins; referred to by
+-- achievement triggers of points systems.
+
+create table laurel.achievements (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  key laurel.key,
+  name text not null,
+  description text,
+  badge_url text,
+  kind laurel.achievement_kind not null,
+  status laurel.achievement_status not null default 'inactive',
+  metric_id uuid,
+  metric_value numeric,
+  streak_length int,
+  years int,
+  user_attributes laurel.attribute_values not null default '{}',
+  event_attributes laurel.attribute_values not null default '{}',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint achievement_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint api_achievement_has_a_key check (kind <> 'api' or key is not null),
+  constraint metric_achievement_names_metric_and_value
+    check ((kind = 'metric') = (metric_id is not null) and (kind = 'metric') = (metric_value is not null)),
+  constraint streak_achievement_has_a_length
+    check ((kind = 'streak') = (streak_length is not null) and streak_length >= 1),
+  constraint anniversary_achievement_has_years
+    check ((kind = 'anniversary') = (years is not null) and years >= 1),
+  constraint only_metric_achievements_filter_events check (kind = 'metric' or event_attributes = '{}'),
+  constraint achievements_are_referred_to_within_their_tenant unique (tenant_id, id),
+  constraint achievement_metric_is_of_the_same_tenant foreign key (tenant_id, metric_id)
+    references laurel.metrics (tenant_id, id) on delete restrict
+);
+
+create unique index achievement_keys_are_unique on laurel.achievements (tenant_id, key)
+  where status <> 'archived';
+create index achievements_by_metric on laurel.achievements (tenant_id, metric_id);
+
+comment on table laurel.achievements is 'Something a user can achieve once.';
+comment on column laurel.achievements.kind is
+  'What completes it: a metric total, a streak length, a call (api), other achievements, or years since sign-up.';
+comment on column laurel.achievements.key is 'Names the achievement in calls; null when nobody calls it.';
+comment on column laurel.achievements.metric_value is 'The total that completes a metric achievement; null for other kinds.';
+comment on column laurel.achievements.streak_length is 'The length that completes a streak achievement; null for other kinds.';
+comment on column laurel.achievements.years is 'Years since sign-up that complete an anniversary; null for other kinds.';
+comment on index laurel.achievement_keys_are_unique is 'Another achievement already has this key.';
+
+call laurel_private.secure_table('laurel.achievements', 'configuration');
+--! EndIncluded achievements/achievements.sql
+--! Included points/points_systems.sql
+-- A points system: XP, energy, coins (P1). Written by admins; compiled into points_rules.
+
+create table laurel.points_systems (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  key laurel.key not null,
+  name text not null,
+  description text,
+  badge_url text,
+  max_points int,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  archived_at timestamptz,
+  constraint points_system_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint points_system_description_is_at_most_2000_characters check (length(description) <= 2000),
+  constraint points_system_badge_url_is_at_most_2000_characters check (length(badge_url) <= 2000),
+  constraint max_points_is_at_least_1 check (max_points >= 1),
+  constraint points_systems_are_referred_to_within_their_tenant unique (tenant_id, id)
+);
+
+-- Archived systems keep their ledger; their key can be used again (RP5).
+create unique index points_system_keys_are_unique on laurel.points_systems (tenant_id, key)
+  where archived_at is null;
+
+comment on table laurel.points_systems is 'A kind of points with its own rules, balances and ledger.';
+comment on column laurel.points_systems.max_points is 'The cap on every user''s total; null means none but 2^53 - 1. Rule P2.';
+comment on column laurel.points_systems.archived_at is 'Null while active. An archived system awards nothing and is gone for callers.';
+comment on constraint points_system_name_is_1_to_255_characters on laurel.points_systems is 'A points system''s name has 1 to 255 characters.';
+comment on constraint points_system_description_is_at_most_2000_characters on laurel.points_systems is 'A points system''s description has at most 2,000 characters.';
+comment on constraint points_system_badge_url_is_at_most_2000_characters on laurel.points_systems is 'A badge URL has at most 2,000 characters.';
+comment on constraint max_points_is_at_least_1 on laurel.points_systems is 'The maximum points are at least 1.';
+comment on index laurel.points_system_keys_are_unique is 'Another points system already has this key.';
+
+call laurel_private.secure_table('laurel.points_systems', 'configuration');
+grant insert (key, name, description, badge_url, max_points),
+  update (name, description, badge_url, max_points, archived_at)
+  on laurel.points_systems to laurel_admin;
+--! EndIncluded points/points_systems.sql
+--! Included points/points_triggers.sql
+-- A points trigger says when a system awards or deducts how much (TR1 to TR8). Written by admins;
+-- compiled into points_rules, which the flow reads.
+
+create table laurel.points_triggers (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  type laurel.points_trigger_type not null,
+  points int not null,
+  status laurel.points_trigger_status not null default 'inactive',
+  metric_id uuid,
+  metric_threshold int,
+  achievement_id uuid,
+  streak_length int,
+  time_unit laurel.time_unit,
+  time_interval int,
+  user_attributes laurel.attribute_values not null default '{}',
+  event_attributes laurel.attribute_values not null default '{}',
+  block_if_out_of_points boolean not null default false,
+  version int not null default 1,
+  activated_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint trigger_points_are_not_0 check (points <> 0),
+  constraint metric_trigger_names_metric_and_threshold check (
+    (type = 'metric') = (metric_id is not null) and (type = 'metric') = (metric_threshold is not null)),
+  constraint metric_threshold_is_at_least_1 check (metric_threshold >= 1),
+  constraint achievement_trigger_names_an_achievement
+    check ((type = 'achievement') = (achievement_id is not null)),
+  constraint streak_trigger_has_a_length check ((type = 'streak') = (streak_length is not null)),
+  constraint streak_length_is_at_least_1 check (streak_length >= 1),
+  constraint time_trigger_has_unit_and_interval check (
+    (type = 'time') = (time_unit is not null) and (type = 'time') = (time_interval is not null)),
+  constraint time_interval_is_at_least_1 check (time_interval >= 1),
+  constraint only_metric_triggers_filter_events check (type = 'metric' or event_attributes = '{}'),
+  constraint trigger_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete cascade,
+  constraint trigger_metric_is_of_the_same_tenant foreign key (tenant_id, metric_id)
+    references laurel.metrics (tenant_id, id) on delete restrict,
+  constraint trigger_achievement_is_of_the_same_tenant foreign key (tenant_id, achievement_id)
+    references laurel.achievements (tenant_id, id) on delete restrict
+);
+
+create index points_triggers_by_system on laurel.points_triggers (tenant_id, system_id);
+create index points_triggers_by_metric on laurel.points_triggers (tenant_id, metric_id);
+create index points_triggers_by_achievement on laurel.points_triggers (tenant_id, achievement_id);
+
+comment on table laurel.points_triggers is
+  'When a points system awards (points > 0) or deducts (points < 0). Fires only while it and its system are active.';
+comment on column laurel.points_triggers.id is 'UUID version 7: triggers fire in order of creation. Rule TR7.';
+comment on column laurel.points_triggers.points is 'Points per firing, a 32-bit integer, never 0.';
+comment on column laurel.points_triggers.metric_threshold is 'Fires once for every so many of the metric; null for other types.';
+comment on column laurel.points_triggers.streak_length is 'Fires at every multiple of this length; null for other types.';
+comment on column laurel.points_triggers.time_interval is 'Fires every so many hours or days; null for other types.';
+comment on column laurel.points_triggers.user_attributes is 'Only users who carry all of these; {} means every user. Rule U5.';
+comment on column laurel.points_triggers.event_attributes is 'Only events that carry all of these; {} means every event. Rule U5.';
+comment on column laurel.points_triggers.block_if_out_of_points is
+  'Refuses a whole event (LR030) that would take the total below 0, rather than stopping at 0. Rule TR8.';
+comment on column laurel.points_triggers.version is
+  'Goes up with every change of what the trigger counts; verify() uses it to know which events were counted.';
+comment on column laurel.points_triggers.activated_at is 'When it last became active; null if it never was. Rule TR5.';
+comment on constraint trigger_points_are_not_0 on laurel.points_triggers is 'A trigger''s points cannot be 0.';
+comment on constraint metric_trigger_names_metric_and_threshold on laurel.points_triggers is
+  'A metric trigger, and no other, has a metric and a metric threshold.';
+comment on constraint metric_threshold_is_at_least_1 on laurel.points_triggers is 'The metric threshold is at least 1.';
+comment on constraint achievement_trigger_names_an_achievement on laurel.points_triggers is
+  'An achievement trigger, and no other, has an achievement.';
+comment on constraint streak_trigger_has_a_length on laurel.points_triggers is 'A streak trigger, and no other, has a streak length.';
+comment on constraint streak_length_is_at_least_1 on laurel.points_triggers is 'The streak length is at least 1.';
+comment on constraint time_trigger_has_unit_and_interval on laurel.points_triggers is
+  'A time trigger, and no other, has a time unit and a time interval.';
+comment on constraint time_interval_is_at_least_1 on laurel.points_triggers is 'The time interval is at least 1.';
+comment on constraint only_metric_triggers_filter_events on laurel.points_triggers is
+  'Only metric triggers can filter on event attributes.';
+comment on constraint trigger_system_is_of_the_same_tenant on laurel.points_triggers is 'The points system does not exist.';
+comment on constraint trigger_metric_is_of_the_same_tenant on laurel.points_triggers is 'The metric does not exist.';
+comment on constraint trigger_achievement_is_of_the_same_tenant on laurel.points_triggers is 'The achievement does not exist.';
+
+call laurel_private.secure_table('laurel.points_triggers', 'configuration');
+grant insert (system_id, type, points, status, metric_id, metric_threshold, achievement_id, streak_length,
+    time_unit, time_interval, user_attributes, event_attributes, block_if_out_of_points),
+  update (type, points, status, metric_id, metric_threshold, achievement_id, streak_length, time_unit,
+    time_interval, user_attributes, event_attributes, block_if_out_of_points)
+  on laurel.points_triggers to laurel_admin;
+
+create function laurel_private.tg_points_triggers__check()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
+  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false);
+  if new.status <> 'archived' then
+    -- The foreign keys say that they exist; archived ones are gone for callers (RP5).
+    if exists (select from laurel.metrics m where m.id = new.metric_id and m.archived_at is not null) then
+      perform laurel_private.fail('LR020', 'metric_id', 'The metric does not exist.');
+    elsif exists (select from laurel.points_systems s where s.id = new.system_id and s.archived_at is not null) then
+      perform laurel_private.fail('LR020', 'system_id', 'The points system does not exist.');
+    elsif exists (select from laurel.achievements a where a.id = new.achievement_id and a.status = 'archived') then
+      perform laurel_private.fail('LR020', 'achievement_id', 'The achievement does not exist.');
+    end if;
+  end if;
+  if tg_op = 'UPDATE' then
+    if old.status = 'archived' then
+      perform laurel_private.fail('LR020', 'status', 'An archived trigger cannot be changed.');
+    elsif new.type <> old.type and old.status <> 'inactive' then
+      perform laurel_private.fail('LR020', 'type', 'The type can only be changed while the trigger is inactive.');
+    end if;
+    if (new.status, new.type, new.metric_id, new.user_attributes, new.event_attributes)
+      is distinct from (old.status, old.type, old.metric_id, old.user_attributes, old.event_attributes) then
+      new.version := old.version + 1;
+    end if;
+  end if;
+  if new.status = 'active' and (tg_op = 'INSERT' or old.status <> 'active') then
+    new.activated_at := clock_timestamp();
+  end if;
+  return new;
+end
+$$;
+
+create trigger points_triggers__check before insert or update on laurel.points_triggers
+  for each row execute function laurel_private.tg_points_triggers__check();
+--! EndIncluded points/points_triggers.sql
+--! Included points/points_boosts.sql
+-- A boost multiplies a system's positive awards for a while, for everybody, for users with some
+-- attributes, or for one user (B1 to B6). Written by admins; compiled into points_rules, but for
+-- the boosts of single users, which the flow looks up.
+
+create table laurel.points_boosts (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  name text not null,
+  multiplier numeric(6, 4) not null,
+  rounding laurel.rounding_mode not null default 'down',
+  starts_on date not null,
+  ends_on date,
+  user_id laurel.user_id,
+  user_attributes laurel.attribute_values not null default '{}',
+  is_active boolean not null default true,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  archived_at timestamptz,
+  constraint boost_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint boost_multiplier_is_above_0_below_100_and_not_1
+    check (multiplier > 0 and multiplier < 100 and multiplier <> 1),
+  constraint boosts_start_on_a_real_date check (isfinite(starts_on)),
+  constraint boosts_end_on_a_real_date check (isfinite(ends_on)),
+  constraint boosts_end_is_not_before_start check (ends_on >= starts_on),
+  constraint boosts_of_one_user_have_no_filter check (user_id is null or user_attributes = '{}'),
+  constraint boost_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete cascade,
+  constraint boost_user_exists foreign key (tenant_id, user_id)
+    references laurel.users (tenant_id, id) on delete cascade
+);
+
+create index points_boosts_by_system on laurel.points_boosts (tenant_id, system_id);
+create index points_boosts_by_user on laurel.points_boosts (tenant_id, user_id) where user_id is not null;
+
+comment on table laurel.points_boosts is
+  'Multiplies positive awards of its system from the start of starts_on to the end of ends_on in each user''s time zone. Rule B2.';
+comment on column laurel.points_boosts.multiplier is 'Above 0, below 100, not 1, up to 4 decimals. All that apply multiply together. Rule B4.';
+comment on column laurel.points_boosts.rounding is 'How the product is rounded; the most cautious of all that applied wins: down, nearest, up. Rule B5.';
+comment on column laurel.points_boosts.ends_on is 'The last day it applies; null means it never ends.';
+comment on column laurel.points_boosts.user_id is 'The one user it is for; null means all who match user_attributes.';
+comment on column laurel.points_boosts.user_attributes is 'Only users who carry all of these; {} means every user.';
+comment on column laurel.points_boosts.is_active is 'An inactive boost applies to nothing.';
+comment on column laurel.points_boosts.archived_at is 'Null while in use.';
+comment on constraint boost_name_is_1_to_255_characters on laurel.points_boosts is 'A boost''s name has 1 to 255 characters.';
+comment on constraint boost_multiplier_is_above_0_below_100_and_not_1 on laurel.points_boosts is
+  'A boost''s multiplier is above 0, below 100 and not 1.';
+comment on constraint boosts_start_on_a_real_date on laurel.points_boosts is 'A boost starts on a finite date.';
+comment on constraint boosts_end_on_a_real_date on laurel.points_boosts is 'A boost ends on a finite date.';
+comment on constraint boosts_end_is_not_before_start on laurel.points_boosts is 'A boost cannot end before it starts.';
+comment on constraint boosts_of_one_user_have_no_filter on laurel.points_boosts is
+  'A boost for one user cannot have user attributes as well.';
+comment on constraint boost_system_is_of_the_same_tenant on laurel.points_boosts is 'The points system does not exist.';
+comment on constraint boost_user_exists on laurel.points_boosts is 'The user does not exist.';
+
+call laurel_private.secure_table('laurel.points_boosts', 'configuration');
+-- Somebody else's boost is nobody's business (K1).
+drop policy tenant_reads on laurel.points_boosts;
+create policy tenant_reads on laurel.points_boosts for select to laurel_service
+  using (tenant_id = (select laurel.current_tenant_id()));
+create policy users_read_what_applies_to_them on laurel.points_boosts for select to laurel_user
+  using (tenant_id = (select laurel.current_tenant_id())
+    and (user_id is null or user_id = (select laurel.current_user_id())));
+grant insert (system_id, name, multiplier, rounding, starts_on, ends_on, user_id, user_attributes, is_active),
+  update (name, multiplier, rounding, starts_on, ends_on, user_attributes, is_active, archived_at)
+  on laurel.points_boosts to laurel_admin;
+
+create function laurel_private.tg_points_boosts__check()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
+  return new;
+end
+$$;
+
+create trigger points_boosts__check before insert or update on laurel.points_boosts
+  for each row execute function laurel_private.tg_points_boosts__check();
+--! EndIncluded points/points_boosts.sql
+--! Included points/points_levels.sql
+-- A level of a points system (L1). Written by admins; compiled into points_rules. A user's level is
+-- never stored: it is the level with the highest threshold at or below the total, so that editing
+-- levels re-levels everybody at once (L2).
+
+create table laurel.points_levels (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  key laurel.key not null,
+  name text not null,
+  description text not null default '',
+  badge_url text,
+  points int not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint level_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint level_description_is_at_most_2000_characters check (length(description) <= 2000),
+  constraint level_badge_url_is_at_most_2000_characters check (length(badge_url) <= 2000),
+  constraint level_points_are_at_least_0 check (points >= 0),
+  constraint level_keys_are_unique_in_their_system unique (tenant_id, system_id, key),
+  constraint level_points_are_unique_in_their_system unique (tenant_id, system_id, points)
+    deferrable initially immediate,
+  constraint level_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete cascade
+);
+
+comment on table laurel.points_levels is 'A level that users reach with their total.';
+comment on column laurel.points_levels.points is 'The lowest total that earns the level, 0 or more.';
+comment on constraint level_name_is_1_to_255_characters on laurel.points_levels is 'A level''s name has 1 to 255 characters.';
+comment on constraint level_description_is_at_most_2000_characters on laurel.points_levels is 'A level''s description has at most 2,000 characters.';
+comment on constraint level_badge_url_is_at_most_2000_characters on laurel.points_levels is 'A badge URL has at most 2,000 characters.';
+comment on constraint level_points_are_at_least_0 on laurel.points_levels is 'A level''s points are at least 0.';
+comment on constraint level_keys_are_unique_in_their_system on laurel.points_levels is
+  'Another level of this points system already has this key.';
+comment on constraint level_points_are_unique_in_their_system on laurel.points_levels is
+  'Another level of this points system already has these points.';
+comment on constraint level_system_is_of_the_same_tenant on laurel.points_levels is 'The points system does not exist.';
+
+call laurel_private.secure_table('laurel.points_levels', 'configuration');
+grant insert (system_id, key, name, description, badge_url, points),
+  update (name, description, badge_url, points), delete on laurel.points_levels to laurel_admin;
+--! EndIncluded points/points_levels.sql
+--! Included points/points_awards.sql
+-- The ledger: every change of a total is one row that explains itself (P3). Written by
+-- apply_effects() alone; read by everything that shows or checks points. Append-only: nobody updates
+-- or deletes a row, the database owner included; erasing a user is the one exception (P4).
+-- Invariant: per user and system, sequence is 1, 2, 3 … and each total_before is the total_after
+-- of the row in front (verify() checks).
+
+create table laurel.points_awards (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  user_id laurel.user_id not null,
+  system_id uuid not null,
+  system_key laurel.key not null,
+  sequence bigint not null,
+  occurred_at timestamptz not null,
+  created_at timestamptz not null default clock_timestamp(),
+  cause laurel.points_award_cause not null,
+  trigger_id uuid,
+  event_id uuid,
+  metric_key text collate "C",
+  metric_threshold int,
+  user_attributes jsonb,
+  event_attributes jsonb,
+  achievement_id uuid,
+  streak_length int,
+  tick bigint,
+  reason text,
+  idempotency_key text collate "C",
+  trigger_points int,
+  firings numeric not null,
+  base_points numeric not null,
+  boosts jsonb,
+  boost_multiplier numeric not null,
+  rounding laurel.rounding_mode,
+  rounded_points numeric not null,
+  max_points int,
+  points bigint not null,
+  total_before bigint not null,
+  total_after bigint not null,
+  constraint award_changes_the_total check (points <> 0 and total_after = total_before + points),
+  constraint award_leaves_the_total_from_0_to_2_to_the_53
+    check (total_after between 0 and 9007199254740991),
+  constraint award_sequence_starts_at_1 check (sequence >= 1),
+  constraint award_boosts_come_with_a_rounding_mode check ((boosts is null) = (rounding is null)),
+  constraint adjustments_alone_have_no_trigger check ((cause = 'adjustment') = (trigger_id is null)),
+  constraint award_sequences_are_unique primary key (tenant_id, user_id, system_id, sequence, id)
+) partition by range (id);
+
+create table laurel_private.points_awards_default partition of laurel.points_awards default;
+-- explain_award() finds a row by its ID.
+create index points_awards_by_id on laurel.points_awards (id);
+
+comment on table laurel.points_awards is 'The append-only ledger of every change of a points total. Rule P3.';
+comment on column laurel.points_awards.sequence is '1, 2, 3 … per user and points system, in the order applied.';
+comment on column laurel.points_awards.occurred_at is 'The award''s date: when its event occurred or its tick was due.';
+comment on column laurel.points_awards.cause is 'The type of trigger that fired, or adjustment.';
+comment on column laurel.points_awards.trigger_id is 'The points trigger; null for an adjustment.';
+comment on column laurel.points_awards.event_id is 'The event that led to it; null when none did.';
+comment on column laurel.points_awards.metric_key is 'The metric of a metric trigger; null for other causes.';
+comment on column laurel.points_awards.metric_threshold is 'The metric trigger''s threshold at the time; null for other causes.';
+comment on column laurel.points_awards.user_attributes is 'The trigger''s user filter at the time; null when it had none.';
+comment on column laurel.points_awards.event_attributes is 'The trigger''s event filter at the time; null when it had none.';
+comment on column laurel.points_awards.achievement_id is 'The achievement completed; null for other causes.';
+comment on column laurel.points_awards.streak_length is 'The streak''s length reached; null for other causes.';
+comment on column laurel.points_awards.tick is 'The number of a time trigger''s tick; null for other causes.';
+comment on column laurel.points_awards.reason is 'Why points were adjusted; null for other causes.';
+comment on column laurel.points_awards.idempotency_key is 'The adjustment''s key; null when it had none.';
+comment on column laurel.points_awards.trigger_points is 'The trigger''s points per firing at the time; null for an adjustment.';
+comment on column laurel.points_awards.firings is 'How often the trigger fired; 1 for an adjustment.';
+comment on column laurel.points_awards.base_points is 'Points before boosts: firings × trigger_points, or the adjustment.';
+comment on column laurel.points_awards.boosts is 'The boosts that applied, as they were; null when none did.';
+comment on column laurel.points_awards.boost_multiplier is 'The exact product of their multipliers; 1 when none applied.';
+comment on column laurel.points_awards.rounding is 'The rounding mode used; null when no boost applied.';
+comment on column laurel.points_awards.rounded_points is 'Points after boosts and rounding, before cap and floor.';
+comment on column laurel.points_awards.max_points is 'The cap in force; null means none but 2^53 - 1.';
+comment on column laurel.points_awards.points is 'What was really added, after cap and floor; never 0.';
+comment on column laurel.points_awards.total_before is 'The user''s total before this row.';
+comment on column laurel.points_awards.total_after is 'The user''s total after this row.';
+
+call laurel_private.secure_table('laurel.points_awards', 'user_data');
+alter table laurel_private.points_awards_default enable row level security;
+
+create function laurel_private.tg_points_awards__keep()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'DELETE' and tg_level = 'ROW' then
+    -- Set by the one function that erases a user (K4), for its own transaction.
+    if current_setting('laurel_private.erasing_user', true) = old.tenant_id || '/' || old.user_id then
+      return old;
+    end if;
+  end if;
+  perform laurel_private.fail('LR050', null, lower(tg_op) || ' is refused');
+end
+$$;
+
+create trigger points_awards__keep before update or delete on laurel.points_awards
+  for each row execute function laurel_private.tg_points_awards__keep();
+create trigger points_awards__keep_all before truncate on laurel.points_awards
+  for each statement execute function laurel_private.tg_points_awards__keep();
+
+do $$
+begin
+  perform laurel_private.maintain_partitions(now());
+end
+$$;
+--! EndIncluded points/points_awards.sql
+--! Included points/points_balances.sql
+-- A user's total in a points system. Written by apply_effects() alone, under the user's lock;
+-- read by the flow and by every read of points. Invariant: the total is the sum of the user's
+-- ledger rows and total_after of the last (verify() checks).
+
+create table laurel_private.points_totals (
+  tenant_id uuid not null,
+  user_id laurel.user_id not null,
+  system_id uuid not null,
+  system_key laurel.key not null,
+  total bigint not null,
+  last_sequence bigint not null,
+  updated_at timestamptz not null default now(),
+  constraint points_totals_are_one_per_user_and_system primary key (tenant_id, user_id, system_id),
+  constraint points_totals_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade,
+  constraint points_total_is_from_0_to_2_to_the_53 check (total between 0 and 9007199254740991)
+) with (fillfactor = 80);
+
+comment on table laurel_private.points_totals is 'Totals behind laurel.points_balances, which adds the level.';
+call laurel_private.secure_table('laurel_private.points_totals', 'user_data');
+
+-- The level that a total earns in a system; null below all levels.
+create function laurel_private.level_for_points(system_id uuid, total bigint)
+  returns laurel.points_levels language sql stable parallel safe as $$
+  select l from laurel.points_levels l
+  where l.system_id = level_for_points.system_id and l.points <= total
+  order by l.points desc
+  limit 1
+$$;
+
+comment on function laurel_private.level_for_points(uuid, bigint) is
+  'The level with the highest threshold at or below the total; null below all. Rule L1.';
+grant execute on function laurel_private.level_for_points(uuid, bigint)
+  to laurel_admin, laurel_service, laurel_user;
+
+-- A view, so that the level of everybody follows an edit of the levels at once (L2).
+create view laurel.points_balances with (security_invoker = true, security_barrier = true) as
+  select t.tenant_id, t.user_id, t.system_id, t.system_key, t.total,
+    (laurel_private.level_for_points(t.system_id, t.total)).key::text as level,
+    t.last_sequence, t.updated_at
+  from laurel_private.points_totals t;
+
+comment on view laurel.points_balances is
+  'Every user''s total and level in every points system it has entered.';
+comment on column laurel.points_balances.level is 'Key of the level; null below all levels.';
+comment on column laurel.points_balances.last_sequence is 'Number of ledger rows so far.';
+grant select on laurel.points_balances to laurel_admin, laurel_service, laurel_user;
+
+-- How far a user has come with a trigger that filters on event attributes (TR2): such a trigger
+-- counts for itself. The count is base_count plus the matching events from since_event_id on, for
+-- as long as both versions stay the same; that is what lets verify() recompute it.
+create table laurel.points_trigger_counts (
+  tenant_id uuid not null,
+  user_id laurel.user_id not null,
+  trigger_id uuid not null,
+  count numeric not null,
+  peak numeric not null,
+  base_count numeric not null default 0,
+  base_peak numeric not null default 0,
+  since_event_id uuid not null,
+  trigger_version int not null,
+  attributes_version int not null,
+  updated_at timestamptz not null default now(),
+  constraint trigger_counts_are_one_per_user_and_trigger primary key (tenant_id, user_id, trigger_id),
+  constraint trigger_counts_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade,
+  constraint count_peak_is_at_least_the_count_and_0 check (peak >= count and peak >= 0)
+) with (fillfactor = 80);
+
+comment on table laurel.points_trigger_counts is
+  'Running count of the events a filtered metric trigger matched, per user. Rule TR2.';
+comment on column laurel.points_trigger_counts.count is 'Sum of the values of the events that matched.';
+comment on column laurel.points_trigger_counts.peak is 'The highest count ever reached, from 0.';
+comment on column laurel.points_trigger_counts.base_count is 'The count when the trigger or the user''s attributes last changed.';
+comment on column laurel.points_trigger_counts.base_peak is 'The peak at that time.';
+comment on column laurel.points_trigger_counts.since_event_id is 'The first event counted since then.';
+call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
+--! EndIncluded points/points_balances.sql
+--! Included points/points_rules.sql
+-- Compiled rules: what the flow must know of a metric's configuration, in one row. Derived from
+-- metrics, attributes and the points tables by compile_points_rules(), which runs after every
+-- change of one of them; read by every event. The row with the nil metric is for what happens
+-- without an event: identification and adjustments.
+
+create type laurel_private.trigger_rule as (
+  trigger_id uuid,
+  cause laurel.points_award_cause,
+  system_no int,
+  points int,
+  threshold int,
+  metric_no int,
+  metric_key text,
+  achievement_id uuid,
+  user_attributes jsonb,
+  event_attributes jsonb,
+  blocks boolean,
+  version int
+);
+
+create type laurel_private.boost_rule as (
+  system_no int,
+  starts_on date,
+  ends_on date,
+  multiplier numeric,
+  rounding laurel.rounding_mode,
+  user_attributes jsonb,
+  snapshot jsonb
+);
+
+create type laurel_private.system_rule as (
+  system_id uuid,
+  system_key text,
+  max_points int,
+  level_thresholds bigint[],
+  has_user_boosts boolean
+);
+
+create table laurel_private.points_rules (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  metric_id uuid not null,
+  metric_key text collate "C",
+  event_attribute_keys text[] not null,
+  triggers laurel_private.trigger_rule[] not null,
+  systems laurel_private.system_rule[] not null,
+  boosts laurel_private.boost_rule[] not null,
+  counts_events boolean not null,
+  levels jsonb not null,
+  snapshots jsonb not null,
+  constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
+  constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
+-- Rows are read whole by every event: keep them in line and uncompressed up to a page.
+) with (toast_tuple_target = 8160);
+
+comment on table laurel_private.points_rules is 'Compiled configuration, one row per metric in use and the nil metric.';
+comment on column laurel_private.points_rules.triggers is 'Active triggers in firing order (TR7), user_creation first.';
+comment on column laurel_private.points_rules.counts_events is 'Whether some trigger filters on event attributes and so keeps its own count.';
+comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key) and triggers (by ID) as responses show them.';
+alter table laurel_private.points_rules enable row level security;
+
+-- The metric of what happens without one.
+create function laurel_private.nil_metric() returns uuid language sql immutable parallel safe
+  return '00000000-0000-0000-0000-000000000000'::uuid;
+
+-- Representations shared by the responses and the compiled rules; shapes as in the REST contract.
+
+-- Attribute filters as [{key, value}].
+create function laurel_private.attribute_pairs(attributes jsonb)
+  returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_agg(jsonb_build_object('key', a.key, 'value', a.value) order by a.key), '[]')
+  from jsonb_each_text(attributes) a
+$$;
+
+create function laurel_private.level_as_json(level laurel.points_levels)
+  returns jsonb language sql immutable parallel safe as $$
+  select case when level.id is not null then jsonb_build_object(
+    'id', level.id, 'key', level.key, 'name', level.name, 'description', level.description,
+    'badgeUrl', level.badge_url, 'points', level.points) end
+$$;
+
+create function laurel_private.system_as_json(system laurel.points_systems)
+  returns jsonb language sql immutable parallel safe as $$
+  select jsonb_build_object(
+    'id', system.id, 'key', system.key, 'name', system.name, 'description', system.description,
+    'badgeUrl', system.badge_url, 'maxPoints', system.max_points)
+$$;
+
+create function laurel_private.instant_as_text(moment timestamptz)
+  returns text language sql stable parallel safe as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+create function laurel_private.trigger_as_json(trigger laurel.points_triggers)
+  returns jsonb language sql stable parallel safe as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+      'id', trigger.id, 'type', trigger.type, 'points', trigger.points, 'status', trigger.status,
+      'metricId', trigger.metric_id, 'metricName', m.name, 'metricThreshold', trigger.metric_threshold,
+      'achievementId', trigger.achievement_id, 'achievementName', a.name,
+      'streakLengthThreshold', trigger.streak_length,
+      'timeUnit', case trigger.time_unit when 'hours' then 'hour' when 'days' then 'day' end,
+      'timeInterval', trigger.time_interval,
+      'userAttributes', laurel_private.attribute_pairs(trigger.user_attributes),
+      'eventAttributes', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) end,
+      'eventAttribute', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) -> 0 end,
+      'created', laurel_private.instant_as_text(trigger.created_at),
+      'updated', laurel_private.instant_as_text(trigger.updated_at)))
+  from (select) one
+  left join laurel.metrics m on m.id = trigger.metric_id
+  left join laurel.achievements a on a.id = trigger.achievement_id
+$$;
+
+-- Status of a boost on a day (B3).
+create function laurel_private.boost_status(starts_on date, ends_on date, today date)
+  returns text language sql immutable parallel safe
+  return case when today < starts_on then 'scheduled' when today > ends_on then 'finished' else 'active' end;
+
+-- A boost as it is while it applies; a later read puts in the status of its own day.
+create function laurel_private.boost_as_json(boost laurel.points_boosts)
+  returns jsonb language sql immutable parallel safe as $$
+  select jsonb_build_object(
+    'id', boost.id, 'name', boost.name, 'status', 'active', 'start', boost.starts_on, 'end', boost.ends_on,
+    'multiplier', trim_scale(boost.multiplier), 'rounding', boost.rounding)
+$$;
+
+-- What the rules of a tenant are, from its configuration. One row per metric in use, and the nil one.
+create function laurel_private.current_points_rules(for_tenant uuid)
+  returns setof laurel_private.points_rules language sql stable as $$
+  with metric as (
+    select m.id, m.key::text as key from laurel.metrics m
+    where m.tenant_id = for_tenant and m.archived_at is null
+    union all
+    select laurel_private.nil_metric(), null
+  ),
+  trigger as (
+    select metric.id as metric, t,
+      row_number() over (partition by metric.id order by t.type, t.id) as place
+    from metric
+    join laurel.points_triggers t on t.tenant_id = for_tenant and t.status = 'active'
+      and (t.type = 'user_creation' or t.type = 'metric' and t.metric_id = metric.id)
+    join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+  ),
+  system as (
+    select used.metric, s, row_number() over (partition by used.metric order by s.id) as no
+    from (select distinct metric, (t).system_id as id from trigger) used
+    join laurel.points_systems s on s.id = used.id
+  )
+  select
+    for_tenant, metric.id, metric.key,
+    array(select a.key::text from laurel.attributes a
+      where a.tenant_id = for_tenant and a.type = 'event' order by a.key),
+    array(select (
+        (t.t).id, (t.t).type::text::laurel.points_award_cause, system.no::int, (t.t).points,
+        (t.t).metric_threshold, 1, case when (t.t).type = 'metric' then metric.key end,
+        (t.t).achievement_id, nullif((t.t).user_attributes::jsonb, '{}'), nullif((t.t).event_attributes::jsonb, '{}'),
+        (t.t).block_if_out_of_points, (t.t).version)::laurel_private.trigger_rule
+      from trigger t join system on system.metric = t.metric and (system.s).id = (t.t).system_id
+      where t.metric = metric.id order by t.place),
+    array(select (
+        (system.s).id, (system.s).key::text, (system.s).max_points,
+        array(select l.points::bigint from laurel.points_levels l where l.system_id = (system.s).id order by l.points),
+        exists (select from laurel.points_boosts b where b.system_id = (system.s).id
+          and b.user_id is not null and b.is_active and b.archived_at is null))::laurel_private.system_rule
+      from system where system.metric = metric.id order by system.no),
+    array(select (
+        system.no::int, b.starts_on, b.ends_on, b.multiplier, b.rounding,
+        nullif(b.user_attributes::jsonb, '{}'), laurel_private.boost_as_json(b))::laurel_private.boost_rule
+      from system join laurel.points_boosts b on b.system_id = (system.s).id
+        and b.user_id is null and b.is_active and b.archived_at is null
+      where system.metric = metric.id order by b.id),
+    exists (select from trigger t where t.metric = metric.id and (t.t).event_attributes <> '{}'),
+    coalesce((select jsonb_object_agg((system.s).key, (
+        select coalesce(jsonb_agg(laurel_private.level_as_json(l) order by l.points), '[]')
+        from laurel.points_levels l where l.system_id = (system.s).id))
+      from system where system.metric = metric.id), '{}'),
+    coalesce((select jsonb_object_agg((system.s).key, laurel_private.system_as_json(system.s))
+      from system where system.metric = metric.id), '{}')
+    || coalesce((select jsonb_object_agg((t.t).id, laurel_private.trigger_as_json(t.t))
+      from trigger t where t.metric = metric.id), '{}')
+  from metric
+$$;
+
+-- Rebuilds a tenant's compiled rules and writes those that changed.
+create function laurel_private.compile_points_rules(for_tenant uuid)
+  returns void language plpgsql volatile as $$
+begin
+  -- Two changes of one tenant's configuration at once: the second waits here, and its next
+  -- statement sees what the first one committed. Otherwise each would compile without the other.
+  perform from laurel.tenants t where t.id = for_tenant for no key update;
+  delete from laurel_private.points_rules r
+  where r.tenant_id = for_tenant and r.metric_id <> laurel_private.nil_metric()
+    and not exists (
+      select from laurel.metrics m where m.id = r.metric_id and m.archived_at is null);
+  insert into laurel_private.points_rules as r
+  select c.* from laurel_private.current_points_rules(for_tenant) c
+  where exists (select from laurel.tenants t where t.id = for_tenant)
+  on conflict (tenant_id, metric_id) do update
+  set metric_key = excluded.metric_key, event_attribute_keys = excluded.event_attribute_keys,
+    triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
+    counts_events = excluded.counts_events, levels = excluded.levels, snapshots = excluded.snapshots
+  where (r.*) is distinct from (excluded.*);
+end
+$$;
+
+comment on function laurel_private.compile_points_rules(uuid) is
+  'Rebuilds the compiled rules of a tenant. Runs after every change of configuration.';
+
+-- Statement triggers, so that a thousand rows changed at once are compiled once.
+create function laurel_private.tg_configuration__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  changed_tenant uuid;
+begin
+  for changed_tenant in select distinct c.tenant_id from changed c order by 1 loop
+    perform laurel_private.compile_points_rules(changed_tenant);
+  end loop;
+  return null;
+end
+$$;
+
+create function laurel_private.tg_tenants__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.compile_points_rules(new.id);
+  return null;
+end
+$$;
+
+create trigger tenants__compile after insert on laurel.tenants
+  for each row execute function laurel_private.tg_tenants__compile();
+
+create function laurel_private.tg_configuration__touch()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.updated_at := clock_timestamp();
+  return new;
+end
+$$;
+
+do $$
+declare
+  table_name text;
+begin
+  foreach table_name in array
+    array['attributes', 'metrics', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+  loop
+    execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
+      referencing new table as changed for each statement
+      execute function laurel_private.tg_configuration__compile()', table_name);
+    execute format('create trigger %s__compile_updated after update on laurel.%1$I
+      referencing new table as changed for each statement
+      execute function laurel_private.tg_configuration__compile()', table_name);
+    execute format('create trigger %s__compile_deleted after delete on laurel.%1$I
+      referencing old table as changed for each statement
+      execute function laurel_private.tg_configuration__compile()', table_name);
+    execute format('create trigger %s__touch before update on laurel.%1$I
+      for each row execute function laurel_private.tg_configuration__touch()', table_name);
+  end loop;
+end
+$$;
+
+do $$
+begin
+  perform laurel_private.compile_points_rules(t.id) from laurel.tenants t;
+end
+$$;
+--! EndIncluded points/points_rules.sql
+--! Included points/decide_points.sql
+-- Decide: the one home of the arithmetic. What happened to one user, in order, and the rules and
+-- state it met, go in; totals, counts and finished ledger rows come out. Reads no table and no
+-- clock. Called by the flow for events, identification and adjustments.
+
+-- Something that happened, to be judged by the triggers of its cause.
+create type laurel_private.occasion as (
+  cause laurel.points_award_cause,
+  event_id uuid,
+  metric_no int,
+  value numeric,
+  attributes jsonb,
+  occurred_at timestamptz,
+  reason text,
+  idempotency_key text
+);
+
+-- A user's state before or after. Totals, peaks and last_event_ids by metric number, counts by
+-- trigger number, balances and sequences by system number.
+create type laurel_private.points_state as (
+  totals numeric[],
+  peaks numeric[],
+  counts numeric[],
+  count_peaks numeric[],
+  balances bigint[],
+  sequences bigint[]
+);
+
+create type laurel_private.points_effects as (
+  user_id text,
+  attributes_version int,
+  after laurel_private.points_state,
+  -- By trigger number, the first event it counted; null when it counted none.
+  first_counted uuid[],
+  -- By metric number, the last event; null when there was none.
+  last_events uuid[],
+  awards laurel.points_awards[]
+);
+
+-- B5: rounding is applied once, in decimal; nearest rounds halves up.
+create function laurel_private.round_points(points numeric, mode laurel.rounding_mode)
+  returns numeric language sql immutable parallel safe
+  return case mode when 'up' then ceil(points) when 'nearest' then floor(points + 0.5) else floor(points) end;
+
+-- B6, P2, TR8: what is really added to a total, between the cap (2^53 - 1 if null) and the floor 0.
+-- A total above a lowered cap gains nothing and loses nothing to it.
+create function laurel_private.clamp_points(points numeric, max_points int, total bigint)
+  returns bigint language sql immutable parallel safe
+  return case when points >= 0
+    then least(points, greatest(coalesce(max_points, 9007199254740991) - total, 0))
+    else greatest(points, -total) end::bigint;
+
+-- TR2: how often a metric trigger fires when the peak moves.
+create function laurel_private.firings(peak_before numeric, peak_after numeric, threshold int)
+  returns numeric language sql immutable parallel safe
+  return div(peak_after, threshold) - div(peak_before, threshold);
+
+create function laurel_private.decide_points(
+  tenant_id uuid,
+  for_user laurel_private.locked_user,
+  triggers laurel_private.trigger_rule[],
+  systems laurel_private.system_rule[],
+  boosts laurel_private.boost_rule[],
+  occasions laurel_private.occasion[],
+  state laurel_private.points_state
+) returns laurel_private.points_effects language plpgsql immutable as $$
+#variable_conflict use_variable
+declare
+  totals numeric[] := state.totals;
+  peaks numeric[] := state.peaks;
+  counts numeric[] := state.counts;
+  count_peaks numeric[] := state.count_peaks;
+  balances bigint[] := state.balances;
+  sequences bigint[] := state.sequences;
+  first_counted uuid[] := array_fill(null::uuid, array[cardinality(triggers)]);
+  last_events uuid[] := array_fill(null::uuid, array[cardinality(totals)]);
+  awards laurel.points_awards[] := '{}';
+  occasion laurel_private.occasion;
+  rule laurel_private.trigger_rule;
+  boost laurel_private.boost_rule;
+  system laurel_private.system_rule;
+  no int;
+  total numeric;
+  peak_before numeric;
+  peak_after numeric;
+  firings numeric;
+  base numeric;
+  rounded numeric;
+  added bigint;
+  balance bigint;
+  local_date date;
+  -- The boosts found last, and for which system and day: most awards of a call share them.
+  found_system int;
+  found_date date;
+  found jsonb;
+  product numeric;
+  rounding laurel.rounding_mode;
+  applied jsonb;
+begin
+  foreach occasion in array occasions loop
+    local_date := null;
+    if occasion.cause = 'metric' then
+      no := occasion.metric_no;
+      total := totals[no] + occasion.value;
+      peak_before := peaks[no];
+      peak_after := greatest(peak_before, total);
+      totals[no] := total;
+      peaks[no] := peak_after;
+      last_events[no] := occasion.event_id;
+    end if;
+
+    no := 0;
+    foreach rule in array triggers loop
+      no := no + 1;
+      continue when rule.cause <> occasion.cause
+        or rule.user_attributes is not null and not for_user.attributes @> rule.user_attributes;
+      if rule.cause <> 'metric' then
+        firings := 1;
+      elsif rule.metric_no <> occasion.metric_no then
+        continue;
+      elsif rule.event_attributes is null then
+        continue when peak_after = peak_before;
+        firings := laurel_private.firings(peak_before, peak_after, rule.threshold);
+      elsif occasion.attributes @> rule.event_attributes then
+        total := counts[no] + occasion.value;
+        firings := 0;
+        counts[no] := total;
+        if first_counted[no] is null then
+          first_counted[no] := occasion.event_id;
+        end if;
+        if total > count_peaks[no] then
+          firings := laurel_private.firings(count_peaks[no], total, rule.threshold);
+          count_peaks[no] := total;
+        end if;
+      else
+        continue;
+      end if;
+      continue when firings = 0;
+
+      base := firings * rule.points;
+      rounded := base;
+      balance := balances[rule.system_no];
+      system := systems[rule.system_no];
+      if rule.blocks and balance + base < 0 then
+        perform laurel_private.fail('LR030', null, system.system_key);
+      end if;
+
+      applied := null;
+      if base > 0 and cardinality(boosts) > 0 and occasion.cause <> 'adjustment' then
+        if local_date is null then
+          local_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
+        end if;
+        if found_system is distinct from rule.system_no or found_date <> local_date then
+          found_system := rule.system_no;
+          found_date := local_date;
+          found := null;
+          product := 1;
+          rounding := null;
+          foreach boost in array boosts loop
+            if boost.system_no = rule.system_no and local_date >= boost.starts_on
+              and (boost.ends_on is null or local_date <= boost.ends_on)
+              and (boost.user_attributes is null or for_user.attributes @> boost.user_attributes)
+            then
+              found := coalesce(found, '[]') || boost.snapshot;
+              product := product * boost.multiplier;
+              rounding := least(rounding, boost.rounding);
+            end if;
+          end loop;
+        end if;
+        applied := found;
+        if applied is not null then
+          rounded := laurel_private.round_points(base * product, rounding);
+        end if;
+      end if;
+
+      added := laurel_private.clamp_points(rounded, system.max_points, balance);
+      continue when added = 0;
+      balances[rule.system_no] := balance + added;
+      sequences[rule.system_no] := sequences[rule.system_no] + 1;
+      awards := awards || (
+        null, tenant_id, for_user.id, system.system_id, system.system_key,
+        sequences[rule.system_no], occasion.occurred_at, null, rule.cause, rule.trigger_id,
+        occasion.event_id, rule.metric_key, rule.threshold, rule.user_attributes,
+        rule.event_attributes, rule.achievement_id, null, null, occasion.reason,
+        occasion.idempotency_key, case when rule.cause <> 'adjustment' then rule.points end,
+        firings, base, applied, case when applied is null then 1 else trim_scale(product) end,
+        case when applied is not null then rounding end, rounded, system.max_points, added,
+        balance, balance + added)::laurel.points_awards;
+    end loop;
+  end loop;
+
+  return (for_user.id, for_user.attributes_version,
+    (totals, peaks, counts, count_peaks, balances, sequences)::laurel_private.points_state,
+    first_counted, last_events, awards)::laurel_private.points_effects;
+end
+$$;
+
+comment on function laurel_private.decide_points(uuid, laurel_private.locked_user,
+  laurel_private.trigger_rule[], laurel_private.system_rule[], laurel_private.boost_rule[],
+  laurel_private.occasion[], laurel_private.points_state) is
+  'What these occasions do to one user: awards in order (TR7), each from base over boosts (B4), rounding (B5), cap and floor (B6, P2) to a finished ledger row. LR030 when a trigger blocks. Pure.';
+--! EndIncluded points/decide_points.sql
+--! Included points/apply_effects.sql
+-- Apply: writes what decide_points() found, for any number of users at once. The one place that
+-- writes totals, counts, balances and the ledger. The caller holds the users' locks.
+-- Only upserts and inserts: they probe primary keys, whatever the planner thinks of table sizes.
+
+create function laurel_private.write_metric_totals(
+  tenant_id uuid, metric_ids uuid[], metric_keys text[], effects laurel_private.points_effects[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  insert into laurel.user_metrics as m
+    (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id, updated_at)
+  select write_metric_totals.tenant_id, e.user_id, n.metric_id, n.metric_key, n.total, n.peak, n.last_event, clock_timestamp()
+  from unnest(effects) e
+  cross join lateral unnest(metric_ids, metric_keys, (e.after).totals, (e.after).peaks, e.last_events)
+    as n (metric_id, metric_key, total, peak, last_event)
+  where n.last_event is not null
+  on conflict (tenant_id, user_id, metric_id) do update
+  set total = excluded.total, peak = excluded.peak, last_event_id = excluded.last_event_id,
+    updated_at = excluded.updated_at;
+end
+$$;
+
+create function laurel_private.write_trigger_counts(
+  tenant_id uuid, triggers laurel_private.trigger_rule[], effects laurel_private.points_effects[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  insert into laurel.points_trigger_counts as c (tenant_id, user_id, trigger_id, count, peak,
+    since_event_id, trigger_version, attributes_version, updated_at)
+  select write_trigger_counts.tenant_id, e.user_id, n.trigger_id, n.count, n.peak,
+    n.first_counted, n.version, e.attributes_version, clock_timestamp()
+  from unnest(effects) e
+  cross join lateral (
+    select r.trigger_id, r.version, s.count, s.peak, s.first_counted
+    from unnest(triggers) with ordinality
+        as r (trigger_id, cause, system_no, points, threshold, metric_no, metric_key, achievement_id,
+          user_attributes, event_attributes, blocks, version, no)
+    join unnest((e.after).counts, (e.after).count_peaks, e.first_counted) with ordinality
+      as s (count, peak, first_counted, no) on s.no = r.no
+    where s.first_counted is not null) n
+  on conflict (tenant_id, user_id, trigger_id) do update
+  set count = excluded.count, peak = excluded.peak,
+    -- What is counted changed since the last event: start a new stretch for verify() from here.
+    base_count = case when (c.trigger_version, c.attributes_version) = (excluded.trigger_version, excluded.attributes_version)
+      then c.base_count else c.count end,
+    base_peak = case when (c.trigger_version, c.attributes_version) = (excluded.trigger_version, excluded.attributes_version)
+      then c.base_peak else c.peak end,
+    since_event_id = case when (c.trigger_version, c.attributes_version) = (excluded.trigger_version, excluded.attributes_version)
+      then c.since_event_id else excluded.since_event_id end,
+    trigger_version = excluded.trigger_version, attributes_version = excluded.attributes_version,
+    updated_at = excluded.updated_at;
+end
+$$;
+
+create function laurel_private.write_awards(
+  tenant_id uuid, effects laurel_private.points_effects[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  insert into laurel.points_awards
+  select coalesce(a.id, laurel_private.uuid_v7()), a.tenant_id, a.user_id, a.system_id, a.system_key,
+    a.sequence, a.occurred_at, clock_timestamp(), a.cause, a.trigger_id, a.event_id, a.metric_key,
+    a.metric_threshold, a.user_attributes, a.event_attributes, a.achievement_id, a.streak_length, a.tick,
+    a.reason, a.idempotency_key, a.trigger_points, a.firings, a.base_points, a.boosts,
+    a.boost_multiplier, a.rounding, a.rounded_points, a.max_points, a.points, a.total_before, a.total_after
+  from unnest(effects) e cross join lateral unnest(e.awards) a;
+  if not found then
+    return;
+  end if;
+  insert into laurel_private.points_totals as t
+    (tenant_id, user_id, system_id, system_key, total, last_sequence, updated_at)
+  select write_awards.tenant_id, e.user_id, last.system_id, last.system_key, last.total_after, last.sequence, clock_timestamp()
+  from unnest(effects) e
+  cross join lateral (
+    select distinct on (a.system_id) a.system_id, a.system_key, a.total_after, a.sequence
+    from unnest(e.awards) a
+    order by a.system_id, a.sequence desc) last
+  on conflict (tenant_id, user_id, system_id) do update
+  set total = excluded.total, last_sequence = excluded.last_sequence, updated_at = excluded.updated_at;
+end
+$$;
+
+comment on function laurel_private.write_awards(uuid, laurel_private.points_effects[]) is
+  'Appends the decided awards to the ledger and moves the balances to where they leave them. The only writer of both. Rule P3.';
+--! EndIncluded points/apply_effects.sql
+--! Included metrics/check_event.sql
+-- What an event must be before it is recorded (E2, E8, U1, U4), whichever way it comes in.
+
+-- Attributes already known to be fine: declared keys and short strings. The usual case, in C.
+create function laurel_private.are_event_attributes(attributes jsonb, keys text[])
+  returns boolean language sql immutable parallel safe
+  return attributes - keys = '{}'
+    and not jsonb_path_exists(attributes, '$.* ? (@.type() <> "string")')
+    and pg_column_size(attributes) < 1000;
+
+create function laurel_private.check_event(
+  tenant_id uuid, event_attribute_keys text[], user_id text, value numeric, attributes jsonb,
+  idempotency_key text, occurred_at timestamptz
+) returns void language plpgsql stable as $$
+begin
+  if user_id is null or length(user_id) not between 1 and 255 then
+    perform laurel_private.fail('LR010', null,
+      case when coalesce(user_id, '') = '' then 'it is empty' else 'it has more than 255 characters' end);
+  elsif value is null or not (value > -1e15 and value < 1e15) then
+    perform laurel_private.fail('LR011', null, case
+      when value is null then 'it is missing'
+      when value::text in ('NaN', 'Infinity', '-Infinity') then 'it is not a finite number'
+      else 'it has more than 15 digits before the point' end);
+  elsif scale(value) > 9 and scale(trim_scale(value)) > 9 then
+    perform laurel_private.fail('LR011', null, 'it has more than 9 digits after the point');
+  elsif length(idempotency_key) not between 1 and 255 then
+    perform laurel_private.fail('LR014', null,
+      case when idempotency_key = '' then 'it is empty' else 'it has more than 255 characters' end);
+  elsif not isfinite(occurred_at) or occurred_at > clock_timestamp() + interval '24 hours' then
+    perform laurel_private.fail('LR015', null, case when not isfinite(occurred_at) then 'it is infinite'
+      else 'it lies more than 24 hours in the future' end);
+  elsif attributes <> '{}' and not laurel_private.are_event_attributes(attributes, event_attribute_keys) then
+    perform laurel_private.check_attributes(tenant_id, 'event', attributes, false);
+  end if;
+end
+$$;
+
+comment on function laurel_private.check_event(uuid, text[], text, numeric, jsonb, text, timestamptz) is
+  'Raises LR010 to LR015 when an event breaks rules E2, E8, U1 or U4.';
+--! EndIncluded metrics/check_event.sql
+--! Included metrics/record_events.sql
+-- The flow. Every event takes this way, whichever way in:
+--
+--   lock its user · drop replays · read rules and state
+--   → decide (points/decide_points.sql)
+--   → apply  (points/apply_effects.sql)
+--
+-- record_one_event() is the lane of one event, record_stored_events() that of many; both decide and
+-- apply by the same functions. Reads come after the lock, each in a statement of its own, so that
+-- they see what the lock's last holder committed.
+
+-- What record_one_event() found and did; laurel.record_event() makes its response of it.
+create type laurel_private.recorded_event as (
+  event_id uuid,
+  is_replay boolean,
+  total numeric,
+  rules laurel_private.points_rules,
+  before laurel_private.points_state,
+  effects laurel_private.points_effects
+);
+
+-- The boosts that single users have in these systems.
+create function laurel_private.user_boosts(
+  tenant_id uuid, user_id text, systems laurel_private.system_rule[]
+) returns laurel_private.boost_rule[] language sql stable as $$
+  select array(
+    select (s.no::int, b.starts_on, b.ends_on, b.multiplier, b.rounding, null,
+      laurel_private.boost_as_json(b))::laurel_private.boost_rule
+    from unnest(systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, has_user_boosts, no)
+    join laurel.points_boosts b on b.tenant_id = user_boosts.tenant_id and b.user_id = user_boosts.user_id
+      and b.system_id = s.system_id and b.is_active and b.archived_at is null
+    where s.has_user_boosts
+    order by b.id)
+$$;
+
+create function laurel_private.record_one_event(
+  event laurel.metric_events, profile jsonb, is_stored boolean
+) returns laurel_private.recorded_event language plpgsql volatile as $$
+declare
+  locked laurel_private.locked_user;
+  rules laurel_private.points_rules;
+  before laurel_private.points_state;
+  effects laurel_private.points_effects;
+  boosts laurel_private.boost_rule[];
+  occasions laurel_private.occasion[];
+  totals numeric[];
+  stored_id uuid := event.id;
+  last_event_id uuid;
+  total numeric;
+  peak numeric;
+begin
+  locked := laurel_private.lock_user(event.tenant_id, event.user_id);
+
+  select r.* into rules from laurel_private.points_rules r
+  where r.tenant_id = event.tenant_id and r.metric_key = event.metric_key;
+  if rules.metric_id is null then
+    perform laurel_private.fail('LR003', null, event.metric_key);
+  end if;
+  if not is_stored then
+    event.metric_id := rules.metric_id;
+    event.occurred_at := coalesce(event.occurred_at, clock_timestamp());
+    perform laurel_private.check_event(event.tenant_id, rules.event_attribute_keys, event.user_id,
+      event.value, event.attributes, event.idempotency_key, event.occurred_at);
+    event.id := laurel_private.uuid_v7();
+  end if;
+
+  select m.total, m.peak, m.last_event_id into total, peak, last_event_id
+  from laurel.user_metrics m
+  where m.tenant_id = event.tenant_id and m.user_id = event.user_id and m.metric_id = event.metric_id;
+  if event.id <= last_event_id then
+    event.id := laurel_private.next_uuid(last_event_id);
+    if is_stored then
+      update laurel.metric_events e set id = event.id
+      where e.tenant_id = event.tenant_id and e.user_id = event.user_id
+        and e.metric_id = event.metric_id and e.id = stored_id;
+    end if;
+  end if;
+
+  if event.idempotency_key is not null then
+    insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
+    values (event.tenant_id, event.user_id, event.metric_id, event.idempotency_key, event.id)
+    on conflict do nothing;
+    if not found then
+      if is_stored then
+        delete from laurel.metric_events e
+        where e.tenant_id = event.tenant_id and e.user_id = event.user_id
+          and e.metric_id = event.metric_id and e.id = event.id;
+      end if;
+      select k.result_id into event.id from laurel_private.idempotency_keys k
+      where k.tenant_id = event.tenant_id and k.user_id = event.user_id
+        and k.scope_id = event.metric_id and k.key = event.idempotency_key;
+      return (event.id, true, coalesce(total, 0), rules, null, null)::laurel_private.recorded_event;
+    end if;
+  end if;
+
+  if profile is not null then
+    locked := laurel_private.apply_profile(event.tenant_id, locked, profile);
+  end if;
+  if not is_stored then
+    -- One level below the statement trigger, which would run this flow again.
+    insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key,
+      value, attributes, idempotency_key, occurred_at)
+    values (event.id, event.tenant_id, event.user_id, event.metric_id, event.metric_key,
+      event.value, event.attributes, event.idempotency_key, event.occurred_at);
+  end if;
+
+  before.totals := array[coalesce(total, 0)];
+  before.peaks := array[coalesce(peak, 0)];
+  if rules.counts_events then
+    select array_agg(coalesce(c.count, 0) order by r.no), array_agg(coalesce(c.peak, 0) order by r.no)
+    into before.counts, before.count_peaks
+    from unnest(rules.triggers) with ordinality
+      as r (trigger_id, cause, system_no, points, threshold, metric_no, metric_key, achievement_id,
+        user_attributes, event_attributes, blocks, version, no)
+    left join laurel.points_trigger_counts c on r.event_attributes is not null
+      and c.tenant_id = event.tenant_id and c.user_id = event.user_id and c.trigger_id = r.trigger_id;
+  end if;
+  select array_agg(coalesce(t.total, 0) order by s.no), array_agg(coalesce(t.last_sequence, 0) order by s.no)
+  into before.balances, before.sequences
+  from unnest(rules.systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, has_user_boosts, no)
+  left join laurel_private.points_totals t
+    on t.tenant_id = event.tenant_id and t.user_id = event.user_id and t.system_id = s.system_id;
+  boosts := rules.boosts;
+  if true = any (select s.has_user_boosts from unnest(rules.systems) s) then
+    boosts := boosts || laurel_private.user_boosts(event.tenant_id, event.user_id, rules.systems);
+  end if;
+
+  occasions := array[('metric', event.id, 1, event.value, event.attributes, event.occurred_at, null, null)::laurel_private.occasion];
+  if locked.is_new then
+    occasions := ('user_creation', event.id, null, null, null, event.occurred_at, null, null)::laurel_private.occasion || occasions;
+  end if;
+
+  effects := laurel_private.decide_points(event.tenant_id, locked, rules.triggers, rules.systems, boosts, occasions, before);
+
+  perform laurel_private.write_metric_totals(event.tenant_id, array[rules.metric_id], array[rules.metric_key], array[effects]);
+  if rules.counts_events then
+    perform laurel_private.write_trigger_counts(event.tenant_id, rules.triggers, array[effects]);
+  end if;
+  if effects.awards <> '{}' then
+    for i in 1..cardinality(effects.awards) loop
+      effects.awards[i].id := laurel_private.uuid_v7();
+    end loop;
+    perform laurel_private.write_awards(event.tenant_id, array[effects]);
+  end if;
+  return (event.id, false, (effects.after).totals[1], rules, before, effects)::laurel_private.recorded_event;
+end
+$$;
+
+-- The rules of several metrics as one set: triggers in firing order (TR7), metrics and systems
+-- renumbered.
+create type laurel_private.combined_rules as (
+  triggers laurel_private.trigger_rule[],
+  systems laurel_private.system_rule[],
+  boosts laurel_private.boost_rule[]
+);
+
+create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+  returns laurel_private.combined_rules language sql stable as $$
+  with rules as (
+    select r.*, m.no as metric_no
+    from unnest(metric_ids) with ordinality as m (id, no)
+    join laurel_private.points_rules r on r.tenant_id = combine_rules.tenant_id and r.metric_id = m.id
+  ),
+  system as (
+    select distinct on (s.system_id) s.system_id, s, dense_rank() over (order by s.system_id)::int as no
+    from rules cross join lateral unnest(rules.systems) s
+  )
+  select
+    array(
+      select (t.trigger_id, t.cause, system.no, t.points, t.threshold, t.metric_no, t.metric_key,
+        t.achievement_id, t.user_attributes, t.event_attributes, t.blocks, t.version)::laurel_private.trigger_rule
+      from (
+        select distinct on (t.cause, t.trigger_id) t.trigger_id, t.cause, t.points, t.threshold,
+          rules.metric_no::int as metric_no, t.metric_key, t.achievement_id, t.user_attributes,
+          t.event_attributes, t.blocks, t.version, rules.systems[t.system_no].system_id as system_id
+        from rules cross join lateral unnest(rules.triggers) t) t
+      join system on system.system_id = t.system_id
+      order by t.cause, t.trigger_id),
+    array(select system.s from system order by system.no),
+    array(
+      select (b.no, b.starts_on, b.ends_on, b.multiplier, b.rounding, b.user_attributes,
+        b.snapshot)::laurel_private.boost_rule
+      from (
+        select distinct on (system.no, b.snapshot ->> 'id') b.starts_on, b.ends_on, b.multiplier,
+          b.rounding, b.user_attributes, b.snapshot, system.no
+        from rules cross join lateral unnest(rules.boosts) b
+        join system on system.system_id = rules.systems[b.system_no].system_id) b
+      order by b.no, b.snapshot ->> 'id')
+$$;
+
+-- Gives events that lost a race (their IDs were made before the lock) IDs after those of the
+-- events applied in front of them, so that the order of IDs is the order of application. Rare.
+create function laurel_private.reorder_events(events laurel.metric_events[])
+  returns laurel.metric_events[] language plpgsql volatile as $$
+declare
+  reordered laurel.metric_events[] := '{}';
+  event laurel.metric_events;
+  next_id uuid;
+  last_ids jsonb;
+  place text;
+begin
+  select coalesce(jsonb_object_agg(m.user_id || ' ' || m.metric_id, m.last_event_id), '{}') into last_ids
+  from (select distinct e.tenant_id, e.user_id, e.metric_id from unnest(events) e) e
+  cross join lateral (
+    select m.user_id, m.metric_id, m.last_event_id from laurel.user_metrics m
+    where m.tenant_id = e.tenant_id and m.user_id = e.user_id and m.metric_id = e.metric_id) m;
+  foreach event in array events loop
+    place := event.user_id || ' ' || event.metric_id;
+    if event.id <= (last_ids ->> place)::uuid then
+      next_id := laurel_private.next_uuid((last_ids ->> place)::uuid);
+      update laurel.metric_events e set id = next_id
+      where e.tenant_id = event.tenant_id and e.user_id = event.user_id
+        and e.metric_id = event.metric_id and e.id = event.id;
+      event.id := next_id;
+    end if;
+    last_ids := last_ids || jsonb_build_object(place, event.id);
+    reordered := reordered || event;
+  end loop;
+  return reordered;
+end
+$$;
+
+-- Whether some event's ID does not come after those of the same user and metric in front of it.
+create function laurel_private.are_out_of_order(events laurel.metric_events[])
+  returns boolean language sql stable as $$
+  select exists (
+    select from (
+      select e.tenant_id, e.user_id, e.metric_id, e.id,
+        lag(e.id) over (partition by e.user_id, e.metric_id order by e.no) as previous
+      from unnest(events) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, created_at, no)) e
+    where coalesce(e.previous, (
+      select m.last_event_id from laurel.user_metrics m
+      where m.tenant_id = e.tenant_id and m.user_id = e.user_id and m.metric_id = e.metric_id)) >= e.id)
+$$;
+
+-- Keys that count for the first time are kept; the events that bring others are taken out of the
+-- log again (E4: in an INSERT a replayed row is skipped). Returns the events that remain.
+create function laurel_private.drop_replays(events laurel.metric_events[])
+  returns laurel.metric_events[] language plpgsql volatile as $$
+declare
+  first_uses uuid[];
+begin
+  with used as (
+    insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
+    select e.tenant_id, e.user_id, e.metric_id, e.idempotency_key, e.id
+    from unnest(events) with ordinality
+      as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, created_at, no)
+    where e.idempotency_key is not null
+    order by e.no
+    on conflict do nothing
+    returning result_id
+  )
+  select array_agg(u.result_id) into first_uses from used u;
+  delete from laurel.metric_events stored
+  using (
+    select e.tenant_id, e.user_id, e.metric_id, e.id from unnest(events) e
+    where e.idempotency_key is not null and e.id not in (select unnest(first_uses))) replay
+  where stored.tenant_id = replay.tenant_id and stored.user_id = replay.user_id
+    and stored.metric_id = replay.metric_id and stored.id = replay.id;
+  if not found then
+    return events;
+  end if;
+  return array(
+    select (e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
+      e.idempotency_key, e.occurred_at, e.created_at)::laurel.metric_events
+    from unnest(events) with ordinality
+      as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, created_at, no)
+    where e.idempotency_key is null or e.id in (select unnest(first_uses))
+    order by e.no);
+end
+$$;
+
+-- The lane of many: events of one tenant, already stored, in the order given (E7).
+create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[])
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  user_ids text[];
+  new_user_ids text[];
+  metric_ids uuid[];
+  metric_keys text[];
+  rules laurel_private.combined_rules;
+  has_user_boosts boolean;
+  counts_events boolean;
+  effects laurel_private.points_effects[];
+begin
+  user_ids := array(select distinct e.user_id from unnest(events) e order by 1);
+  new_user_ids := laurel_private.lock_users(tenant_id, user_ids);
+
+  if exists (select from unnest(events) e where e.idempotency_key is not null) then
+    -- IDs first: a key remembers the ID of its event.
+    if laurel_private.are_out_of_order(events) then
+      events := laurel_private.reorder_events(events);
+    end if;
+    events := laurel_private.drop_replays(events);
+  elsif laurel_private.are_out_of_order(events) then
+    events := laurel_private.reorder_events(events);
+  end if;
+
+  select array_agg(m.metric_id), array_agg(m.metric_key) into metric_ids, metric_keys
+  from (select distinct e.metric_id, e.metric_key from unnest(events) e order by 1) m;
+  rules := laurel_private.combine_rules(tenant_id, metric_ids);
+  has_user_boosts := exists (select from unnest(rules.systems) s where s.has_user_boosts);
+  counts_events := exists (select from unnest(rules.triggers) t where t.event_attributes is not null);
+
+  effects := array(
+    select laurel_private.decide_points(tenant_id, u.locked, rules.triggers, rules.systems,
+      case when has_user_boosts
+        then rules.boosts || laurel_private.user_boosts(tenant_id, o.user_id, rules.systems)
+        else rules.boosts end,
+      case when (u.locked).is_new
+        then ('user_creation', o.occasions[1].event_id, null, null, null, o.occasions[1].occurred_at,
+          null, null)::laurel_private.occasion || o.occasions
+        else o.occasions end,
+      (m.totals, m.peaks, c.counts, c.peaks, b.balances, b.sequences)::laurel_private.points_state)
+    from (
+      select e.user_id, array_agg((
+          'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
+          null, null)::laurel_private.occasion order by e.no) as occasions
+      from unnest(events) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, created_at, no)
+      group by e.user_id) o
+    cross join lateral (
+      select (u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version,
+        u.id in (select unnest(new_user_ids)))::laurel_private.locked_user as locked
+      from laurel.users u where u.tenant_id = tenant_id and u.id = o.user_id
+      offset 0) u
+    cross join lateral (
+      select array_agg(coalesce(m.total, 0) order by i.no) as totals, array_agg(coalesce(m.peak, 0) order by i.no) as peaks
+      from unnest(metric_ids) with ordinality as i (id, no)
+      left join laurel.user_metrics m on m.tenant_id = tenant_id and m.user_id = o.user_id and m.metric_id = i.id) m
+    cross join lateral (
+      select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
+      from unnest(rules.triggers) with ordinality
+        as r (trigger_id, cause, system_no, points, threshold, metric_no, metric_key, achievement_id,
+          user_attributes, event_attributes, blocks, version, no)
+      left join laurel.points_trigger_counts c on counts_events and r.event_attributes is not null
+        and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c
+    cross join lateral (
+      select array_agg(coalesce(t.total, 0) order by s.no) as balances, array_agg(coalesce(t.last_sequence, 0) order by s.no) as sequences
+      from unnest(rules.systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, has_user_boosts, no)
+      left join laurel_private.points_totals t on t.tenant_id = tenant_id and t.user_id = o.user_id and t.system_id = s.system_id) b);
+
+  perform laurel_private.write_metric_totals(tenant_id, metric_ids, metric_keys, effects);
+  if counts_events then
+    perform laurel_private.write_trigger_counts(tenant_id, rules.triggers, effects);
+  end if;
+  if rules.triggers <> '{}' then
+    perform laurel_private.write_awards(tenant_id, effects);
+  end if;
+end
+$$;
+
+-- Fills in what a caller's row leaves to us, and refuses what no event may be.
+create function laurel_private.tg_metric_events__complete()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  event_attribute_keys text[];
+begin
+  new.tenant_id := coalesce(new.tenant_id, laurel.current_tenant_id());
+  new.value := coalesce(new.value, 1);
+  new.attributes := coalesce(new.attributes, '{}');
+  new.occurred_at := coalesce(new.occurred_at, now());
+  select r.metric_id, r.event_attribute_keys into new.metric_id, event_attribute_keys
+  from laurel_private.points_rules r
+  where r.tenant_id = new.tenant_id and r.metric_key = new.metric_key;
+  if new.metric_id is null then
+    perform laurel_private.fail('LR003', null, coalesce(new.metric_key, 'null'));
+  end if;
+  perform laurel_private.check_event(new.tenant_id, event_attribute_keys, new.user_id, new.value,
+    new.attributes, new.idempotency_key, new.occurred_at);
+  return new;
+end
+$$;
+
+create trigger metric_events__complete before insert on laurel.metric_events
+  for each row when (new.metric_id is null)
+  execute function laurel_private.tg_metric_events__complete();
+
+-- Runs the flow for the rows that a statement inserted. Definer, since callers may write events
+-- but nothing that follows from them. Plans are generic and probe indexes: a plan made for one
+-- row must serve a statement of 50,000, and the other way round; without jit, which would
+-- compile for milliseconds what the high cost of a forced index makes look expensive.
+create function laurel_private.tg_metric_events__record()
+  returns trigger language plpgsql security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  events laurel.metric_events[];
+  tenant_ids uuid[];
+begin
+  select array_agg(n) into events from new_events n;
+  if cardinality(events) = 1 then
+    perform laurel_private.record_one_event(events[1], null, true);
+  elsif cardinality(events) > 1 then
+    tenant_ids := array(select distinct e.tenant_id from unnest(events) e order by 1);
+    if cardinality(tenant_ids) = 1 then
+      perform laurel_private.record_stored_events(tenant_ids[1], events);
+    else
+      for i in 1..cardinality(tenant_ids) loop
+        perform laurel_private.record_stored_events(tenant_ids[i], array(
+          select (e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
+            e.idempotency_key, e.occurred_at, e.created_at)::laurel.metric_events
+          from unnest(events) with ordinality
+            as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, created_at, no)
+          where e.tenant_id = tenant_ids[i]
+          order by e.no));
+      end loop;
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+create trigger metric_events__record after insert on laurel.metric_events
+  referencing new table as new_events for each statement
+  execute function laurel_private.tg_metric_events__record();
+--! EndIncluded metrics/record_events.sql
+--! Included metrics/record_event.sql
+-- laurel.record_event(): one event in, its whole effect out. The body that REST sends (Q2).
+
+-- What an event or a completion did in each points system that it changed, by system key.
+create function laurel_private.points_response(
+  rules laurel_private.points_rules, before laurel_private.points_state, effects laurel_private.points_effects
+) returns jsonb language plpgsql immutable as $$
+declare
+  response jsonb := '{}';
+  award laurel.points_awards;
+  system laurel_private.system_rule;
+  awards jsonb;
+  entry jsonb;
+  added bigint;
+  level_before int;
+  level_after int;
+begin
+  for i in 1..cardinality(rules.systems) loop
+    continue when (effects.after).sequences[i] = before.sequences[i];
+    system := rules.systems[i];
+    awards := '[]';
+    added := 0;
+    foreach award in array effects.awards loop
+      continue when award.system_id <> system.system_id;
+      added := added + award.points;
+      awards := awards || jsonb_build_object(
+        'id', award.id, 'awarded', award.points, 'date', laurel_private.instant_as_text(award.occurred_at), 'total', award.total_after,
+        'trigger', rules.snapshots -> award.trigger_id::text, 'boosts', coalesce(award.boosts, '[]'));
+    end loop;
+    entry := (rules.snapshots -> system.system_key) || jsonb_build_object(
+      'total', (effects.after).balances[i], 'added', added, 'awards', awards);
+    -- L2, L3: the level is told when it changed; before its first row a user has none.
+    level_before := case when before.sequences[i] = 0 then 0
+      else width_bucket(before.balances[i], system.level_thresholds) end;
+    level_after := width_bucket((effects.after).balances[i], system.level_thresholds);
+    if level_after <> level_before then
+      entry := entry || jsonb_build_object('level',
+        case when level_after > 0 then rules.levels -> system.system_key -> (level_after - 1) end);
+    end if;
+    response := response || jsonb_build_object(system.system_key, entry);
+  end loop;
+  return response;
+end
+$$;
+
+-- The streak of a user without one. Streaks come with a later release.
+create function laurel_private.streak_response(tenant_id uuid)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
+    'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)
+  from laurel.tenants t where t.id = streak_response.tenant_id
+$$;
+
+create function laurel.record_event(
+  metric_key text,
+  user_id text,
+  value numeric default 1,
+  attributes jsonb default '{}',
+  idempotency_key text default null,
+  occurred_at timestamptz default null,
+  profile jsonb default null
+) returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  event laurel.metric_events;
+  recorded laurel_private.recorded_event;
+  response jsonb;
+begin
+  perform laurel_private.require_own_user(user_id);
+  event.tenant_id := laurel.current_tenant_id();
+  event.metric_key := metric_key;
+  event.user_id := user_id;
+  event.value := coalesce(value, 1);
+  event.attributes := coalesce(attributes, '{}');
+  event.idempotency_key := idempotency_key;
+  event.occurred_at := occurred_at;
+  recorded := laurel_private.record_one_event(event, profile, false);
+  response := jsonb_build_object(
+    'eventId', recorded.event_id,
+    'metricId', (recorded.rules).metric_id,
+    'total', trim_scale(recorded.total),
+    'achievements', '[]'::jsonb,
+    'currentStreak', laurel_private.streak_response(event.tenant_id),
+    'points', case when recorded.is_replay then '{}'::jsonb
+      else laurel_private.points_response(recorded.rules, recorded.before, recorded.effects) end,
+    'leaderboards', '{}'::jsonb,
+    'idempotentReplayed', recorded.is_replay);
+  if idempotency_key is not null then
+    response := response || jsonb_build_object('idempotencyKey', idempotency_key);
+  end if;
+  return response;
+end
+$$;
+
+comment on function laurel.record_event(text, text, numeric, jsonb, text, timestamptz, jsonb) is
+  'Records one event of a user on a metric, with all that follows, and returns what it did. Adds the user when new; profile as in identify_user(). With an idempotency key a repetition changes nothing and says idempotentReplayed. LR003 unknown metric, LR010 to LR017 wrong input, LR030 out of points. Rule Q2.';
+grant execute on function laurel.record_event(text, text, numeric, jsonb, text, timestamptz, jsonb)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded metrics/record_event.sql
