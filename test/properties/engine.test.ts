@@ -50,7 +50,7 @@ const trigger: fc.Arbitrary<ModelTrigger> = fc.record({
   kind: maybe(fc.constantFrom(...kinds), 1),
   blocks: fc.nat(5).map((n) => n === 0),
   active: fc.nat(4).map((n) => n > 0),
-}) as fc.Arbitrary<ModelTrigger>;
+});
 
 const boost: fc.Arbitrary<ModelBoost> = fc
   .record({
@@ -72,7 +72,7 @@ const boost: fc.Arbitrary<ModelBoost> = fc
     ...whom,
     startsOn: b !== null && b < a ? b : a,
     endsOn: b !== null && b < a ? a : b,
-  })) as fc.Arbitrary<ModelBoost>;
+  }));
 
 const event: fc.Arbitrary<ModelEvent> = fc.record({
   user: fc.constantFrom(...users),
