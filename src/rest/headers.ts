@@ -1,0 +1,27 @@
+import type { IncomingMessage } from "node:http";
+import { Refusal } from "./refusals.ts";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * A header that may appear once, as text; undefined when absent. Callers send UTF-8, which HTTP hands on byte by
+ * byte. Refused with 400 when the header was sent more than once: Node would join the two.
+ */
+export function singleHeader(request: IncomingMessage, name: string): string | undefined {
+  const raw = request.headers[name];
+  if (raw === undefined) return undefined;
+  const text = Array.isArray(raw) ? raw.join(", ") : raw;
+  if (text.includes(",") && (request.headersDistinct[name]?.length ?? 0) > 1) {
+    throw new Refusal(400, `The header ${name} was sent more than once.`);
+  }
+  // eslint-disable-next-line no-control-regex -- exactly the bytes that are the same in every encoding
+  return /^[\x00-\x7f]*$/.test(text) ? text : fromUtf8(text);
+}
+
+function fromUtf8(text: string): string {
+  try {
+    return utf8.decode(Buffer.from(text, "latin1"));
+  } catch {
+    return text;
+  }
+}
