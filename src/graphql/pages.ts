@@ -16,8 +16,9 @@ export const PagesPlugin: GraphileConfig.Plugin = {
   schema: {
     hooks: {
       GraphQLObjectType_fields_field_args(args, build, context) {
-        const { first, offset: _offset, ...others } = args;
+        const { first } = args;
         if (!context.scope.isPgFieldConnection || first === undefined) return args;
+        const others = Object.entries(args).filter(([name]) => name !== "first" && name !== "offset");
         const { GraphQLInt, GraphQLNonNull } = build.graphql;
         return {
           first: {
@@ -26,7 +27,7 @@ export const PagesPlugin: GraphileConfig.Plugin = {
             defaultValue: defaultPageSize,
             description: `How many rows to read, from 0 to ${largestPageSize}.`,
           },
-          ...others,
+          ...Object.fromEntries(others),
         };
       },
     },

@@ -5,9 +5,14 @@ type Tables = NonNullable<SmartTags["config"]["class"]>;
 type Attributes = NonNullable<Tables[string]["attribute"]>;
 type Constraints = NonNullable<Tables[string]["constraint"]>;
 
-/** Columns that a table's lists can be filtered and ordered by; each has an index that starts with it or its owner. */
-const searchable = (...columns: readonly string[]): Attributes =>
-  Object.fromEntries(columns.map((column) => [column, { tags: { behavior: "+filterBy +orderBy" } }]));
+/** Columns that a short table's lists can be filtered and ordered by. */
+const searchable = (...columns: readonly string[]): Attributes => withBehavior(columns, "+filterBy +orderBy");
+
+/** The same for tables of any length: filtered only, since ordering by another column than the key reads all of it. */
+const filterable = (...columns: readonly string[]): Attributes => withBehavior(columns, "+filterBy");
+
+const withBehavior = (columns: readonly string[], behavior: string): Attributes =>
+  Object.fromEntries(columns.map((column) => [column, { tags: { behavior } }]));
 
 /** A foreign key's two fields: on the row that refers, and (when there is one) the list on the row referred to. */
 const relation = (fieldName: string, listName: string | undefined): Constraints[string] => ({
@@ -20,6 +25,9 @@ const relation = (fieldName: string, listName: string | undefined): Constraints[
 const virtualForeignKey = (columns: string, target: string, fieldName: string, listName?: string): string =>
   `(${columns}) references laurel.${target}|@fieldName ${fieldName}|${
     listName === undefined ? "@behavior -manyRelation:resource:connection" : `@foreignFieldName ${listName}`}`;
+
+/** Bookkeeping of the engine's own. */
+const hidden = { tags: { behavior: "-*" } };
 
 /** No create, update or delete: written by the engine alone, or through a function. */
 const readOnly = "-resource:insert -resource:update -resource:delete";
@@ -34,7 +42,7 @@ const tables: Tables = {
   },
   "laurel.points_systems": { attribute: searchable("key", "archived_at") },
   "laurel.points_triggers": {
-    attribute: searchable("system_id", "metric_id", "type", "status"),
+    attribute: { ...searchable("system_id", "metric_id", "type", "status"), version: hidden },
     constraint: {
       trigger_system_is_of_the_same_tenant: relation("system", "triggers"),
       trigger_metric_is_of_the_same_tenant: relation("metric", "pointsTriggers"),
@@ -55,14 +63,14 @@ const tables: Tables = {
   "laurel.users": {
     // Unique in what row-level security lets a caller see: one tenant.
     tags: { behavior: readOnly, unique: "id|@fieldName user" },
-    attribute: searchable("id", "attributes"),
+    attribute: { ...filterable("id", "attributes"), attributes_version: hidden },
   },
   "laurel.user_metrics": {
     tags: {
       behavior: readOnly,
       foreignKey: [virtualForeignKey("tenant_id, metric_id", "metrics (tenant_id, id)", "metric")],
     },
-    attribute: searchable("user_id", "metric_id", "metric_key"),
+    attribute: { ...filterable("user_id", "metric_id", "metric_key"), last_event_id: hidden },
     constraint: { user_metrics_belong_to_a_user: relation("user", "metrics") },
   },
   "laurel.metric_events": {
@@ -73,7 +81,7 @@ const tables: Tables = {
         virtualForeignKey("tenant_id, metric_id", "metrics (tenant_id, id)", "metric"),
       ],
     },
-    attribute: searchable("id", "user_id", "metric_id", "metric_key"),
+    attribute: filterable("id", "user_id"),
   },
   "laurel.points_awards": {
     tags: {
@@ -85,7 +93,7 @@ const tables: Tables = {
       ],
       unique: "id|@fieldName pointsAward",
     },
-    attribute: searchable("id", "user_id", "system_id", "system_key", "sequence"),
+    attribute: filterable("id", "user_id", "system_id", "system_key", "sequence"),
   },
   "laurel.points_balances": {
     tags: {
@@ -96,7 +104,14 @@ const tables: Tables = {
         virtualForeignKey("tenant_id, system_id", "points_systems (tenant_id, id)", "system"),
       ],
     },
-    attribute: searchable("user_id", "system_id", "system_key"),
+    attribute: {
+      ...filterable("user_id", "system_id"),
+      // Of a view PostgreSQL does not know what is never null.
+      system_key: { tags: { behavior: "+filterBy", notNull: true } },
+      total: { tags: { notNull: true } },
+      last_sequence: { tags: { notNull: true } },
+      updated_at: { tags: { notNull: true } },
+    },
   },
   // What triggers have counted explains awards to administrators through verify(); it is no reading matter.
   "laurel.points_trigger_counts": { tags: { behavior: "-*" } },
@@ -111,6 +126,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
       procedure: {
         "laurel.current_tenant_id": { tags: { behavior: "-*" } },
         "laurel.current_user_id": { tags: { behavior: "-*" } },
+        // Reads the whole database: for SQL and the command line.
+        "laurel.verify": { tags: { behavior: "-*" } },
       },
     },
   },
