@@ -1,0 +1,3 @@
+import type { Operation } from "./operations.ts";
+
+export const adminOperations: readonly Operation[] = [];
