@@ -14,8 +14,7 @@ export function singleHeader(request: IncomingMessage, name: string): string | u
   if (text.includes(",") && (request.headersDistinct[name]?.length ?? 0) > 1) {
     throw new Refusal(400, `The header ${name} was sent more than once.`);
   }
-  // eslint-disable-next-line no-control-regex -- exactly the bytes that are the same in every encoding
-  return /^[\x00-\x7f]*$/.test(text) ? text : fromUtf8(text);
+  return /^[\x20-\x7e]*$/.test(text) ? text : fromUtf8(text);
 }
 
 function fromUtf8(text: string): string {

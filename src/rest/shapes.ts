@@ -42,7 +42,12 @@ function describeIssue(issue: z.core.$ZodRawIssue): string {
       return `is too small: at least ${String(issue.minimum)}`;
     case "invalid_format":
       return `must be ${formatNouns[issue.format] ?? "of another form"}`;
-    default:
+    case "custom":
+    case "invalid_element":
+    case "invalid_key":
+    case "invalid_union":
+    case "not_multiple_of":
+    case "unrecognized_keys":
       return "is not of the kind that is expected here";
   }
 }
