@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:fd774d05d9daffa0908d0599371796cee24ed31b
+--! Hash: sha1:b309743e0df098cafc11bcc6b2bfae43e521b4ce
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -136,6 +136,17 @@ grant usage on type laurel.key, laurel.user_id, laurel.attribute_values,
   laurel.points_trigger_status, laurel.points_award_cause, laurel.rounding_mode, laurel.time_unit,
   laurel.streak_frequency, laurel.achievement_kind, laurel.achievement_status
   to laurel_admin, laurel_service, laurel_user;
+
+comment on type laurel.unit_type is 'Whether a metric counts things or money.';
+comment on type laurel.attribute_type is 'Whether users or events carry an attribute.';
+comment on type laurel.points_trigger_type is 'What a points trigger waits for. Rules TR2 to TR6.';
+comment on type laurel.points_trigger_status is 'Only active triggers fire; an archived one stays so. Rule TR1.';
+comment on type laurel.points_award_cause is 'What changed a total: a type of trigger, or an adjustment by hand.';
+comment on type laurel.rounding_mode is 'Down is floor, up is ceiling, nearest rounds halves up. Rule B5.';
+comment on type laurel.time_unit is 'Hours are elapsed time; days keep the local time of day. Rule TR5.';
+comment on type laurel.streak_frequency is 'How long a streak''s period is, in the user''s time zone.';
+comment on type laurel.achievement_kind is 'What completes an achievement. Rule A1.';
+comment on type laurel.achievement_status is 'Only active achievements are completed. Rule A1.';
 --! EndIncluded ground/types.sql
 --! Included ground/ids.sql
 -- Identifiers: UUID version 7, whose order is the order of creation, so that index pages fill one
@@ -554,6 +565,9 @@ create table laurel_private.time_zones (
   name text collate "C" primary key
 );
 
+comment on table laurel_private.time_zones is 'Names of time zones, as of the installation.';
+alter table laurel_private.time_zones enable row level security;
+
 insert into laurel_private.time_zones select name from pg_timezone_names;
 
 -- Whether this names a time zone (U3). A name that a newer server has learnt since is found too.
@@ -920,6 +934,9 @@ comment on table laurel.achievements is 'Something a user can achieve once.';
 comment on column laurel.achievements.kind is
   'What completes it: a metric total, a streak length, a call (api), other achievements, or years since sign-up.';
 comment on column laurel.achievements.key is 'Names the achievement in calls; null when nobody calls it.';
+comment on column laurel.achievements.description is 'Null when none was given.';
+comment on column laurel.achievements.badge_url is 'Null when there is no badge.';
+comment on column laurel.achievements.metric_id is 'The metric of a metric achievement; null for other kinds.';
 comment on column laurel.achievements.metric_value is 'The total that completes a metric achievement; null for other kinds.';
 comment on column laurel.achievements.streak_length is 'The length that completes a streak achievement; null for other kinds.';
 comment on column laurel.achievements.years is 'Years since sign-up that complete an anniversary; null for other kinds.';
@@ -954,6 +971,8 @@ create unique index points_system_keys_are_unique on laurel.points_systems (tena
 
 comment on table laurel.points_systems is 'A kind of points with its own rules, balances and ledger.';
 comment on column laurel.points_systems.max_points is 'The cap on every user''s total; null means none but 2^53 - 1. Rule P2.';
+comment on column laurel.points_systems.description is 'Null when none was given.';
+comment on column laurel.points_systems.badge_url is 'Null when there is no badge.';
 comment on column laurel.points_systems.archived_at is 'Null while active. An archived system awards nothing and is gone for callers.';
 comment on constraint points_system_name_is_1_to_255_characters on laurel.points_systems is 'A points system''s name has 1 to 255 characters.';
 comment on constraint points_system_description_is_at_most_2000_characters on laurel.points_systems is 'A points system''s description has at most 2,000 characters.';
@@ -1019,6 +1038,9 @@ comment on table laurel.points_triggers is
 comment on column laurel.points_triggers.id is 'UUID version 7: triggers fire in order of creation. Rule TR7.';
 comment on column laurel.points_triggers.points is 'Points per firing, a 32-bit integer, never 0.';
 comment on column laurel.points_triggers.metric_threshold is 'Fires once for every so many of the metric; null for other types.';
+comment on column laurel.points_triggers.metric_id is 'The metric that counts; null for other types.';
+comment on column laurel.points_triggers.achievement_id is 'The achievement to complete; null for other types.';
+comment on column laurel.points_triggers.time_unit is 'What time_interval counts; null for other types.';
 comment on column laurel.points_triggers.streak_length is 'Fires at every multiple of this length; null for other types.';
 comment on column laurel.points_triggers.time_interval is 'Fires every so many hours or days; null for other types.';
 comment on column laurel.points_triggers.user_attributes is 'Only users who carry all of these; {} means every user. Rule U5.';
@@ -1200,6 +1222,7 @@ create table laurel.points_levels (
 
 comment on table laurel.points_levels is 'A level that users reach with their total.';
 comment on column laurel.points_levels.points is 'The lowest total that earns the level, 0 or more.';
+comment on column laurel.points_levels.badge_url is 'Null when there is no badge.';
 comment on constraint level_name_is_1_to_255_characters on laurel.points_levels is 'A level''s name has 1 to 255 characters.';
 comment on constraint level_description_is_at_most_2000_characters on laurel.points_levels is 'A level''s description has at most 2,000 characters.';
 comment on constraint level_badge_url_is_at_most_2000_characters on laurel.points_levels is 'A badge URL has at most 2,000 characters.';
