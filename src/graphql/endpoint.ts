@@ -4,8 +4,7 @@ import express, { type ErrorRequestHandler, type RequestHandler } from "express"
 import { grafserv } from "grafserv/express/v4";
 import type { Logger } from "pino";
 import { postgraphile } from "postgraphile";
-import { readConstraintSentences } from "../postgres/constraints.ts";
-import { toHttpError } from "../postgres/errors.ts";
+import { readConstraintSentences, toHttpError } from "../postgres/errors.ts";
 import type { Pools } from "../postgres/pools.ts";
 import type { AuthenticateGraphql, GraphqlCaller } from "./callers.ts";
 import { createErrorMask } from "./errors.ts";

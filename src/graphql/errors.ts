@@ -2,8 +2,7 @@ import { randomUUID } from "node:crypto";
 import { GraphQLError } from "graphql";
 import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "pino";
-import type { ConstraintSentences } from "../postgres/constraints.ts";
-import { toHttpError } from "../postgres/errors.ts";
+import { type ConstraintSentences, toHttpError } from "../postgres/errors.ts";
 
 /** What a GraphQL error's `extensions` hold: a code to branch on, what to do about it, and what to quote to us. */
 export type ErrorExtensions =
@@ -41,17 +40,15 @@ function describeDatabaseError(
   error: Error,
   sentences: ConstraintSentences,
 ): { readonly message: string; readonly extensions: ErrorExtensions } | undefined {
-  const { code = "", hint, constraint } = error as { code?: string; hint?: string; constraint?: string };
+  const { code = "", hint } = error as { code?: string; hint?: string };
   if (code.startsWith("LR")) {
     return { message: error.message, extensions: { code, ...(hint === undefined ? {} : { hint }) } };
   }
-  const answer = toHttpError(error);
-  const sentence = code.startsWith("23") && constraint !== undefined ? sentences.get(constraint) : undefined;
+  const { status, body } = toHttpError(error, sentences);
   // The catalogue's names for what a constraint or a grant says: duplicate_key, invalid_configuration, forbidden.
-  if (code === "23505") return { message: sentence ?? answer.body.error, extensions: { code: "LR021" } };
-  if (answer.status === 422) return { message: sentence ?? answer.body.error, extensions: { code: "LR020" } };
-  if (answer.status === 403) return { message: answer.body.error, extensions: { code: "LR041" } };
-  if (answer.status === 503) return { message: answer.body.error, extensions: { code: "UNAVAILABLE" } };
+  if (status === 422) return { message: body.error, extensions: { code: code === "23505" ? "LR021" : "LR020" } };
+  if (status === 403) return { message: body.error, extensions: { code: "LR041" } };
+  if (status === 503) return { message: body.error, extensions: { code: "UNAVAILABLE" } };
   return undefined;
 }
 

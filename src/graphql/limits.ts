@@ -175,11 +175,10 @@ function createRuler(
         : value?.kind === Kind.VARIABLE
           ? variables.get(value.name.value)
           : undefined;
-    if (typeof given !== "number") return defaultPageSize;
-    if (!(given >= 0 && given <= largestPageSize)) {
-      refusal ??= `${node.name.value}: first is a number from 0 to ${largestPageSize}; read on with after.`;
-    }
-    return given;
+    if (given === undefined) return defaultPageSize;
+    if (typeof given === "number" && given >= 0 && given <= largestPageSize) return given;
+    refusal ??= `${node.name.value}: first is a number from 0 to ${largestPageSize}; read on with after.`;
+    return 0;
   };
 
   return { measure, refusal: () => refusal };

@@ -12,6 +12,7 @@ import { ArgumentsPlugin } from "./arguments.ts";
 import { type GraphqlCaller, settingsOf } from "./callers.ts";
 import { TenantsStayOutsidePlugin } from "./exposure.ts";
 import { measureDocument } from "./limits.ts";
+import { MissingRowsPlugin } from "./missing_rows.ts";
 import { NamesPlugin } from "./names.ts";
 import { PagesPlugin } from "./pages.ts";
 import { SmartTagsPlugin } from "./smart_tags.ts";
@@ -36,7 +37,7 @@ export interface RequestDependencies {
 export function createSchemaPreset(pool: Pool): GraphileConfig.Preset {
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
-    plugins: [NamesPlugin, SmartTagsPlugin, TenantsStayOutsidePlugin, PagesPlugin, ArgumentsPlugin],
+    plugins: [NamesPlugin, SmartTagsPlugin, TenantsStayOutsidePlugin, PagesPlugin, ArgumentsPlugin, MissingRowsPlugin],
     disablePlugins: [
       // No global object IDs, which would carry the tenant's.
       "NodePlugin",
@@ -55,6 +56,8 @@ export function createSchemaPreset(pool: Pool): GraphileConfig.Preset {
     ],
     pgServices: [makePgService({ pool, schemas: ["laurel"], pubsub: false })],
     schema: {
+      // A schema that lacks something is worse than a start that fails.
+      dontSwallowErrors: true,
       // Counting a list reads all of it. Columns to filter and order by are named in the smart tags.
       defaultBehavior: "-connection:backwards -attribute:filterBy -attribute:orderBy -totalCount",
       connectionFilterAllowedOperators: [

@@ -110,7 +110,6 @@ const tables: Tables = {
       system_key: { tags: { behavior: "+filterBy", notNull: true } },
       total: { tags: { notNull: true } },
       last_sequence: { tags: { notNull: true } },
-      updated_at: { tags: { notNull: true } },
     },
   },
   // What triggers have counted explains awards to administrators through verify(); it is no reading matter.

@@ -59,7 +59,7 @@ describe("configuration", () => {
       `mutation ($id: UUID!) { updateMetric(input: { id: $id, patch: { name: "Stolen" } }) { metric { name } } }`,
       { variables: { id } },
     );
-    expect(errors).toHaveLength(1);
+    expect(errors).toMatchObject([{ message: "No metric has this ID.", extensions: { code: "LR006" } }]);
     const still = await setting.get(`query ($id: UUID!) { metric(id: $id) { name } }`, { tenant: "acme", variables: { id } });
     expect(still).toEqual({ metric: { name: "Acme's" } });
   });
@@ -72,6 +72,15 @@ describe("configuration", () => {
     );
     const { errors } = await setting.ask(createLevel(`key: "x", name: "X", points: 1`), { variables: { system: id } });
     expect(errors).toMatchObject([{ message: "The points system does not exist.", extensions: { code: "LR020" } }]);
+  });
+
+  test.each([
+    `updatePointsSystem(input: { id: "00000000-0000-7000-8000-000000000000", patch: { name: "N" } }) { clientMutationId }`,
+    `deletePointsLevel(input: { id: "00000000-0000-7000-8000-000000000000" }) { pointsLevel { key } }`,
+    `deleteAttribute(input: { id: "00000000-0000-7000-8000-000000000000" }) { query { __typename } }`,
+  ])("that is not there is an error to change: %s", async (mutation) => {
+    const { errors } = await setting.ask(`mutation { ${mutation} }`);
+    expect(errors).toMatchObject([{ message: expect.stringMatching(/^No .+ has this ID\.$/), extensions: { code: "LR006" } }]);
   });
 
   test("is archived, and its key is free again", async () => {

@@ -8,7 +8,7 @@ import { createGraphqlSetting } from "../support/graphql.ts";
 const lines: string[] = [];
 const mask = createErrorMask({
   logger: pino({}, { write: (line: string) => lines.push(line) }),
-  sentences: new Map([["levels_are_nice", "A level is nice."]]),
+  sentences: new Map([["levels.levels_are_nice", "A level is nice."]]),
 });
 
 const masked = (fields: Partial<DatabaseError>): GraphQLError => {
@@ -19,8 +19,8 @@ const masked = (fields: Partial<DatabaseError>): GraphQLError => {
 describe("an error", () => {
   test.each<[string, Partial<DatabaseError>, string, Record<string, unknown>]>([
     ["of ours keeps message, code and hint", { code: "LR003", message: "No metric.", hint: "Make one." }, "No metric.", { code: "LR003", hint: "Make one." }],
-    ["of a constraint is told by its sentence", { code: "23514", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR020" }],
-    ["of a unique constraint has its own code", { code: "23505", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR021" }],
+    ["of a constraint is told by its sentence", { code: "23514", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR020" }],
+    ["of a unique constraint has its own code", { code: "23505", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR021" }],
     ["of a constraint without a sentence is told in general", { code: "23514", constraint: "other" }, "The request contradicts what is stored already.", { code: "LR020" }],
     ["of a missing privilege is forbidden", { code: "42501" }, "This key may not do that.", { code: "LR041" }],
     ["of a timeout says to try again", { code: "57014" }, "The database did not answer in time. Try again shortly.", { code: "UNAVAILABLE" }],

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { type GraphQLSchema, isObjectType, lexicographicSortSchema, printSchema } from "graphql";
 // The preset comes first: it sets the scene for PostGraphile.
 import { createSchemaPreset } from "../../src/graphql/preset.ts";
@@ -6,6 +6,8 @@ import { makeSchema } from "postgraphile";
 import { cloneDatabase } from "../support/database.ts";
 
 let schema: GraphQLSchema;
+// Where PostGraphile complains of tags that match nothing and of names that clash.
+const complaints = jest.spyOn(console, "warn");
 
 beforeAll(async () => {
   const database = await cloneDatabase();
@@ -20,6 +22,10 @@ const fieldsOf = (name: string): string[] => {
 describe("the GraphQL schema", () => {
   test("is what it was when it was last looked at", () => {
     expect(printSchema(lexicographicSortSchema(schema))).toMatchSnapshot();
+  });
+
+  test("is built without complaints", () => {
+    expect(complaints.mock.calls).toEqual([]);
   });
 
   test("writes configuration and calls functions, and writes nothing else", () => {

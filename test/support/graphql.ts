@@ -62,7 +62,7 @@ export async function createGraphqlSetting(options: { config?: Partial<Config> }
   };
   const get = async (query: string, askOptions?: AskOptions): Promise<Readonly<Record<string, unknown>>> => {
     const answer = await ask(query, askOptions);
-    if (answer.errors !== undefined || answer.data == null) throw new Error(answer.text);
+    if (answer.errors !== undefined || answer.data === undefined || answer.data === null) throw new Error(answer.text);
     return answer.data;
   };
   return { database, app, adminKey, annsKey, bobsKey, ask, get };
