@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b309743e0df098cafc11bcc6b2bfae43e521b4ce
+--! Hash: sha1:961ef3723b375161882494d7498e8a47b3dad616
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -330,10 +330,12 @@ end
 $$;
 
 -- Row-level security for a table whose rows belong to a tenant, deny by default (Q9).
---   configuration: admins write; services and users read
+--   configuration: admins write; services read; users read what is `public` (Q9, RP3, RP5)
 --   user_data:     admins and services read; a user reads its own rows
 -- Whoever may do more says so in its own file.
-create procedure laurel_private.secure_table(target regclass, kind text, user_column text default 'user_id')
+create procedure laurel_private.secure_table(
+  target regclass, kind text, user_column text default 'user_id', public text default 'true'
+)
   language plpgsql as $$
 declare
   own_tenant constant text := 'tenant_id = (select laurel.current_tenant_id())';
@@ -345,8 +347,10 @@ begin
     when 'configuration' then
       execute format('create policy admins_write on %s for all to laurel_admin
         using (%s) with check (%2$s)', target, own_tenant);
-      execute format('create policy tenant_reads on %s for select to laurel_service, laurel_user
+      execute format('create policy tenant_reads on %s for select to laurel_service
         using (%s)', target, own_tenant);
+      execute format('create policy users_read_what_is_public on %s for select to laurel_user
+        using (%s and %s)', target, own_tenant, public);
     when 'user_data' then
       execute format('create policy tenant_reads on %s for select to laurel_admin, laurel_service
         using (%s)', target, own_tenant);
@@ -790,7 +794,7 @@ comment on constraint metric_currency_is_a_three_letter_code on laurel.metrics i
   'A currency metric''s units are a three-letter currency code such as USD.';
 comment on index laurel.metric_keys_are_unique is 'Another metric already has this key.';
 
-call laurel_private.secure_table('laurel.metrics', 'configuration');
+call laurel_private.secure_table('laurel.metrics', 'configuration', public => 'archived_at is null');
 grant insert (key, name, unit_type, units), update (name, unit_type, units, archived_at)
   on laurel.metrics to laurel_admin;
 --! EndIncluded metrics/metrics.sql
@@ -942,7 +946,7 @@ comment on column laurel.achievements.streak_length is 'The length that complete
 comment on column laurel.achievements.years is 'Years since sign-up that complete an anniversary; null for other kinds.';
 comment on index laurel.achievement_keys_are_unique is 'Another achievement already has this key.';
 
-call laurel_private.secure_table('laurel.achievements', 'configuration');
+call laurel_private.secure_table('laurel.achievements', 'configuration', public => $$status in ('active', 'locked')$$);
 --! EndIncluded achievements/achievements.sql
 --! Included points/points_systems.sql
 -- A points system: XP, energy, coins (P1). Written by admins; compiled into points_rules.
@@ -980,7 +984,7 @@ comment on constraint points_system_badge_url_is_at_most_2000_characters on laur
 comment on constraint max_points_is_at_least_1 on laurel.points_systems is 'The maximum points are at least 1.';
 comment on index laurel.points_system_keys_are_unique is 'Another points system already has this key.';
 
-call laurel_private.secure_table('laurel.points_systems', 'configuration');
+call laurel_private.secure_table('laurel.points_systems', 'configuration', public => 'archived_at is null');
 grant insert (key, name, description, badge_url, max_points),
   update (name, description, badge_url, max_points, archived_at)
   on laurel.points_systems to laurel_admin;
@@ -1067,7 +1071,7 @@ comment on constraint trigger_system_is_of_the_same_tenant on laurel.points_trig
 comment on constraint trigger_metric_is_of_the_same_tenant on laurel.points_triggers is 'The metric does not exist.';
 comment on constraint trigger_achievement_is_of_the_same_tenant on laurel.points_triggers is 'The achievement does not exist.';
 
-call laurel_private.secure_table('laurel.points_triggers', 'configuration');
+call laurel_private.secure_table('laurel.points_triggers', 'configuration', public => $$status = 'active'$$);
 grant insert (system_id, type, points, status, metric_id, metric_threshold, achievement_id, streak_length,
     time_unit, time_interval, user_attributes, event_attributes, block_if_out_of_points),
   update (type, points, status, metric_id, metric_threshold, achievement_id, streak_length, time_unit,
@@ -1170,14 +1174,9 @@ comment on constraint boosts_of_one_user_have_no_filter on laurel.points_boosts 
 comment on constraint boost_system_is_of_the_same_tenant on laurel.points_boosts is 'The points system does not exist.';
 comment on constraint boost_user_exists on laurel.points_boosts is 'The user does not exist.';
 
-call laurel_private.secure_table('laurel.points_boosts', 'configuration');
 -- Somebody else's boost is nobody's business (K1).
-drop policy tenant_reads on laurel.points_boosts;
-create policy tenant_reads on laurel.points_boosts for select to laurel_service
-  using (tenant_id = (select laurel.current_tenant_id()));
-create policy users_read_what_applies_to_them on laurel.points_boosts for select to laurel_user
-  using (tenant_id = (select laurel.current_tenant_id())
-    and (user_id is null or user_id = (select laurel.current_user_id())));
+call laurel_private.secure_table('laurel.points_boosts', 'configuration', public => $$
+  is_active and archived_at is null and (user_id is null or user_id = (select laurel.current_user_id()))$$);
 grant insert (system_id, name, multiplier, rounding, starts_on, ends_on, user_id, user_attributes, is_active),
   update (name, multiplier, rounding, starts_on, ends_on, user_attributes, is_active, archived_at)
   on laurel.points_boosts to laurel_admin;

@@ -44,7 +44,7 @@ beforeAll(async () => {
           insert into laurel.attributes (key, name, type) values ('plan', 'Plan', 'event');
           insert into laurel.metrics (key, name) values ('words', 'Words');
           insert into laurel.points_systems (key, name) values ('xp', 'XP');
-          insert into laurel.achievements (key, name, kind) values ('done', 'Done', 'api');
+          insert into laurel.achievements (key, name, kind, status) values ('done', 'Done', 'api', 'active');
           insert into laurel.points_levels (system_id, key, name, points)
             select id, 'first', 'First', 1 from laurel.points_systems where tenant_id = laurel.current_tenant_id();
           insert into laurel.points_triggers (system_id, type, points, status, metric_id, metric_threshold, event_attributes)
@@ -105,6 +105,30 @@ describe("what a tenant's rows are seen by", () => {
       );
     expect(await boostsOf("ann")).toEqual(["all", "ann"]);
     expect(await boostsOf("bob")).toEqual(["all"]);
+  });
+
+  test("drafts and what was archived are no user's business", async () => {
+    await as("laurel_admin", { tenant: "blue" }, (query) =>
+      query(`
+        insert into laurel.metrics (key, name) values ('old', 'Old');
+        insert into laurel.points_systems (key, name) values ('old', 'Old');
+        update laurel.metrics set archived_at = now() where key = 'old';
+        insert into laurel.points_triggers (system_id, type, points)
+          select id, 'user_creation', 9 from laurel.points_systems where key = 'xp';
+        insert into laurel.points_boosts (system_id, name, multiplier, starts_on, is_active)
+          select id, 'draft', 2, '2020-01-01', false from laurel.points_systems where key = 'xp';
+        update laurel.points_systems set archived_at = now() where key = 'old'`),
+    );
+    const read = `
+      select (select count(*) from laurel.metrics) as metrics, (select count(*) from laurel.points_systems) as systems,
+        (select count(*) from laurel.points_triggers) as triggers, (select count(*) from laurel.points_boosts) as boosts`;
+    expect(await as("laurel_service", { tenant: "blue" }, (query) => query(read))).toEqual([
+      { metrics: "2", systems: "2", triggers: "2", boosts: "3" },
+    ]);
+    // bob's: the boost of ann is not shown either.
+    expect(await as("laurel_user", { tenant: "blue", user: "bob" }, (query) => query(read))).toEqual([
+      { metrics: "1", systems: "1", triggers: "1", boosts: "1" },
+    ]);
   });
 
   test.each(["laurel_admin", "laurel_service", "laurel_user"] as const)("tenants: %s sees its own", async (role) => {
