@@ -102,7 +102,9 @@ async function serveSchema(
   await instance.getSchema();
   const app = express();
   app.disable("x-powered-by");
-  await instance.createServ(grafserv).addTo(app, null, false);
+  const serv = instance.createServ(grafserv);
+  await serv.ready();
+  await serv.addTo(app, null, false);
   return {
     handler: app,
     release: async () => {
