@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:961ef3723b375161882494d7498e8a47b3dad616
+--! Hash: sha1:f5498881206a36078fe500e5d65466be7e9c96dd
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -229,6 +229,10 @@ begin
   execute format('create table laurel_private.%I partition of %s for values from (%L) to (%L)',
     name, parent, first, beyond);
   execute format('alter table laurel_private.%I enable row level security', name);
+  if parent = 'laurel.points_awards' then
+    execute format('create trigger points_awards__keep_all before truncate on laurel_private.%I
+      for each statement execute function laurel_private.tg_points_awards__keep()', name);
+  end if;
 end
 $$;
 
@@ -1124,7 +1128,6 @@ create table laurel.points_boosts (
   tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
   system_id uuid not null,
   name text not null,
-  -- Without a scale of its own, which would round what it cannot hold instead of refusing it.
   multiplier numeric not null,
   rounding laurel.rounding_mode not null default 'down',
   starts_on date not null,
@@ -1138,7 +1141,7 @@ create table laurel.points_boosts (
   constraint boost_name_is_1_to_255_characters check (length(name) between 1 and 255),
   constraint boost_multiplier_is_above_0_below_100_and_not_1
     check (multiplier > 0 and multiplier < 100 and multiplier <> 1),
-  constraint boost_multiplier_has_up_to_4_decimals check (multiplier = round(multiplier, 4)),
+  constraint boost_multiplier_has_at_most_4_decimals check (scale(trim_scale(multiplier)) <= 4),
   constraint boosts_start_on_a_real_date check (isfinite(starts_on)),
   constraint boosts_end_on_a_real_date check (isfinite(ends_on)),
   constraint boosts_end_is_not_before_start check (ends_on >= starts_on),
@@ -1164,8 +1167,8 @@ comment on column laurel.points_boosts.archived_at is 'Null while in use.';
 comment on constraint boost_name_is_1_to_255_characters on laurel.points_boosts is 'A boost''s name has 1 to 255 characters.';
 comment on constraint boost_multiplier_is_above_0_below_100_and_not_1 on laurel.points_boosts is
   'A boost''s multiplier is above 0, below 100 and not 1.';
-comment on constraint boost_multiplier_has_up_to_4_decimals on laurel.points_boosts is
-  'A boost''s multiplier has up to 4 decimals.';
+comment on constraint boost_multiplier_has_at_most_4_decimals on laurel.points_boosts is
+  'A boost''s multiplier has at most 4 decimals.';
 comment on constraint boosts_start_on_a_real_date on laurel.points_boosts is 'A boost starts on a finite date.';
 comment on constraint boosts_end_on_a_real_date on laurel.points_boosts is 'A boost ends on a finite date.';
 comment on constraint boosts_end_is_not_before_start on laurel.points_boosts is 'A boost cannot end before it starts.';
@@ -1327,7 +1330,11 @@ $$;
 
 create trigger points_awards__keep before update or delete on laurel.points_awards
   for each row execute function laurel_private.tg_points_awards__keep();
+-- Triggers of rows are cloned to partitions, those of statements are not: maintain_partitions()
+-- gives every new partition its own.
 create trigger points_awards__keep_all before truncate on laurel.points_awards
+  for each statement execute function laurel_private.tg_points_awards__keep();
+create trigger points_awards__keep_all before truncate on laurel_private.points_awards_default
   for each statement execute function laurel_private.tg_points_awards__keep();
 
 do $$
@@ -1459,8 +1466,9 @@ create table laurel_private.points_rules (
   boosts laurel_private.boost_rule[] not null,
   counts_events boolean not null,
   has_user_boosts boolean not null,
-  streak jsonb not null,
-  levels jsonb not null,
+  streak text not null,
+  -- Ready-made pieces of responses, as JSON text.
+  levels json not null,
   snapshots jsonb not null,
   constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
   constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
@@ -1473,7 +1481,7 @@ comment on column laurel_private.points_rules.counts_events is 'Whether some tri
 comment on column laurel_private.points_rules.has_user_boosts is 'Whether some system has boosts of single users, which are looked up per event.';
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
-comment on column laurel_private.points_rules.snapshots is 'Systems (by key) and triggers (by ID) as responses show them.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces) and triggers (by ID) as responses show them, as text.';
 alter table laurel_private.points_rules enable row level security;
 
 -- The metric of what happens without one.
@@ -1588,16 +1596,16 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     exists (select from system join laurel.points_boosts b on b.system_id = (system.s).id
       and b.user_id is not null and b.is_active and b.archived_at is null
       where system.metric = metric.id),
-    (select jsonb_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
-        'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)
+    (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
+        'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
       from laurel.tenants t where t.id = for_tenant),
-    coalesce((select jsonb_object_agg((system.s).key, (
-        select coalesce(jsonb_agg(laurel_private.level_as_json(l) order by l.points), '[]')
-        from laurel.points_levels l where l.system_id = (system.s).id))
+    coalesce((select json_object_agg((system.s).key, (
+        select coalesce(json_agg(laurel_private.level_as_json(l) order by l.points), '[]')
+        from laurel.points_levels l where l.system_id = (system.s).id) order by system.no)
       from system where system.metric = metric.id), '{}'),
-    coalesce((select jsonb_object_agg((system.s).key, laurel_private.system_as_json(system.s))
+    coalesce((select jsonb_object_agg((system.s).key, trim(laurel_private.system_as_json(system.s)::text, '{}'))
       from system where system.metric = metric.id), '{}')
-    || coalesce((select jsonb_object_agg((t.t).id, laurel_private.trigger_as_json(t.t))
+    || coalesce((select jsonb_object_agg((t.t).id, laurel_private.trigger_as_json(t.t)::text)
       from trigger t where t.metric = metric.id), '{}')
   from metric
 $$;
@@ -1621,7 +1629,7 @@ begin
     triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots
-  where (r.*) is distinct from (excluded.*);
+  where to_jsonb(r) is distinct from to_jsonb(excluded);
 end
 $$;
 
@@ -1844,7 +1852,7 @@ begin
 
       rounded := base;
       applied := null;
-      if base > 0 and boosts <> '{}' and occasion.cause <> 'adjustment' then
+      if base > 0 and cardinality(boosts) > 0 and occasion.cause <> 'adjustment' then
         if local_date is null then
           local_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
         end if;
@@ -2089,17 +2097,17 @@ comment on function laurel_private.check_event(uuid, text[], numeric, jsonb, tex
 -- by the same function. Reads come after the lock, in statements of their own, so that they see
 -- what the lock's last holder committed.
 
--- What an event or a completion did in each points system that it changed, by system key.
+-- What an event or a completion did in each points system that it changed, by system key. Built
+-- as text, where each jsonb operator would take its arguments apart and build them anew; the caller turns the whole into jsonb once.
 create function laurel_private.points_response(
-  systems laurel_private.system_rule[], levels jsonb, snapshots jsonb,
+  systems laurel_private.system_rule[], levels json, snapshots jsonb,
   sequences_before bigint[], balances_before bigint[], effects laurel_private.points_effects
-) returns jsonb language plpgsql immutable as $$
+) returns text language plpgsql stable as $$
 declare
-  response jsonb := '{}';
+  response text := '';
   award laurel.points_awards;
   system laurel_private.system_rule;
-  awards jsonb;
-  entry jsonb;
+  awards text;
   added bigint;
   level_before int;
   level_after int;
@@ -2107,28 +2115,30 @@ begin
   for i in 1..cardinality(systems) loop
     continue when effects.sequences[i] = sequences_before[i];
     system := systems[i];
-    awards := '[]';
+    awards := '';
     added := 0;
     foreach award in array effects.awards loop
       continue when award.system_id <> system.system_id;
       added := added + award.points;
-      awards := awards || jsonb_build_object(
-        'id', award.id, 'awarded', award.points, 'date', laurel_private.instant_as_text(award.occurred_at), 'total', award.total_after,
-        'trigger', snapshots -> award.trigger_id::text, 'boosts', coalesce(award.boosts, '[]'));
+      awards := concat(awards, case when awards <> '' then ',' end,
+        '{"id":"', award.id, '","awarded":', award.points,
+        ',"date":"', laurel_private.instant_as_text(award.occurred_at),
+        '","total":', award.total_after,
+        ',"trigger":', snapshots ->> award.trigger_id::text,
+        ',"boosts":', coalesce(award.boosts, '[]'), '}');
     end loop;
-    entry := (snapshots -> system.system_key) || jsonb_build_object(
-      'total', effects.balances[i], 'added', added, 'awards', awards);
     -- L2, L3: the level is told when it changed; before its first row a user has none.
     level_before := case when sequences_before[i] = 0 then 0
       else width_bucket(balances_before[i], system.level_thresholds) end;
     level_after := width_bucket(effects.balances[i], system.level_thresholds);
-    if level_after <> level_before then
-      entry := entry || jsonb_build_object('level',
-        case when level_after > 0 then levels -> system.system_key -> (level_after - 1) end);
-    end if;
-    response := response || jsonb_build_object(system.system_key, entry);
+    response := concat(response, case when response = '' then '{"' else ',"' end, system.system_key,
+      '":{', snapshots ->> system.system_key,
+      ',"total":', effects.balances[i], ',"added":', added,
+      case when level_after <> level_before then concat(',"level":',
+        case when level_after = 0 then 'null' else levels -> system.system_key ->> (level_after - 1) end) end,
+      ',"awards":[', awards, ']}');
   end loop;
-  return response;
+  return response || '}';
 end
 $$;
 
@@ -2246,22 +2256,55 @@ begin
         then rules.boosts || laurel_private.user_boosts(tenant, for_user, rules.systems)
         else rules.boosts end,
       occasions, array[coalesce(total, 0)], array[coalesce(peak, 0)], counts, count_peaks, balances, sequences);
-    perform laurel_private.apply_to_one(tenant, rules.metric_id, record_event.metric_key, last_event is null,
-      rules.triggers, rules.systems, sequences, effects);
+
+    if last_event is null then
+      insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
+      values (tenant, for_user, rules.metric_id, record_event.metric_key, effects.totals[1], effects.peaks[1], event_id);
+    else
+      update laurel.user_metrics m
+      set total = effects.totals[1], peak = effects.peaks[1], last_event_id = event_id
+      where m.tenant_id = tenant and m.user_id = for_user and m.metric_id = rules.metric_id;
+    end if;
+    if effects.first_counted is not null then
+      for i in 1..cardinality(effects.first_counted) loop
+        continue when effects.first_counted[i] is null;
+        rule := rules.triggers[i];
+        update laurel.points_trigger_counts c
+        set count = effects.counts[i], peak = effects.count_peaks[i]
+        where c.tenant_id = tenant and c.user_id = for_user and c.trigger_id = rule.trigger_id
+          and c.trigger_version = rule.version and c.attributes_version = locked.attributes_version;
+        if not found then
+          -- New, or what is counted changed since the last event.
+          perform laurel_private.write_trigger_counts(tenant, rules.triggers, array[effects]);
+          exit;
+        end if;
+      end loop;
+    end if;
+    if cardinality(effects.awards) > 0 then
+      insert into laurel.points_awards select * from unnest(effects.awards);
+      for i in 1..cardinality(rules.systems) loop
+        continue when effects.sequences[i] = sequences[i];
+        system := rules.systems[i];
+        if sequences[i] = 0 then
+          insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
+          values (tenant, for_user, system.system_id, system.system_key, effects.balances[i], effects.sequences[i]);
+        else
+          update laurel_private.points_totals t
+          set total = effects.balances[i], last_sequence = effects.sequences[i]
+          where t.tenant_id = tenant and t.user_id = for_user and t.system_id = system.system_id;
+        end if;
+      end loop;
+    end if;
     total := effects.totals[1];
   end if;
 
-  return jsonb_build_object(
-    'eventId', event_id,
-    'metricId', rules.metric_id,
-    'total', trim_scale(coalesce(total, 0)),
-    'achievements', '[]'::jsonb,
-    'currentStreak', rules.streak,
-    'points', case when is_replay or effects.awards = '{}' then '{}'::jsonb
+  return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id,
+    '","total":', trim_scale(coalesce(total, 0)),
+    ',"achievements":[],"currentStreak":', rules.streak,
+    ',"points":', case when is_replay or cardinality(effects.awards) = 0 then '{}'
       else laurel_private.points_response(rules.systems, rules.levels, rules.snapshots, sequences, balances, effects) end,
-    'leaderboards', '{}'::jsonb,
-    'idempotentReplayed', is_replay)
-    || case when event_key is not null then jsonb_build_object('idempotencyKey', event_key) else '{}' end;
+    ',"leaderboards":{},"idempotentReplayed":', case when is_replay then 'true' else 'false' end,
+    case when event_key is not null then concat(',"idempotencyKey":', to_json(event_key)) end, '}')::jsonb;
 end
 $$;
 
@@ -3073,6 +3116,13 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   left join key k on k.tenant_id = e.tenant_id and k.user_id = e.user_id
     and k.scope_id = e.metric_id and k.key = e.idempotency_key
   where e.idempotency_key is not null and k.result_id is distinct from e.id
+  union all
+  select 'adjustment_key_is_remembered', a.tenant_id, a.user_id, a.system_key || ' ' || a.idempotency_key,
+    a.id::text, k.result_id::text
+  from award a
+  left join key k on k.tenant_id = a.tenant_id and k.user_id = a.user_id
+    and k.scope_id = a.system_id and k.key = a.idempotency_key
+  where a.idempotency_key is not null and k.result_id is distinct from a.id
   union all
   select 'remembered_key_has_its_event_or_award', k.tenant_id, k.user_id, k.key, k.result_id::text, null
   from key k
