@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:0be6bff0709ad6a903eb29845c63671f889769d2
+--! Hash: sha1:487835f9c0745638a24a4fa085a77e6f5baf1f41
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2610,7 +2610,8 @@ begin
     new.tenant_id := rules.tenant_id;
     new.metric_id := rules.metric_id;
   end if;
-  if (new.value is null or new.attributes is null or new.occurred_at is null) then
+  if new.user_id is null or new.value is null or new.attributes is null or new.occurred_at is null then
+    perform laurel_private.check_user_id(new.user_id);
     new.value := coalesce(new.value, 1);
     new.attributes := coalesce(new.attributes, '{}');
     new.occurred_at := coalesce(new.occurred_at, now());
