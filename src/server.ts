@@ -4,10 +4,12 @@ import express, { type ErrorRequestHandler, type RequestHandler, type Response }
 import helmet from "helmet";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import type { AuthenticateGraphql } from "./graphql/callers.ts";
+import { createGraphql } from "./graphql/endpoint.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { type HttpError, toHttpError } from "./postgres/errors.ts";
 import type { Pools } from "./postgres/pools.ts";
-import { createAuthenticator } from "./rest/callers.ts";
+import { type Authenticate, createAuthenticator, tenantOf } from "./rest/callers.ts";
 import { createRest } from "./rest/rest.ts";
 
 /** What the HTTP side is made from. */
@@ -21,12 +23,28 @@ export interface AppDependencies {
 
 const readinessDeadlineMs = 2_000;
 
+/** The HTTP side of a process. */
+export interface App {
+  readonly listener: RequestListener;
+  /** Does ahead what the first requests would wait for. Rejects when the database is away; requests try again. */
+  prepare: () => Promise<void>;
+  /** Lets go of what was made, after the last request. */
+  release: () => Promise<void>;
+}
+
 /** Makes the HTTP side, every way in: an Express app, and in front of it the one operation that must be fast. */
-export function createApp(dependencies: AppDependencies): RequestListener {
-  const { pools, logger } = dependencies;
+export function createApp(dependencies: AppDependencies): App {
+  const { config, pools, logger } = dependencies;
   const metrics = createMetrics(pools);
   const observe = createObserver(logger, metrics);
-  const rest = createRest({ pools, logger, authenticate: createAuthenticator(pools.owner) });
+  const authenticate = createAuthenticator(pools.owner);
+  const rest = createRest({ pools, logger, authenticate });
+  const graphql = createGraphql({
+    pools,
+    logger,
+    authenticate: forGraphql(authenticate),
+    isDevelopment: config.isDevelopment,
+  });
   const app = express();
   app.disable("x-powered-by");
   // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
@@ -41,14 +59,30 @@ export function createApp(dependencies: AppDependencies): RequestListener {
   });
 
   app.use(rest.router);
+  app.use(graphql.handler);
 
   app.use((_request, response) => {
     response.status(404).json({ error: "There is nothing at this address." });
   });
   app.use(answerErrors(logger));
-  return (request, response) => {
-    observe(request, response);
-    if (!rest.answerEvent(request, response)) app(request, response);
+  return {
+    listener: (request, response) => {
+      observe(request, response);
+      if (!rest.answerEvent(request, response)) app(request, response);
+    },
+    prepare: graphql.prepare,
+    release: graphql.release,
+  };
+}
+
+/** Admin keys act as administrators of the tenant they name, application keys as their own user (spec K1, K3). */
+function forGraphql(authenticate: Authenticate): AuthenticateGraphql {
+  return async (request) => {
+    const caller = await authenticate(request);
+    const tenant = tenantOf(caller, request);
+    return caller.kind === "admin"
+      ? { role: "laurel_admin", tenant, userId: undefined }
+      : { role: "laurel_user", tenant, userId: caller.userId };
   };
 }
 

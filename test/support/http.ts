@@ -11,5 +11,5 @@ export function createTestApp(pools: Pools, options: { config?: Partial<Config>;
     pools,
     logger: silentLogger,
     isDraining: options.isDraining ?? (() => false),
-  });
+  }).listener;
 }
