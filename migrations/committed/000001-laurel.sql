@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b21e7f8c1fae642d544cd5028da92c9d78d79b9a
+--! Hash: sha1:88aaedf8f855a287eda052702719a86efa8c3e9d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -440,6 +440,16 @@ comment on column laurel.users.control is 'Whether the user is in an experiment'
 
 call laurel_private.secure_table('laurel.users', 'user_data', 'id');
 
+create function laurel_private.check_user_id(user_id text)
+  returns void language plpgsql stable as $$
+begin
+  if user_id is null or length(user_id) not between 1 and 255 then
+    perform laurel_private.fail('LR010', null,
+      case when coalesce(user_id, '') = '' then 'it is empty' else 'it has more than 255 characters' end);
+  end if;
+end
+$$;
+
 -- The user's row as locked by a step of the flow.
 create type laurel_private.locked_user as (
   id text, time_zone text, attributes jsonb, attributes_version int, is_new boolean
@@ -695,6 +705,19 @@ $$;
 
 comment on function laurel_private.ensure_admin_key(text, bytea) is
   'Stores the admin key of LAUREL_ADMIN_KEY, or changes the one with its prefix. Rule X2.';
+
+-- Looked up by the server as owner; the comparison with what the caller sent is made there.
+create function laurel_private.find_api_key(prefix text)
+  returns table (id uuid, key_sha256 bytea, kind text, customer_id text, user_id text)
+  language sql stable as $$
+  select k.id, k.key_sha256, k.kind::text, t.customer_id, k.user_id
+  from laurel_private.api_keys k
+  left join laurel.tenants t on t.id = k.tenant_id
+  where k.prefix = find_api_key.prefix and k.revoked_at is null
+$$;
+
+comment on function laurel_private.find_api_key(text) is
+  'The working key with this prefix: its hash, kind (admin, application), and the tenant and user of an application key. Rule K1.';
 --! EndIncluded access/api_keys.sql
 --! Included metrics/metrics.sql
 -- A metric is something users do that is counted (E1). Written by admins; read by every event.
@@ -1585,6 +1608,24 @@ $$;
 create trigger tenants__compile after insert on laurel.tenants
   for each row execute function laurel_private.tg_tenants__compile();
 
+-- Archived things are gone (RP5) and stay so: what happened meanwhile was not counted for them.
+create function laurel_private.tg_configuration__keep_archived()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.fail('LR020', 'archived_at', 'What is archived cannot be changed.');
+end
+$$;
+
+create trigger metrics__keep_archived before update on laurel.metrics
+  for each row when (old.archived_at is not null)
+  execute function laurel_private.tg_configuration__keep_archived();
+create trigger points_systems__keep_archived before update on laurel.points_systems
+  for each row when (old.archived_at is not null)
+  execute function laurel_private.tg_configuration__keep_archived();
+create trigger points_boosts__keep_archived before update on laurel.points_boosts
+  for each row when (old.archived_at is not null)
+  execute function laurel_private.tg_configuration__keep_archived();
+
 create function laurel_private.tg_configuration__touch()
   returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -1910,7 +1951,7 @@ comment on function laurel_private.write_awards(uuid, laurel_private.points_effe
   'Appends the decided awards to the ledger and moves the balances to where they leave them. The only writer of both. Rule P3.';
 --! EndIncluded points/apply_effects.sql
 --! Included metrics/check_event.sql
--- What an event must be before it is recorded (E2, E8, U1, U4), whichever way it comes in.
+-- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
 
 -- Attributes already known to be fine: declared keys and short strings. The usual case, in C.
 create function laurel_private.are_event_attributes(attributes jsonb, keys text[])
@@ -1920,14 +1961,11 @@ create function laurel_private.are_event_attributes(attributes jsonb, keys text[
     and pg_column_size(attributes) < 1000;
 
 create function laurel_private.check_event(
-  tenant_id uuid, event_attribute_keys text[], user_id text, value numeric, attributes jsonb,
+  tenant_id uuid, event_attribute_keys text[], value numeric, attributes jsonb,
   idempotency_key text, occurred_at timestamptz
 ) returns void language plpgsql stable as $$
 begin
-  if user_id is null or length(user_id) not between 1 and 255 then
-    perform laurel_private.fail('LR010', null,
-      case when coalesce(user_id, '') = '' then 'it is empty' else 'it has more than 255 characters' end);
-  elsif value is null or not (value > -1e15 and value < 1e15) then
+  if value is null or not (value > -1e15 and value < 1e15) then
     perform laurel_private.fail('LR011', null, case
       when value is null then 'it is missing'
       when value::text in ('NaN', 'Infinity', '-Infinity') then 'it is not a finite number'
@@ -1946,8 +1984,8 @@ begin
 end
 $$;
 
-comment on function laurel_private.check_event(uuid, text[], text, numeric, jsonb, text, timestamptz) is
-  'Raises LR010 to LR015 when an event breaks rules E2, E8, U1 or U4.';
+comment on function laurel_private.check_event(uuid, text[], numeric, jsonb, text, timestamptz) is
+  'Raises LR011 to LR015 when an event breaks rules E2, E8 or U4.';
 --! EndIncluded metrics/check_event.sql
 --! Included metrics/record_events.sql
 -- The flow. Every event takes this way, whichever way in:
@@ -2000,6 +2038,7 @@ declare
   total numeric;
   peak numeric;
 begin
+  perform laurel_private.check_user_id(event.user_id);
   locked := laurel_private.lock_user(event.tenant_id, event.user_id);
 
   select r.* into rules from laurel_private.points_rules r
@@ -2010,7 +2049,7 @@ begin
   if not is_stored then
     event.metric_id := rules.metric_id;
     event.occurred_at := coalesce(event.occurred_at, clock_timestamp());
-    perform laurel_private.check_event(event.tenant_id, rules.event_attribute_keys, event.user_id,
+    perform laurel_private.check_event(event.tenant_id, rules.event_attribute_keys,
       event.value, event.attributes, event.idempotency_key, event.occurred_at);
     event.id := laurel_private.uuid_v7();
   end if;
@@ -2309,6 +2348,7 @@ create function laurel_private.tg_metric_events__complete()
 declare
   event_attribute_keys text[];
 begin
+  perform laurel_private.check_user_id(new.user_id);
   new.tenant_id := coalesce(new.tenant_id, laurel.current_tenant_id());
   new.value := coalesce(new.value, 1);
   new.attributes := coalesce(new.attributes, '{}');
@@ -2319,7 +2359,7 @@ begin
   if new.metric_id is null then
     perform laurel_private.fail('LR003', null, coalesce(new.metric_key, 'null'));
   end if;
-  perform laurel_private.check_event(new.tenant_id, event_attribute_keys, new.user_id, new.value,
+  perform laurel_private.check_event(new.tenant_id, event_attribute_keys, new.value,
     new.attributes, new.idempotency_key, new.occurred_at);
   return new;
 end
@@ -2474,3 +2514,547 @@ comment on function laurel.record_event(text, text, numeric, jsonb, text, timest
 grant execute on function laurel.record_event(text, text, numeric, jsonb, text, timestamptz, jsonb)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded metrics/record_event.sql
+--! Included users/identify_user.sql
+-- Identification (U2): a user is added, or what is known of it changes. Adding one is an occasion
+-- for user_creation triggers, whichever way in (TR6).
+
+create function laurel_private.user_as_json(u laurel.users)
+  returns jsonb language sql stable parallel safe as $$
+  select jsonb_build_object(
+    'id', u.id, 'email', u.email, 'name', u.name, 'tz', u.tz, 'deviceTokens', u.device_tokens,
+    'subscribeToEmails', u.subscribe_to_emails, 'attributes', u.attributes, 'control', u.control,
+    'created', laurel_private.instant_as_text(u.created_at),
+    'updated', laurel_private.instant_as_text(u.updated_at))
+$$;
+
+-- What the triggers of user_creation do for a user just added.
+create function laurel_private.award_user_creation(tenant_id uuid, locked laurel_private.locked_user)
+  returns void language plpgsql volatile as $$
+declare
+  rules laurel_private.points_rules;
+  nothing bigint[];
+  effects laurel_private.points_effects;
+begin
+  select r.* into rules from laurel_private.points_rules r
+  where r.tenant_id = award_user_creation.tenant_id and r.metric_id = laurel_private.nil_metric();
+  if rules.triggers = '{}' then
+    return;
+  end if;
+  nothing := array_fill(0::bigint, array[cardinality(rules.systems)]);
+  effects := laurel_private.decide_points(tenant_id, locked, rules.triggers, rules.systems, rules.boosts,
+    array[('user_creation', null, null, null, null, clock_timestamp(), null, null)::laurel_private.occasion],
+    ('{}', '{}', null, null, nothing, nothing)::laurel_private.points_state);
+  perform laurel_private.write_awards(tenant_id, array[effects]);
+end
+$$;
+
+create function laurel.identify_user(user_id text, profile jsonb default '{}')
+  returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  locked laurel_private.locked_user;
+begin
+  perform laurel_private.require_own_user(identify_user.user_id);
+  perform laurel_private.check_user_id(identify_user.user_id);
+  locked := laurel_private.lock_user(for_tenant, identify_user.user_id);
+  locked := laurel_private.apply_profile(for_tenant, locked, coalesce(profile, '{}'));
+  if locked.is_new then
+    perform laurel_private.award_user_creation(for_tenant, locked);
+  end if;
+  return (
+    select laurel_private.user_as_json(u) from laurel.users u
+    where u.tenant_id = for_tenant and u.id = identify_user.user_id);
+end
+$$;
+
+comment on function laurel.identify_user(text, jsonb) is
+  'Adds the user or changes what the profile gives (email, name, tz, deviceTokens, subscribeToEmails, attributes), and returns the user. Attributes merge; null removes one. LR010, LR012, LR013, LR016, LR017. Rules U2, TR6.';
+
+create function laurel.update_user(user_id text, profile jsonb)
+  returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+begin
+  perform laurel_private.require_own_user(update_user.user_id);
+  if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = update_user.user_id) then
+    perform laurel_private.fail('LR002', null, left(coalesce(update_user.user_id, 'null'), 255));
+  end if;
+  return laurel.identify_user(update_user.user_id, profile);
+end
+$$;
+
+comment on function laurel.update_user(text, jsonb) is
+  'As identify_user(), but refuses a user that does not exist: LR002.';
+
+create function laurel.user_profile(user_id text)
+  returns jsonb language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  found_user laurel.users;
+begin
+  perform laurel_private.require_own_user(user_profile.user_id);
+  select u.* into found_user from laurel.users u
+  where u.tenant_id = laurel.current_tenant_id() and u.id = user_profile.user_id;
+  if found_user.id is null then
+    perform laurel_private.fail('LR002', null, left(coalesce(user_profile.user_id, 'null'), 255));
+  end if;
+  return laurel_private.user_as_json(found_user);
+end
+$$;
+
+comment on function laurel.user_profile(text) is
+  'The user: id, email, name, tz, deviceTokens, subscribeToEmails, attributes, control, created, updated. LR002 when unknown.';
+
+grant execute on function laurel.identify_user(text, jsonb), laurel.update_user(text, jsonb), laurel.user_profile(text)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded users/identify_user.sql
+--! Included points/user_points.sql
+-- Reading a user's points: total, level and latest awards (RP4, RP5).
+
+create function laurel_private.active_system(for_tenant uuid, key text)
+  returns laurel.points_systems language plpgsql stable as $$
+declare
+  system laurel.points_systems;
+begin
+  select s.* into system from laurel.points_systems s
+  where s.tenant_id = for_tenant and s.key = active_system.key and s.archived_at is null;
+  if system.id is null then
+    perform laurel_private.fail('LR004', null, left(coalesce(key, 'null'), 255));
+  end if;
+  return system;
+end
+$$;
+
+comment on function laurel_private.active_system(uuid, text) is
+  'The tenant''s active points system with this key; LR004 when there is none.';
+
+-- A ledger row as the REST contract shows an award. The trigger and the boosts are shown as they
+-- are today; explain_award() tells how they were.
+create function laurel_private.award_as_json(award laurel.points_awards, today date)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object(
+      'id', award.id, 'awarded', award.points,
+      'date', laurel_private.instant_as_text(award.occurred_at), 'total', award.total_after,
+      'boosts', coalesce((
+        select jsonb_agg(b || jsonb_build_object('status', laurel_private.boost_status(
+          (b ->> 'start')::date, (b ->> 'end')::date, today)) order by n)
+        from jsonb_array_elements(award.boosts) with ordinality as e (b, n)), '[]'))
+    || coalesce((
+      select jsonb_build_object('trigger', laurel_private.trigger_as_json(t))
+      from laurel.points_triggers t where t.id = award.trigger_id), '{}')
+    || case when award.cause = 'adjustment'
+      then jsonb_build_object('reason', award.reason) else '{}' end
+$$;
+
+create function laurel.user_points(system_key text, user_id text, awards int default 10)
+  returns jsonb language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  system laurel.points_systems;
+  today date;
+  total bigint;
+begin
+  perform laurel_private.require_own_user(user_points.user_id);
+  system := laurel_private.active_system(for_tenant, system_key);
+  select (now() at time zone coalesce(u.tz, 'UTC'))::date into today from laurel.users u
+  where u.tenant_id = for_tenant and u.id = user_points.user_id;
+  if not found then
+    perform laurel_private.fail('LR002', null, left(coalesce(user_points.user_id, 'null'), 255));
+  end if;
+  select t.total into total from laurel_private.points_totals t
+  where t.tenant_id = for_tenant and t.user_id = user_points.user_id and t.system_id = system.id;
+  total := coalesce(total, 0);
+  return laurel_private.system_as_json(system) || jsonb_build_object(
+    'total', total,
+    'level', laurel_private.level_as_json(laurel_private.level_for_points(system.id, total)),
+    'awards', coalesce((
+      select jsonb_agg(laurel_private.award_as_json(a, today) order by a.sequence desc)
+      from (
+        select a.* from laurel.points_awards a
+        where a.tenant_id = for_tenant and a.user_id = user_points.user_id and a.system_id = system.id
+        order by a.sequence desc
+        limit least(greatest(coalesce(awards, 10), 0), 100)) a), '[]'));
+end
+$$;
+
+comment on function laurel.user_points(text, text, int) is
+  'A user''s total, level and latest awards (at most 100, latest sequence first) in a points system. LR004, LR002. Rule RP4.';
+
+create function laurel.balance_as_of(system_key text, user_id text, as_of timestamptz)
+  returns bigint language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  system laurel.points_systems;
+begin
+  perform laurel_private.require_own_user(balance_as_of.user_id);
+  system := laurel_private.active_system(for_tenant, system_key);
+  if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = balance_as_of.user_id) then
+    perform laurel_private.fail('LR002', null, left(coalesce(balance_as_of.user_id, 'null'), 255));
+  end if;
+  return (
+    select coalesce(sum(a.points), 0) from laurel.points_awards a
+    where a.tenant_id = for_tenant and a.user_id = balance_as_of.user_id and a.system_id = system.id
+      and a.occurred_at <= balance_as_of.as_of);
+end
+$$;
+
+comment on function laurel.balance_as_of(text, text, timestamptz) is
+  'The user''s total at a past moment: the sum of its ledger rows dated up to it. LR004, LR002. Rules Q6, RP4.';
+
+grant execute on function laurel.user_points(text, text, int), laurel.balance_as_of(text, text, timestamptz)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded points/user_points.sql
+--! Included points/adjust_points.sql
+-- A manual ledger row (Q3): not boosted, but capped and floored like any award.
+
+create function laurel.adjust_points(
+  system_key text, user_id text, points int, reason text, idempotency_key text default null
+) returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  system laurel.points_systems;
+  rule laurel_private.system_rule;
+  locked laurel_private.locked_user;
+  total bigint;
+  last_sequence bigint;
+  effects laurel_private.points_effects;
+begin
+  if coalesce(points, 0) = 0 then
+    perform laurel_private.fail('LR018', null, case when points is null then 'they are missing' else 'they are 0' end);
+  elsif reason is null or length(reason) not between 1 and 1000 then
+    perform laurel_private.fail('LR019', null,
+      case when coalesce(reason, '') = '' then 'it is empty' else 'it has more than 1,000 characters' end);
+  elsif length(idempotency_key) not between 1 and 255 then
+    perform laurel_private.fail('LR014', null,
+      case when idempotency_key = '' then 'it is empty' else 'it has more than 255 characters' end);
+  end if;
+  perform laurel_private.active_system(for_tenant, system_key);
+  -- lock_user() adds who is missing; here a missing user is refused instead.
+  if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = adjust_points.user_id) then
+    perform laurel_private.fail('LR002', null, left(coalesce(adjust_points.user_id, 'null'), 255));
+  end if;
+  locked := laurel_private.lock_user(for_tenant, adjust_points.user_id);
+  if locked.is_new then
+    perform laurel_private.fail('LR002', null, adjust_points.user_id);
+  end if;
+  system := laurel_private.active_system(for_tenant, system_key);
+  select t.total, t.last_sequence into total, last_sequence
+  from laurel_private.points_totals t
+  where t.tenant_id = for_tenant and t.user_id = adjust_points.user_id and t.system_id = system.id;
+
+  rule := (system.id, system.key, system.max_points, '{}', false);
+  effects := laurel_private.decide_points(for_tenant, locked,
+    array[(null, 'adjustment', 1, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
+    array[rule], '{}',
+    array[('adjustment', null, null, null, null, clock_timestamp(), reason, idempotency_key)::laurel_private.occasion],
+    ('{}', '{}', null, null, array[coalesce(total, 0)], array[coalesce(last_sequence, 0)])::laurel_private.points_state);
+  if effects.awards <> '{}' then
+    effects.awards[1].id := laurel_private.uuid_v7();
+  end if;
+
+  if idempotency_key is not null then
+    insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
+    values (for_tenant, adjust_points.user_id, system.id, idempotency_key, effects.awards[1].id)
+    on conflict do nothing;
+    if not found then
+      return laurel.user_points(system_key, adjust_points.user_id);
+    end if;
+  end if;
+  perform laurel_private.write_awards(for_tenant, array[effects]);
+  return laurel.user_points(system_key, adjust_points.user_id);
+end
+$$;
+
+comment on function laurel.adjust_points(text, text, int, text, text) is
+  'Adds or takes points by hand, with a reason, and returns the user''s points. Not boosted; capped and floored. The idempotency key counts once per user and system. LR002, LR004, LR014, LR018, LR019. Rule Q3.';
+grant execute on function laurel.adjust_points(text, text, int, text, text) to laurel_admin, laurel_service;
+--! EndIncluded points/adjust_points.sql
+--! Included points/explain_award.sql
+-- Why this many points (Q5): read from the ledger row alone, whatever was edited since.
+
+create function laurel.explain_award(award_id uuid)
+  returns jsonb language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  award laurel.points_awards;
+  cause text;
+  boosts text;
+  limits text;
+  sentence text;
+begin
+  select a.* into award from laurel.points_awards a
+  where a.id = award_id and a.tenant_id = laurel.current_tenant_id();
+  -- Somebody else's award is as unknown as none.
+  if award.id is null
+    or (laurel.current_user_id() is not null or current_setting('role', true) = 'laurel_user')
+      and award.user_id is distinct from laurel.current_user_id() then
+    perform laurel_private.fail('LR005', null, coalesce(award_id::text, 'null'));
+  end if;
+
+  cause := case award.cause
+    when 'metric' then format('%s points for every %s of %s, reached %s %s', award.trigger_points,
+      award.metric_threshold, award.metric_key, award.firings, case when award.firings = 1 then 'time' else 'times' end)
+    when 'user_creation' then format('%s points for a new user', award.trigger_points)
+    when 'streak' then format('%s points for a streak of %s', award.trigger_points, award.streak_length)
+    when 'achievement' then format('%s points for an achievement', award.trigger_points)
+    when 'time' then format('%s points for tick %s', award.trigger_points, award.tick)
+    when 'adjustment' then format('adjusted by hand (%s)', award.reason)
+  end;
+  select string_agg(format('%s ×%s', b ->> 'name', b ->> 'multiplier'), ', ' order by n) into boosts
+  from jsonb_array_elements(award.boosts) with ordinality as e (b, n);
+  limits := case
+    when award.points < award.rounded_points then format('; the cap of %s left room for %s',
+      coalesce(award.max_points, 9007199254740991), award.points)
+    when award.points > award.rounded_points then format('; the floor of 0 let only %s be taken', -award.points)
+    else '' end;
+  sentence := format('%s: %s = %s%s%s. Total %s → %s.',
+    award.system_key, cause, award.base_points,
+    case when boosts is null then '' else format('; boosted ×%s (%s) to %s, rounded %s to %s',
+      award.boost_multiplier, boosts, trim_scale(award.base_points * award.boost_multiplier),
+      award.rounding, award.rounded_points) end,
+    limits, award.total_before, award.total_after);
+
+  return jsonb_build_object(
+    'id', award.id, 'userId', award.user_id, 'systemKey', award.system_key, 'sequence', award.sequence,
+    'date', laurel_private.instant_as_text(award.occurred_at), 'cause', award.cause,
+    'trigger', case when award.trigger_id is not null then jsonb_strip_nulls(jsonb_build_object(
+      'id', award.trigger_id, 'type', award.cause, 'points', award.trigger_points,
+      'metricKey', award.metric_key, 'metricThreshold', award.metric_threshold,
+      'streakLength', award.streak_length, 'achievementId', award.achievement_id, 'tick', award.tick,
+      'userAttributes', coalesce(award.user_attributes, '{}'),
+      'eventAttributes', coalesce(award.event_attributes, '{}'))) end,
+    'eventId', award.event_id, 'reason', award.reason,
+    'firings', award.firings, 'basePoints', award.base_points,
+    'boosts', coalesce(award.boosts, '[]'), 'boostMultiplier', award.boost_multiplier,
+    'boostedPoints', trim_scale(award.base_points * award.boost_multiplier),
+    'rounding', award.rounding, 'roundedPoints', award.rounded_points, 'maxPoints', award.max_points,
+    'lostToCap', case when award.rounded_points > award.points then award.rounded_points - award.points else 0 end,
+    'lostToFloor', case when award.rounded_points < award.points then award.points - award.rounded_points else 0 end,
+    'points', award.points, 'totalBefore', award.total_before, 'totalAfter', award.total_after,
+    'sentence', sentence);
+end
+$$;
+
+comment on function laurel.explain_award(uuid) is
+  'Why an award is as large as it is: cause, trigger, base, boosts and product, rounding, cap and floor, total before and after, and a sentence that says it. LR005 when unknown. Rule Q5.';
+grant execute on function laurel.explain_award(uuid) to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded points/explain_award.sql
+--! Included insight/verify.sql
+-- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
+-- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
+-- go on.
+
+create function laurel_private.multiply(product numeric, factor numeric)
+  returns numeric language sql immutable strict parallel safe
+  return product * factor;
+
+-- Exact, unlike the usual exp(sum(ln())).
+create aggregate laurel_private.product(numeric) (
+  sfunc = laurel_private.multiply, stype = numeric, initcond = '1', parallel = safe
+);
+
+-- One row per broken invariant, of one tenant or (null) of all.
+create function laurel_private.broken_invariants(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language sql stable as $$
+  with event as materialized (
+    select e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes, e.idempotency_key
+    from laurel.metric_events e where for_tenant is null or e.tenant_id = for_tenant
+  ),
+  award as materialized (
+    select a.* from laurel.points_awards a where for_tenant is null or a.tenant_id = for_tenant
+  ),
+  -- Metric totals and peaks (E3).
+  summed as (
+    select r.tenant_id, r.user_id, r.metric_id, min(r.metric_key) as metric_key,
+      sum(r.value) as total, greatest(max(r.running), 0) as peak, max(r.id::text) as last_event
+    from (
+      select e.*, sum(e.value) over (partition by e.tenant_id, e.user_id, e.metric_id order by e.id) as running
+      from event e) r
+    group by r.tenant_id, r.user_id, r.metric_id
+  ),
+  metric_total as (
+    select coalesce(s.tenant_id, m.tenant_id) as tenant_id, coalesce(s.user_id, m.user_id) as user_id,
+      coalesce(s.metric_key, m.metric_key) as metric_key, s.total as expected_total, m.total,
+      s.peak as expected_peak, m.peak, s.last_event as expected_last, m.last_event_id::text as last
+    from summed s
+    full join (select m.* from laurel.user_metrics m where for_tenant is null or m.tenant_id = for_tenant) m
+      on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.metric_id = s.metric_id
+  ),
+  -- Counts of filtered triggers (TR2), as long as what they count has not changed since.
+  counted as (
+    select c.tenant_id, c.user_id, c.trigger_id, c.count, c.peak,
+      c.base_count + coalesce(r.total, 0) as expected_count,
+      greatest(c.base_peak, c.base_count + coalesce(r.peak, 0)) as expected_peak
+    from laurel.points_trigger_counts c
+    join laurel.points_triggers t on t.id = c.trigger_id and t.status = 'active' and t.version = c.trigger_version
+    join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+    join laurel.users u on u.tenant_id = c.tenant_id and u.id = c.user_id
+      and (t.user_attributes = '{}' or u.attributes_version = c.attributes_version)
+    cross join lateral (
+      select sum(x.value) as total, max(x.running) as peak
+      from (
+        select e.value, sum(e.value) over (order by e.id) as running
+        from laurel.metric_events e
+        where e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.metric_id = t.metric_id
+          and e.id >= c.since_event_id and e.attributes @> t.event_attributes) x) r
+    where for_tenant is null or c.tenant_id = for_tenant
+  ),
+  -- The ledger (P3, P4).
+  chained as (
+    select a.*,
+      lag(a.sequence, 1, 0::bigint) over w as previous_sequence,
+      lag(a.total_after, 1, 0::bigint) over w as previous_total
+    from award a
+    window w as (partition by a.tenant_id, a.user_id, a.system_id order by a.sequence, a.id)
+  ),
+  last as (
+    select a.tenant_id, a.user_id, a.system_id, min(a.system_key) as system_key,
+      sum(a.points) as total, max(a.sequence) as last_sequence
+    from award a group by a.tenant_id, a.user_id, a.system_id
+  ),
+  balance as (
+    select coalesce(l.tenant_id, t.tenant_id) as tenant_id, coalesce(l.user_id, t.user_id) as user_id,
+      coalesce(l.system_key, t.system_key) as system_key, l.total as expected_total, t.total,
+      l.last_sequence as expected_sequence, t.last_sequence
+    from last l
+    full join (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant) t
+      on t.tenant_id = l.tenant_id and t.user_id = l.user_id and t.system_id = l.system_id
+  ),
+  key as (
+    select k.* from laurel_private.idempotency_keys k where for_tenant is null or k.tenant_id = for_tenant
+  ),
+  rules as (
+    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    from laurel_private.points_rules r where for_tenant is null or r.tenant_id = for_tenant
+  ),
+  expected_rules as (
+    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    from laurel.tenants t cross join lateral laurel_private.current_points_rules(t.id) r
+    where for_tenant is null or t.id = for_tenant
+  )
+  select 'metric_total_is_the_sum_of_events', m.tenant_id, m.user_id, m.metric_key,
+    coalesce(m.expected_total, 0)::text, coalesce(m.total, 0)::text
+  from metric_total m where m.expected_total is distinct from m.total
+  union all
+  select 'metric_peak_is_the_highest_running_total', m.tenant_id, m.user_id, m.metric_key,
+    coalesce(m.expected_peak, 0)::text, coalesce(m.peak, 0)::text
+  from metric_total m where m.expected_peak is distinct from m.peak
+  union all
+  select 'metric_last_event_is_the_highest_id', m.tenant_id, m.user_id, m.metric_key, m.expected_last, m.last
+  from metric_total m where m.expected_last is distinct from m.last
+  union all
+  select 'trigger_count_is_the_sum_of_matching_events', c.tenant_id, c.user_id, c.trigger_id::text,
+    c.expected_count::text, c.count::text
+  from counted c where c.expected_count <> c.count
+  union all
+  select 'trigger_count_peak_is_the_highest_running_count', c.tenant_id, c.user_id, c.trigger_id::text,
+    c.expected_peak::text, c.peak::text
+  from counted c where c.expected_peak <> c.peak
+  union all
+  select distinct 'filtered_trigger_that_fired_has_a_count', a.tenant_id, a.user_id, a.trigger_id::text, 'a count', null
+  from award a
+  where a.event_attributes is not null and not exists (
+    select from laurel.points_trigger_counts c
+    where c.tenant_id = a.tenant_id and c.user_id = a.user_id and c.trigger_id = a.trigger_id)
+  union all
+  select 'award_sequence_is_dense', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    (a.previous_sequence + 1)::text, a.sequence::text
+  from chained a where a.sequence <> a.previous_sequence + 1
+  union all
+  select 'award_starts_where_the_one_before_ended', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    a.previous_total::text, a.total_before::text
+  from chained a where a.total_before <> a.previous_total
+  union all
+  select 'award_base_is_firings_times_points', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    (a.firings * a.trigger_points)::text, a.base_points::text
+  from award a where a.base_points <> a.firings * a.trigger_points
+  union all
+  select 'award_multiplier_is_the_product_of_boosts', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    b.product::text, a.boost_multiplier::text
+  from award a
+  cross join lateral (
+    select laurel_private.product((b ->> 'multiplier')::numeric) as product
+    from jsonb_array_elements(coalesce(a.boosts, '[]')) b) b
+  where a.boost_multiplier <> b.product
+  union all
+  select 'award_is_rounded_once', a.tenant_id, a.user_id, a.system_key || ' ' || a.id, r.rounded::text, a.rounded_points::text
+  from award a
+  cross join lateral (
+    select case when a.boosts is null then a.base_points
+      else laurel_private.round_points(a.base_points * a.boost_multiplier, a.rounding) end as rounded) r
+  where a.rounded_points <> r.rounded
+  union all
+  select 'award_is_within_cap_and_floor', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    laurel_private.clamp_points(a.rounded_points, a.max_points, a.total_before)::text, a.points::text
+  from award a
+  where a.points <> laurel_private.clamp_points(a.rounded_points, a.max_points, a.total_before)
+  union all
+  select 'award_changes_the_total_by_its_points', a.tenant_id, a.user_id, a.system_key || ' ' || a.id,
+    (a.total_before + a.points)::text, a.total_after::text
+  from award a where a.total_after <> a.total_before + a.points
+  union all
+  select 'balance_is_the_sum_of_awards', b.tenant_id, b.user_id, b.system_key,
+    coalesce(b.expected_total, 0)::text, coalesce(b.total, 0)::text
+  from balance b where b.expected_total is distinct from b.total
+  union all
+  select 'balance_sequence_is_that_of_the_last_award', b.tenant_id, b.user_id, b.system_key,
+    coalesce(b.expected_sequence, 0)::text, coalesce(b.last_sequence, 0)::text
+  from balance b where b.expected_sequence is distinct from b.last_sequence
+  union all
+  select 'award_event_is_in_the_log', a.tenant_id, a.user_id, a.system_key || ' ' || a.id, a.event_id::text, null
+  from award a left join event e on e.id = a.event_id
+  where a.event_id is not null and e.id is null
+  union all
+  select 'event_belongs_to_a_user', e.tenant_id, e.user_id, e.metric_key, 'a user', null
+  from (select distinct e.tenant_id, e.user_id, e.metric_key from event e) e
+  left join laurel.users u on u.tenant_id = e.tenant_id and u.id = e.user_id
+  where u.id is null
+  union all
+  select 'award_belongs_to_a_user', l.tenant_id, l.user_id, l.system_key, 'a user', null
+  from last l left join laurel.users u on u.tenant_id = l.tenant_id and u.id = l.user_id
+  where u.id is null
+  union all
+  select 'event_key_is_remembered', e.tenant_id, e.user_id, e.metric_key || ' ' || e.idempotency_key,
+    e.id::text, k.result_id::text
+  from event e
+  left join key k on k.tenant_id = e.tenant_id and k.user_id = e.user_id
+    and k.scope_id = e.metric_id and k.key = e.idempotency_key
+  where e.idempotency_key is not null and k.result_id is distinct from e.id
+  union all
+  select 'remembered_key_has_its_event_or_award', k.tenant_id, k.user_id, k.key, k.result_id::text, null
+  from key k
+  left join event e on e.id = k.result_id
+  left join award a on a.id = k.result_id
+  where e.id is null and a.id is null
+    and (k.result_id is not null or not exists (select from laurel.points_systems s where s.id = k.scope_id))
+  union all
+  select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
+    coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
+  from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
+  where x.compiled is distinct from r.compiled
+$$;
+
+create function laurel.verify()
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language sql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+  -- Callers in a role see their own tenant; the database owner sees all.
+  select b.* from laurel_private.broken_invariants(
+    case when current_setting('role', true) like 'laurel\_%' then laurel.current_tenant_id() end) b
+$$;
+
+comment on function laurel.verify() is
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+grant execute on function laurel.verify() to laurel_admin;
+--! EndIncluded insight/verify.sql
