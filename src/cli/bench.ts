@@ -14,6 +14,7 @@ interface Options {
   readonly rounds: number;
   readonly seconds: number;
   readonly only?: Part[];
+  readonly match?: string;
   readonly url?: string;
   readonly json?: boolean;
 }
@@ -25,6 +26,7 @@ const program = new Command("npm run bench --")
   .option("--rounds <n>", "rounds; each runs every contestant once", wholeNumber, 5)
   .option("--seconds <n>", "how long one run takes", wholeNumber, 4)
   .addOption(new Option("--only <part...>", "these parts alone").choices(parts))
+  .option("--match <text>", "the lines alone whose title has this text")
   .option("--url <url>", "measure on this server rather than on an embedded one (or DATABASE_URL)")
   .option("--json", "print the figures as JSON");
 
@@ -58,7 +60,7 @@ async function bench(options: Options): Promise<void> {
     const contests = [
       ...(wanted.has("single") ? singleEventContests(work) : []),
       ...(wanted.has("batch") ? batchContests(work) : []),
-    ];
+    ].filter(({ title }) => title.includes(options.match ?? ""));
     const outcomes: Outcome[] = [];
     for (const contest of contests) outcomes.push(await holdContest(contest, rounds, progress));
     if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
