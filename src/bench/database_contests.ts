@@ -1,4 +1,5 @@
 import type { Contest, Contestant } from "./contest.ts";
+import { randomNumber, runAutocannon } from "./http_load.ts";
 import { type PgbenchRun, runPgbench } from "./pgbench.ts";
 
 /** What a contest in the database needs: where, and how long one run takes. */
@@ -10,18 +11,23 @@ export interface DatabaseWork {
 
 const bare = "bare award";
 const ownTables = "bare award, own tables";
-const application = "application side";
+/** The same statements sent by pgbench: what is left of the application's cost without a program in it. */
+const statements = "its statements, by pgbench";
+const application = "application, node and pg";
 const rowsPerBatch = 1000;
 /** setup.sql makes users 0 to 10000; number 0 is the hot one. */
 const distinctUsers = { first_user: 1, last_user: 10_000 };
 const hotUser = { first_user: 0, last_user: 0 };
 
-/** (a) `laurel.record_event` against minimal awards written by hand, and against an application that decides by itself. */
-export function singleEventContests(work: DatabaseWork): Contest[] {
+/**
+ * (a) `laurel.record_event` against minimal awards written by hand, and against an application that decides by itself
+ * (`applicationUrl`, see rival_server.ts).
+ */
+export function singleEventContests(work: DatabaseWork, applicationUrl: string): Contest[] {
   const contest = (
     title: string,
     clients: number,
-    users: Readonly<Record<string, number>>,
+    users: { readonly first_user: number; readonly last_user: number },
     shares: readonly (readonly [of: string, least: number])[],
   ): Contest => {
     const contestant = (name: string, script: string): Contestant =>
@@ -32,7 +38,20 @@ export function singleEventContests(work: DatabaseWork): Contest[] {
       rivals: [
         contestant(bare, "award"),
         contestant(ownTables, "award_on_own_tables"),
-        contestant(application, "application"),
+        contestant(statements, "application"),
+        {
+          name: application,
+          run: () =>
+            runAutocannon({
+              url: applicationUrl,
+              connections: clients,
+              seconds: work.seconds,
+              body: () => ({
+                userId: randomNumber(users.first_user, users.last_user),
+                attributes: { kind: randomNumber(1, 4) === 1 ? "gold" : "plain" },
+              }),
+            }),
+        },
       ],
       goals: shares.map(([of, least]) => ({ kind: "share", of, least })),
     };

@@ -4,6 +4,7 @@ import { holdContest, type Outcome } from "../bench/contest.ts";
 import { batchContests, singleEventContests } from "../bench/database_contests.ts";
 import { openLaboratory } from "../bench/laboratory.ts";
 import { findPgbench } from "../bench/pgbench.ts";
+import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
@@ -48,6 +49,7 @@ async function bench(options: Options): Promise<void> {
   };
   progress("starting a server");
   const laboratory = await openLaboratory(url);
+  const closers = [laboratory.close];
   try {
     const machine: Machine = {
       processor: cpus()[0]?.model.trim() ?? "unknown processor",
@@ -57,8 +59,10 @@ async function bench(options: Options): Promise<void> {
     };
     const connectionString = await laboratory.createDatabase("main");
     const work = { pgbench, connectionString, seconds };
+    const rivals = await startRivalProcess(connectionString);
+    closers.push(rivals.stop);
     const contests = [
-      ...(wanted.has("single") ? singleEventContests(work) : []),
+      ...(wanted.has("single") ? singleEventContests(work, rivals.applicationUrl) : []),
       ...(wanted.has("batch") ? batchContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
     const outcomes: Outcome[] = [];
@@ -70,7 +74,7 @@ async function bench(options: Options): Promise<void> {
         : `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n\n${formatOutcomes(outcomes)}\n`,
     );
   } finally {
-    await laboratory.close();
+    for (const close of closers.reverse()) await close();
   }
 }
 
