@@ -41,7 +41,7 @@ export async function openLaboratory(url: string | undefined): Promise<Laborator
     rmSync(embedded.dataDirectory, { recursive: true, force: true });
   };
   try {
-    const server = await asAdmin(adminUrl, async (admin) => {
+    const server = await withClient(adminUrl, async (admin) => {
       const found = await admin.query<{ name: string; durability: string }>(
         `select current_setting('server_version') as name, format('fsync %s, synchronous_commit %s',
            current_setting('fsync'), current_setting('synchronous_commit')) as durability`,
@@ -49,17 +49,17 @@ export async function openLaboratory(url: string | undefined): Promise<Laborator
       const row = found.rows[0];
       return `PostgreSQL ${row?.name ?? "?"} (${embedded === undefined ? "existing" : "embedded"}), ${row?.durability ?? ""}`;
     });
-    const rolesBefore = await asAdmin(adminUrl, laurelRoles);
+    const rolesBefore = await withClient(adminUrl, laurelRoles);
     const names: string[] = [];
     return {
       server,
       createDatabase: async (suffix) => {
         const name = `laurel_bench_${process.pid}_${suffix}`;
-        await asAdmin(adminUrl, (admin) => admin.query(`create database ${escapeIdentifier(name)} template template0`));
+        await withClient(adminUrl, (admin) => admin.query(`create database ${escapeIdentifier(name)} template template0`));
         names.push(name);
         const connectionString = withDatabase(adminUrl, name);
         await migrateDatabase({ connectionString, ownerPassword: undefined, withServerLogin: false, logger: silent });
-        await asAdmin(connectionString, async (owner) => {
+        await withClient(connectionString, async (owner) => {
           await owner.query(readFileSync(join(import.meta.dirname, "setup.sql"), "utf8"));
           await owner.query("vacuum analyze");
           await owner.query("checkpoint");
@@ -68,7 +68,7 @@ export async function openLaboratory(url: string | undefined): Promise<Laborator
       },
       close: async () => {
         if (embedded === undefined) {
-          await asAdmin(adminUrl, async (admin) => {
+          await withClient(adminUrl, async (admin) => {
             for (const name of names) {
               await admin.query(`drop database if exists ${escapeIdentifier(name)} with (force)`);
             }
@@ -87,7 +87,7 @@ export async function openLaboratory(url: string | undefined): Promise<Laborator
 }
 
 /** Runs `work` on a connection of its own. */
-export async function asAdmin<T>(connectionString: string, work: (client: Client) => Promise<T>): Promise<T> {
+export async function withClient<T>(connectionString: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString, application_name: "laurel bench" });
   await client.connect();
   try {

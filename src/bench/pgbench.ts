@@ -13,7 +13,7 @@ const debianDirectory = "/usr/lib/postgresql";
  * Every run has new connections, and each of them compiles functions and plans statements at first: most of a second for 32
  * on two cores. Programs keep their connections, so that this is left out.
  */
-const warmUpSeconds = 2;
+const usualWarmUpSeconds = 2;
 
 /** What one run of pgbench is given. */
 export interface PgbenchRun {
@@ -23,6 +23,8 @@ export interface PgbenchRun {
   readonly clients: number;
   /** How long it is measured, after the warm-up. */
   readonly seconds: number;
+  /** 2 unless given. */
+  readonly warmUpSeconds?: number;
   /** Whole numbers that the script names as :variable. */
   readonly variables?: Readonly<Record<string, number>>;
 }
@@ -50,7 +52,7 @@ export async function findPgbench(): Promise<string> {
  * Throws an Error with what pgbench said when a transaction failed.
  */
 export async function runPgbench(pgbench: string, options: PgbenchRun): Promise<number> {
-  const { connectionString, script, clients, seconds, variables = {} } = options;
+  const { connectionString, script, clients, seconds, variables = {}, warmUpSeconds = usualWarmUpSeconds } = options;
   const { address, password } = splitPassword(connectionString);
   const { stdout, stderr } = await run(
     pgbench,

@@ -2,19 +2,21 @@ import { cpus } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { holdContest, type Outcome } from "../bench/contest.ts";
 import { batchContests, singleEventContests } from "../bench/database_contests.ts";
+import { afterBulkContests, checkpointContest, fillHistory } from "../bench/history_contests.ts";
 import { openLaboratory } from "../bench/laboratory.ts";
 import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch"] as const;
+const parts = ["single", "batch", "bulk", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
   readonly rounds: number;
   readonly seconds: number;
   readonly only?: Part[];
+  readonly long?: boolean;
   readonly match?: string;
   readonly url?: string;
   readonly json?: boolean;
@@ -27,6 +29,7 @@ const program = new Command("npm run bench --")
   .option("--rounds <n>", "rounds; each runs every contestant once", wholeNumber, 5)
   .option("--seconds <n>", "how long one run takes", wholeNumber, 4)
   .addOption(new Option("--only <part...>", "these parts alone").choices(parts))
+  .option("--long", "also the part that needs 10 million events, 10 GB and a quarter of an hour")
   .option("--match <text>", "the lines alone whose title has this text")
   .option("--url <url>", "measure on this server rather than on an embedded one (or DATABASE_URL)")
   .option("--json", "print the figures as JSON");
@@ -38,7 +41,7 @@ function wholeNumber(text: string): number {
 
 async function bench(options: Options): Promise<void> {
   const { rounds, seconds } = options;
-  const wanted = new Set<Part>(options.only ?? parts);
+  const wanted = new Set<Part>(options.only ?? parts.filter((part) => part !== "long" || options.long === true));
   const pgbench = await findPgbench();
   const { database: place } = readConfig();
   const url = options.url ?? (place.kind === "external" ? place.url : undefined);
@@ -64,7 +67,15 @@ async function bench(options: Options): Promise<void> {
     const contests = [
       ...(wanted.has("single") ? singleEventContests(work, rivals.applicationUrl) : []),
       ...(wanted.has("batch") ? batchContests(work) : []),
+      ...(wanted.has("bulk") ? afterBulkContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
+    if (wanted.has("long")) {
+      const historyUrl = await laboratory.createDatabase("history");
+      await fillHistory(historyUrl, true, progress);
+      const freshUrl = await laboratory.createDatabase("fresh");
+      await fillHistory(freshUrl, false, progress);
+      contests.push(checkpointContest({ pgbench, historyUrl, freshUrl, smallUrl: connectionString, seconds }));
+    }
     const outcomes: Outcome[] = [];
     for (const contest of contests) outcomes.push(await holdContest(contest, rounds, progress));
     if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
