@@ -9,9 +9,18 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
-const oneToThousand = z.coerce.number().int().min(1).max(1000);
-const milliseconds = z.coerce.number().int().min(1).max(2_147_483_647);
-const tcpPort = z.coerce.number().int().min(0).max(65535);
+/** A number written in decimal digits alone: Number() would also take "", "0x10" and "1e3". */
+function wholeNumber(least: number, most: number): z.ZodType<number> {
+  return z
+    .string()
+    .refine((text) => /^\d{1,10}$/.test(text) && Number(text) >= least && Number(text) <= most, {
+      error: `must be a whole number from ${least} to ${most}`,
+    })
+    .transform(Number);
+}
+
+const oneToThousand = wholeNumber(1, 1000);
+const milliseconds = wholeNumber(1, 2_147_483_647);
 
 const postgresUrl = z.string().superRefine((text, context) => {
   const fault = faultOfPostgresUrl(text);
@@ -19,7 +28,7 @@ const postgresUrl = z.string().superRefine((text, context) => {
 });
 
 const environment = z.object({
-  PORT: tcpPort.default(4000),
+  PORT: wholeNumber(0, 65535).default(4000),
   HOST: z.string().default("127.0.0.1"),
   DATABASE_URL: postgresUrl.optional(),
   PGPASSWORD: z.string().optional(),
@@ -31,7 +40,7 @@ const environment = z.object({
     })
     .optional(),
   LAUREL_DATA_DIR: z.string().optional(),
-  LAUREL_POSTGRES_PORT: tcpPort.min(1).optional(),
+  LAUREL_POSTGRES_PORT: wholeNumber(1, 65535).optional(),
   LAUREL_LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
     .default("info"),

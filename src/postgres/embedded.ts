@@ -128,7 +128,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const watch = setInterval(() => {
     if (restarting || birthOf(address.pid) === address.birth) return;
     restarting = true;
-    server.logger.error({ pid: address.pid }, "the embedded PostgreSQL ended unexpectedly; starting it again");
+    server.logger.error({ postmasterPid: address.pid }, "the embedded PostgreSQL ended unexpectedly; starting it again");
     withDirectoryLock(dataDirectory, async () => {
       if (stopped === undefined) address = await startOrAdopt(server);
     })
@@ -322,7 +322,7 @@ async function startOrAdopt(server: Server): Promise<ServerAddress> {
   const running = runningPostmaster(clusterDirectory);
   if (running !== undefined && (!areSettingsNew || otherProcesses(dataDirectory).length > 0)) {
     await waitUntilReady(server, running);
-    logger.info({ pid: running.pid }, "joined the embedded PostgreSQL that runs already");
+    logger.info({ postmasterPid: running.pid }, "joined the embedded PostgreSQL that runs already");
     return running;
   }
   if (running !== undefined) await stopPostmaster(running.pid);

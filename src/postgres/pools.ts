@@ -42,9 +42,14 @@ export interface PoolOptions {
 const exactTypes: CustomTypesConfig = {
   getTypeParser: (oid: number, format?: "text" | "binary") => {
     const readsAs: number = oid === numericArrayOid || oid === int8ArrayOid ? textArrayOid : oid;
-    return types.getTypeParser(readsAs, format) as (value: string | Buffer) => unknown;
+    return builtInParser(readsAs, format);
   },
 };
+/** Typed by pg for the types it knows by name only. */
+const builtInParser = types.getTypeParser as (
+  oid: number,
+  format?: "text" | "binary",
+) => (value: string | Buffer) => unknown;
 const int8ArrayOid = 1016;
 const numericArrayOid = 1231;
 const textArrayOid = 1009;
@@ -64,9 +69,14 @@ export function createPool(options: PoolOptions): Pool {
     types: exactTypes,
     ...(role === undefined ? {} : { options: `-c role=${role}` }),
   });
-  pool.on("error", (error) => {
-    logger.warn({ err: error, pool: name }, "lost an idle database connection");
-  });
+  const noteLoss = (error: Error): void => {
+    // While the pool ends, connections may be cut off before they have said goodbye.
+    if (pool.ending) logger.debug({ err: error, pool: name }, "lost a database connection that was closing");
+    else logger.warn({ err: error, pool: name }, "lost a database connection");
+  };
+  pool.on("error", noteLoss);
+  // A connection in use reports its loss to whoever uses it, and as an event that nobody else listens to.
+  pool.on("connect", (client) => client.on("error", noteLoss));
   return pool;
 }
 

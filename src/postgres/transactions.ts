@@ -15,9 +15,6 @@ export async function inTransaction<T>(
   options: TransactionOptions = {},
 ): Promise<T> {
   const client = await pool.connect();
-  // A connection that breaks in mid-transaction also emits an error, beside rejecting the query.
-  const ignore = (): void => undefined;
-  client.on("error", ignore);
   let broken: Error | undefined;
   try {
     await client.query("begin");
@@ -31,7 +28,6 @@ export async function inTransaction<T>(
     });
     throw error;
   } finally {
-    client.off("error", ignore);
     client.release(broken);
   }
 }

@@ -1,0 +1,150 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from "express";
+import helmet from "helmet";
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "./config.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
+import { type HttpError, toHttpError } from "./postgres/errors.ts";
+import type { Pools } from "./postgres/pools.ts";
+
+/** What the HTTP side is made from. */
+export interface AppDependencies {
+  readonly config: Config;
+  readonly pools: Pools;
+  readonly logger: Logger;
+  /** True from the moment a stop was asked for: load balancers then look elsewhere. */
+  readonly isDraining: () => boolean;
+}
+
+const readinessDeadlineMs = 2_000;
+
+/** Makes the Express app: every way in over HTTP. */
+export function createApp(dependencies: AppDependencies): Express {
+  const { pools, logger } = dependencies;
+  const metrics = createMetrics(pools);
+  const app = express();
+  app.disable("x-powered-by");
+  app.use(observeRequests(logger, metrics));
+  // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
+  app.use(helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } }));
+
+  app.get("/healthz", (_request, response) => {
+    response.json({ status: "ok" });
+  });
+  app.get("/readyz", answerReadiness(dependencies));
+  app.get("/metrics", async (_request, response) => {
+    response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
+  // The routers of /v1, /admin/v1 and /graphql belong here.
+
+  app.use((_request, response) => {
+    response.status(404).json({ error: "There is nothing at this address." });
+  });
+  app.use(answerErrors(logger));
+  return app;
+}
+
+/**
+ * Listens, and answers when it does. Throws `ConfigError` when host or port cannot be had.
+ */
+export async function listen(app: Express, host: string, port: number): Promise<{ server: Server; url: string }> {
+  const server = createServer(app);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      reject(error.code === undefined ? error : new ConfigError(reasonNotToListen(error.code, host, port)));
+    });
+    server.listen(port, host, resolve);
+  });
+  const address = server.address() as AddressInfo;
+  const isLocal = ["127.0.0.1", "::1", "0.0.0.0", "::"].includes(address.address);
+  const shown = isLocal ? "localhost" : address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return { server, url: `http://${shown}:${address.port}` };
+}
+
+function reasonNotToListen(code: string, host: string, port: number): string {
+  if (code === "EADDRINUSE") return `PORT: ${port} on ${host} is in use by another program`;
+  if (code === "EACCES") return `PORT: ${port} needs rights this user lacks; choose one above 1023`;
+  return `HOST: cannot listen on ${host} port ${port} (${code})`;
+}
+
+/**
+ * Stops listening, lets requests in flight finish, and cuts off what is left when `deadlineMs` have passed.
+ */
+export async function closeServer(server: Server, deadlineMs: number): Promise<void> {
+  const timer = setTimeout(() => {
+    server.closeAllConnections();
+  }, deadlineMs);
+  await new Promise<void>((resolve) => {
+    server.close(() => {
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+  clearTimeout(timer);
+}
+
+/** Sends an error in the one form that all errors have. */
+export function sendError(response: Response, error: HttpError): void {
+  if (error.retryAfterSeconds !== undefined) response.set("Retry-After", String(error.retryAfterSeconds));
+  response.status(error.status).json(error.body);
+}
+
+function observeRequests(logger: Logger, metrics: Metrics): RequestHandler {
+  return (request, response, next) => {
+    const start = performance.now();
+    // The path alone: a query may name users.
+    const { method, path } = request;
+    response.on("close", () => {
+      const durationMs = Math.round(performance.now() - start);
+      const status = response.writableFinished ? response.statusCode : 499;
+      metrics.requestSeconds.observe({ method, status: String(status) }, durationMs / 1000);
+      logger.debug({ method, path, status, durationMs }, "answered a request");
+    });
+    next();
+  };
+}
+
+function answerReadiness({ pools, isDraining, logger }: AppDependencies): RequestHandler {
+  return async (_request, response) => {
+    if (isDraining()) {
+      sendError(response, { status: 503, body: { error: "Stopping." }, retryAfterSeconds: 5 });
+      return;
+    }
+    try {
+      await Promise.race([
+        pools.service.query("select"),
+        new Promise((_resolve, reject) => {
+          setTimeout(reject, readinessDeadlineMs, new Error("timeout exceeded when trying to connect")).unref();
+        }),
+      ]);
+      response.json({ status: "ready" });
+    } catch (error) {
+      logger.warn({ err: error }, "not ready");
+      sendError(response, { status: 503, body: { error: "The database cannot be reached." }, retryAfterSeconds: 2 });
+    }
+  };
+}
+
+/** Turns what a handler threw into an answer; the log has what the caller must not see. */
+function answerErrors(logger: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    const answer = errorOfBody(error) ?? toHttpError(error);
+    if (answer.status >= 500) logger.error({ err: error, method: request.method, path: request.path }, "a request failed");
+    sendError(response, answer);
+  };
+}
+
+/** Errors of Express' body parsers, which carry a status of their own. */
+function errorOfBody(error: unknown): HttpError | undefined {
+  const { status, type } = error as { status?: unknown; type?: unknown };
+  if (typeof type !== "string" || typeof status !== "number" || status >= 500) return undefined;
+  if (status === 413) return { status, body: { error: "The body is too large." } };
+  if (type === "entity.parse.failed") return { status, body: { error: "The body is not valid JSON." } };
+  return { status, body: { error: "The body cannot be read." } };
+}
