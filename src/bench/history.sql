@@ -36,8 +36,8 @@ declare
   month date := date_trunc('month', now() at time zone 'UTC') - make_interval(months => ago);
 begin
   execute format($fill$
-    insert into laurel_private.%I (id, tenant_id, user_id, metric_id, metric_key, value, attributes, occurred_at, created_at)
-    select bench.past_id($1, 2 * u.n + k), m.tenant_id, u.id, m.id, m.key, 1, '{"kind": "plain"}', $1, $1
+    insert into laurel_private.%I (id, tenant_id, user_id, metric_id, metric_key, value, attributes, occurred_at)
+    select bench.past_id($1, 2 * u.n + k), m.tenant_id, u.id, m.id, m.key, 1, '{"kind": "plain"}', $1
     from laurel.metrics m,
       (select n, 'u' || n as id from generate_series(0, 999999) n order by ('u' || n) collate "C") u,
       generate_series(0, 1) k
@@ -50,10 +50,10 @@ declare
   month date := date_trunc('month', now() at time zone 'UTC') - make_interval(months => ago);
 begin
   execute format($fill$
-    insert into laurel_private.%I (id, tenant_id, user_id, system_id, system_key, sequence, occurred_at, created_at, cause,
+    insert into laurel_private.%I (id, tenant_id, user_id, system_id, system_key, sequence, occurred_at, cause,
       trigger_id, event_id, metric_key, metric_threshold, trigger_points, firings, base_points, boost_multiplier,
       rounded_points, max_points, points, total_before, total_after)
-    select bench.past_id($1, 2 * u.n + k), t.tenant_id, u.id, s.id, s.key, $2 + k, $1, $1, 'metric',
+    select bench.past_id($1, 2 * u.n + k), t.tenant_id, u.id, s.id, s.key, $2 + k, $1, 'metric',
       t.id, bench.past_id($1, 2 * u.n + k), 'words', 1, 10, 1, 10, 1, 10, s.max_points, 10, 10 * ($2 + k - 1), 10 * ($2 + k)
     from laurel.points_systems s
     join laurel.points_triggers t on t.system_id = s.id and t.metric_threshold = 1,

@@ -114,7 +114,7 @@ begin
   insert into laurel_private.points_totals as t (tenant_id, user_id, system_id, system_key, total, last_sequence)
   values (tenant_id, award_on_own_tables.user_id, system_id, 'xp', award_on_own_tables.points, 1)
   on conflict (tenant_id, user_id, system_id) do update
-  set total = t.total + excluded.total, last_sequence = t.last_sequence + 1, updated_at = now()
+  set total = t.total + excluded.total, last_sequence = t.last_sequence + 1
   returning t.total, t.last_sequence into after;
   insert into laurel.points_awards (id, tenant_id, user_id, system_id, system_key, sequence, occurred_at, cause,
     trigger_id, event_id, metric_key, metric_threshold, trigger_points, firings, base_points, boosts,
