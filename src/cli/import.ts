@@ -1,11 +1,11 @@
-import { statSync } from "node:fs";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError } from "commander";
 import { type Config, ConfigError, readConfig } from "../config.ts";
 import { ImportError } from "../imports/event_rows.ts";
-import { importFile } from "../imports/file_import.ts";
+import { importFile, sizeOfFile } from "../imports/file_import.ts";
 import { createLogger } from "../logs.ts";
 import { openDatabase } from "../postgres/database.ts";
+import { isLostConnection } from "../postgres/errors.ts";
 
 interface Options {
   readonly url?: string;
@@ -61,6 +61,7 @@ function abortOnSignals(): AbortSignal {
 
 async function runImport(path: string, options: Options): Promise<void> {
   const startedAt = performance.now();
+  const size = await sizeOfFile(path);
   const config = configFor(options.url);
   const logger = createLogger(config.logLevel === "info" ? "warn" : config.logLevel);
   const database = await openDatabase(config, logger);
@@ -87,7 +88,7 @@ async function runImport(path: string, options: Options): Promise<void> {
       },
       onProgress: ({ lines, bytes }) => {
         if (bar !== undefined) {
-          if (!bar.isActive) bar.start(statSync(path).size, 0, { lines: 0 });
+          if (!bar.isActive) bar.start(size, 0, { lines: 0 });
           bar.update(bytes, { lines: lines.toLocaleString("en-US") });
         } else if (performance.now() - toldAt > quietProgressMs) {
           toldAt = performance.now();
@@ -121,7 +122,9 @@ async function runImport(path: string, options: Options): Promise<void> {
 try {
   await program.action(runImport).parseAsync();
 } catch (error) {
-  if (!(error instanceof ConfigError) && !(error instanceof ImportError)) throw error;
-  process.stderr.write(`laurel: ${error.message}\n`);
+  const isLost = isLostConnection(error);
+  if (!isLost && !(error instanceof ConfigError) && !(error instanceof ImportError)) throw error;
+  const { message } = error as Error;
+  process.stderr.write(`laurel: ${isLost ? `the database is away: run this again later, which loads what is missing (${message})` : message}\n`);
   process.exitCode = 1;
 }

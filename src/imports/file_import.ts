@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { DatabaseError } from "pg";
 import type { Pools } from "../postgres/pools.ts";
@@ -101,15 +102,27 @@ export async function importFile(options: FileImport): Promise<ImportSummary> {
   return { stored, replayed, bad, users: users.size, stoppedAfterLine: undefined };
 }
 
+/** The size of a file that can be read, in bytes. Throws `ImportError` for anything else. */
+export async function sizeOfFile(path: string): Promise<number> {
+  try {
+    const file = await open(path);
+    try {
+      const found = await file.stat();
+      if (found.isDirectory()) throw new ImportError(`cannot read ${path}: it is a folder`);
+      return found.size;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof ImportError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new ImportError(`cannot read ${path}: ${code === "ENOENT" ? "there is no such file" : message}`);
+  }
+}
+
 async function hashFile(path: string): Promise<string> {
   const hash = createHash("sha256");
-  try {
-    await pipeline(createReadStream(path), hash);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a folder" : message;
-    throw new ImportError(`cannot read ${path}: ${reason}`);
-  }
+  await pipeline(createReadStream(path), hash);
   return hash.digest("hex").slice(0, 32);
 }
 
