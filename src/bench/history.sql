@@ -26,7 +26,7 @@ $$;
 
 -- IDs as if made at that moment: `no` keeps them apart.
 create function bench.past_id(month date, no int) returns uuid language sql immutable parallel safe
-  return (left(laurel_private.first_uuid_v7(month::timestamp at time zone 'UTC' + no * interval '1 second')::text, 19)
+  return (left(laurel_private.first_uuid_v7(month::timestamp at time zone 'UTC' + no * interval '1 second')::text, 23)
     || '-' || lpad(to_hex(no), 12, '0'))::uuid;
 
 -- Two events of every user in that month, with one award each. In key order: an index filled in
