@@ -1,0 +1,257 @@
+import { describe, expect, test } from "@jest/globals";
+import { withRollback } from "../support/database.ts";
+import { as, first, insertEvents, record, refusal, verify } from "../support/engine.ts";
+import { aBoost, aLevel, aMetric, anAttribute, aSystem, aTenant, aTrigger, aUser, type Database } from "../support/factories.ts";
+
+/** Rule Q8: every derived thing, corrupted on purpose, is reported. */
+
+/** Two users with everything that is derived: totals, counts, ledgers, keys. */
+async function aLivedInDatabase(db: Database): Promise<void> {
+  await anAttribute(db, { key: "kind", type: "event" });
+  await anAttribute(db, { key: "plan" });
+  const words = await aMetric(db, { key: "words" });
+  const spend = await aMetric(db, { key: "spend" });
+  const system = await aSystem(db, { key: "xp", max_points: 200 });
+  await aUser(db, { id: "ada", tz: "Asia/Tokyo", attributes: { plan: "pro" } });
+  await aLevel(db, { system, key: "low", points: 10 });
+  await aTrigger(db, { system, type: "user_creation", points: 7 });
+  await aTrigger(db, { system, metric: words, every: 2, points: 3 });
+  await aTrigger(db, { system, metric: words, every: 2, points: 5, event_attributes: { kind: "book" } });
+  await aTrigger(db, { system, metric: spend, points: -4 });
+  await aBoost(db, { system, name: "A", multiplier: "1.5", rounding: "nearest" });
+  await aBoost(db, { system, name: "B", multiplier: "1.1", user_attributes: { plan: "pro" } });
+  for (const user of ["ada", "bob"]) {
+    await record(db, { metric: "words", user, value: 5, attributes: { kind: "book" }, key: "k1" });
+    await insertEvents(db, [
+      { metric: "words", user, value: "-2.5", attributes: { kind: "book" } },
+      { metric: "words", user, value: 6, attributes: { kind: "book" }, key: "k2" },
+      { metric: "spend", user, value: 2 },
+    ]);
+    await record(db, { metric: "words", user, value: -1 });
+    await db.query("select laurel.adjust_points('xp', $1, 2, 'A present', 'present')", [user]);
+  }
+}
+
+/** Corrupts as nobody but the owner can, behind every trigger and constraint. */
+async function corrupt(db: Database, ...statements: string[]): Promise<void> {
+  await db.query("set local session_replication_role = replica");
+  for (const statement of statements) {
+    const done = await db.query(statement);
+    expect({ statement, rows: done.rowCount === 0 ? "none" : "some" }).toEqual({ statement, rows: "some" });
+  }
+  await db.query("set local session_replication_role = origin");
+}
+
+const ada = "user_id = 'ada'";
+/** Checks would refuse some of these even here; dropping one is part of the corruption. */
+const unchecked = (table: string, ...constraints: string[]) =>
+  constraints.map((name) => `alter table ${table} drop constraint if exists ${name}`);
+
+describe("a clean database", () => {
+  test("reports nothing", async () => {
+    await withRollback(async (db) => {
+      expect(await verify(db)).toEqual([]);
+      await aLivedInDatabase(db);
+      expect(await verify(db)).toEqual([]);
+    });
+  });
+
+  test("reports nothing after edits, archiving and deletion of what can be edited", async () => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      const edits = [
+        "update laurel.points_triggers set points = points + 100, status = 'inactive'",
+        "update laurel.points_triggers set status = 'active'",
+        "update laurel.points_boosts set multiplier = 3",
+        "update laurel.points_levels set points = points + 1",
+        "update laurel.points_systems set max_points = 1",
+        `select laurel.identify_user('ada', '{"attributes": {"plan": "free"}, "tz": "UTC"}')`,
+        "insert into laurel.metric_events (metric_key, user_id, attributes) values ('words', 'ada', '{\"kind\": \"book\"}')",
+        "delete from laurel.points_levels",
+        "update laurel.points_triggers set event_attributes = '{}' where event_attributes <> '{}'",
+        "insert into laurel.metric_events (metric_key, user_id) values ('words', 'ada')",
+        `update laurel.points_triggers set event_attributes = '{"kind": "film"}' where type = 'metric'`,
+        "insert into laurel.metric_events (metric_key, user_id, value, attributes) values ('words', 'ada', 9, '{\"kind\": \"film\"}')",
+        "update laurel.points_triggers set status = 'archived'",
+        "update laurel.points_boosts set archived_at = now()",
+        "update laurel.metrics set archived_at = now()",
+        "update laurel.points_systems set archived_at = now()",
+        "delete from laurel.attributes",
+      ];
+      for (const edit of edits) {
+        await db.query(edit);
+        expect({ edit, broken: await verify(db) }).toEqual({ edit, broken: [] });
+      }
+    });
+  });
+
+  test("an admin may ask, of its own tenant; services and users may not (Q9)", async () => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      await corrupt(db, `update laurel.user_metrics set total = total - 1 where ${ada} and metric_key = 'words'`);
+      expect(await as(db, "laurel_admin", () => verify(db))).toHaveLength(1);
+      await db.query("select set_config('laurel.tenant', $1, true)", [await aTenant(db)]);
+      expect(await as(db, "laurel_admin", () => verify(db))).toEqual([]);
+      expect(await verify(db)).toHaveLength(1);
+      await db.query("select set_config('laurel.user_id', 'ada', true)");
+      expect((await refusal(db, () => as(db, "laurel_user", () => verify(db)))).code).toBe("42501");
+    });
+  });
+
+  test("a row says what, whose, what was expected and what is there", async () => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      // 5 - 2.5 + 6 - 1 = 7.5
+      await corrupt(db, `update laurel.user_metrics set total = 7.4 where ${ada} and metric_key = 'words'`);
+      const row = first(await verify(db));
+      expect(row.invariant).toMatch(/total/);
+      expect(row.user_id).toBe("ada");
+      expect(row.subject).toContain("words");
+      expect([Number(row.expected), Number(row.actual)]).toEqual([7.5, 7.4]);
+    });
+  });
+});
+
+describe("verify() names the user of", () => {
+  const corruptions: Record<string, string[]> = {
+    "a metric total too low": [`update laurel.user_metrics set total = total - 0.000000001 where ${ada}`],
+    "a metric total too high": [`update laurel.user_metrics set total = total + 1, peak = peak + 1 where ${ada}`],
+    "a metric peak too high": [`update laurel.user_metrics set peak = peak + 1 where ${ada} and metric_key = 'words'`],
+    "a metric peak too low": [`update laurel.user_metrics set peak = total where ${ada} and metric_key = 'words'`],
+    "a missing metric total": [`delete from laurel.user_metrics where ${ada} and metric_key = 'spend'`],
+    "a metric total of no event": [
+      `insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
+       select tenant_id, 'ada', gen_random_uuid(), 'ghost', 1, 1, last_event_id from laurel.user_metrics limit 1`,
+    ],
+    "a trigger count": [`update laurel.points_trigger_counts set count = count - 1 where ${ada}`],
+    "a trigger count's peak": [`update laurel.points_trigger_counts set peak = peak + 1 where ${ada}`],
+    "a missing trigger count": [`delete from laurel.points_trigger_counts where ${ada}`],
+    "a balance too high": [`update laurel_private.points_totals set total = total + 1 where ${ada}`],
+    "a balance too low": [`update laurel_private.points_totals set total = 0 where ${ada}`],
+    "a balance's last sequence": [`update laurel_private.points_totals set last_sequence = last_sequence + 1 where ${ada}`],
+    "a missing balance": [`delete from laurel_private.points_totals where ${ada}`],
+    "a balance without ledger rows": [
+      `insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
+       select tenant_id, 'ada', gen_random_uuid(), 'ghost', 5, 1 from laurel_private.points_totals limit 1`,
+    ],
+    "a ledger row's points, balance adapted": [
+      `update laurel.points_awards set points = points + 1, total_after = total_after + 1 where ${ada} and sequence = (select max(sequence) from laurel.points_awards where ${ada})`,
+      `update laurel_private.points_totals set total = total + 1 where ${ada}`,
+    ],
+    "the first ledger row missing": [`delete from laurel.points_awards where ${ada} and sequence = 1`],
+    "a ledger row in the middle missing": [`delete from laurel.points_awards where ${ada} and sequence = 3`],
+    "the last ledger row missing": [
+      `delete from laurel.points_awards where ${ada} and sequence = (select max(sequence) from laurel.points_awards where ${ada})`,
+    ],
+    "all ledger rows missing": [`delete from laurel.points_awards where ${ada}`],
+    "a ledger row twice": [
+      `insert into laurel.points_awards select (jsonb_populate_record(a, jsonb_build_object('id', laurel_private.uuid_v7()))).*
+       from laurel.points_awards a where ${ada} and sequence = 2`,
+    ],
+    "a gap in the sequence": [
+      `update laurel.points_awards set sequence = sequence + 1 where ${ada} and sequence = (select max(sequence) from laurel.points_awards where ${ada})`,
+      `update laurel_private.points_totals set last_sequence = last_sequence + 1 where ${ada}`,
+    ],
+    "two ledger rows with their places changed": [
+      `update laurel.points_awards set sequence = 5 - sequence where ${ada} and sequence in (2, 3)`,
+    ],
+    "a broken chain of totals": [
+      `update laurel.points_awards set total_before = total_before + 1, total_after = total_after + 1 where ${ada} and sequence = 3`,
+    ],
+    "a total that does not follow": [
+      ...unchecked("laurel.points_awards", "award_changes_the_total"),
+      `update laurel.points_awards set total_after = total_after + 1 where ${ada} and sequence = 3`,
+    ],
+    "wrong points before boosts": [
+      `update laurel.points_awards set base_points = base_points + 1 where ${ada} and cause = 'metric' and sequence = 2`,
+    ],
+    "a wrong number of firings": [`update laurel.points_awards set firings = firings + 1 where ${ada} and sequence = 2`],
+    "wrong points per firing": [`update laurel.points_awards set trigger_points = trigger_points + 1 where ${ada} and sequence = 2`],
+    "a wrong product": [`update laurel.points_awards set boost_multiplier = boost_multiplier + 0.0001 where ${ada} and sequence = 2`],
+    "a boost left out of a row": [`update laurel.points_awards set boosts = boosts - 0 where ${ada} and sequence = 2`],
+    "a boost added to a row": [`update laurel.points_awards set boosts = boosts || boosts where ${ada} and sequence = 2`],
+    "wrong rounded points": [`update laurel.points_awards set rounded_points = rounded_points + 1 where ${ada} and sequence = 2`],
+    "a cap that was passed": [`update laurel.points_awards set max_points = 1 where ${ada} and sequence = 2`],
+    "an event removed": [`delete from laurel.metric_events where ${ada} and metric_key = 'spend'`],
+    "an event removed with its total": [
+      `delete from laurel.metric_events where ${ada} and metric_key = 'spend'`,
+      `delete from laurel.user_metrics where ${ada} and metric_key = 'spend'`,
+    ],
+    "an event's value changed": [`update laurel.metric_events set value = value + 1 where ${ada} and metric_key = 'spend'`],
+    "an event's attributes changed": [
+      `update laurel.metric_events set attributes = '{"kind": "film"}' where ${ada} and idempotency_key = 'k2'`,
+    ],
+    "an event added behind the engine": [
+      `insert into laurel_private.metric_event_log (tenant_id, user_id, metric_id, metric_key)
+       select tenant_id, 'ada', metric_id, metric_key from laurel.user_metrics where ${ada} and metric_key = 'words'`,
+    ],
+    "an event moved to another user": [`update laurel.metric_events set user_id = 'ada' where user_id = 'bob' and metric_key = 'spend'`],
+    "a forgotten idempotency key": [`delete from laurel_private.idempotency_keys where ${ada} and key = 'k1'`],
+    "a dangling idempotency key": [
+      `insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
+       select tenant_id, user_id, scope_id, 'dangling', gen_random_uuid() from laurel_private.idempotency_keys where ${ada} and key = 'k1'`,
+    ],
+    "an idempotency key with another's event": [
+      `update laurel_private.idempotency_keys k set result_id = (
+         select result_id from laurel_private.idempotency_keys o where o.user_id = 'bob' and o.key = 'k1') where ${ada} and key = 'k1'`,
+    ],
+    "an adjustment's forgotten key": [`delete from laurel_private.idempotency_keys where ${ada} and key = 'present'`],
+    "a missing user": ["delete from laurel.users where id = 'ada'"],
+  };
+
+  test.each(Object.entries(corruptions))("%s", async (_, statements) => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      await db.query("set constraints all immediate");
+      await db.query("set local session_replication_role = replica");
+      for (const statement of statements) {
+        const done = await db.query(statement);
+        if (!statement.startsWith("alter")) expect({ statement, found: done.rowCount !== 0 }).toEqual({ statement, found: true });
+      }
+      await db.query("set local session_replication_role = origin");
+      const broken = await verify(db);
+      expect(broken.length).toBeGreaterThan(0);
+      expect(broken.map((row) => row.user_id)).toContain("ada");
+      for (const row of broken) {
+        expect(row.invariant).toMatch(/^[a-z_0-9]+$/);
+        expect(row.subject).not.toBe("");
+      }
+    });
+  });
+});
+
+describe("verify() reports compiled rules that", () => {
+  test.each([
+    ["are missing", "delete from laurel_private.points_rules where metric_key = 'words'"],
+    ["lack a trigger", "update laurel_private.points_rules set triggers = triggers[2:] where metric_key = 'words'"],
+    ["lack a boost", "update laurel_private.points_rules set boosts = boosts[2:] where metric_key = 'words'"],
+    ["know another attribute", "update laurel_private.points_rules set event_attribute_keys = '{}' where metric_key = 'words'"],
+    ["missed a new cap", "update laurel.points_systems set max_points = 3"],
+    ["missed a trigger's points", "update laurel.points_triggers set points = 99 where type = 'user_creation'"],
+    ["missed a trigger's status", "update laurel.points_triggers set status = 'inactive' where type = 'metric'"],
+    ["missed a boost's multiplier", "update laurel.points_boosts set multiplier = 9 where name = 'A'"],
+    ["missed a level", "update laurel.points_levels set points = 11"],
+    ["missed an archived metric", "update laurel.metrics set archived_at = now() where key = 'words'"],
+  ])("%s", async (_, statement) => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      await corrupt(db, statement);
+      expect((await verify(db)).map((row) => row.invariant)).toEqual(
+        expect.arrayContaining([expect.stringMatching(/rules/)]),
+      );
+    });
+  });
+});
+
+describe("events after a repair", () => {
+  test("recompiling from the configuration makes verify() content again", async () => {
+    await withRollback(async (db) => {
+      await aLivedInDatabase(db);
+      await corrupt(db, "delete from laurel_private.points_rules");
+      expect(await verify(db)).not.toEqual([]);
+      await db.query("select laurel_private.compile_points_rules(laurel.current_tenant_id())");
+      await record(db, { metric: "words", user: "ada", value: 100 });
+      expect(await verify(db)).toEqual([]);
+    });
+  });
+});
