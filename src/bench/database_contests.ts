@@ -15,8 +15,8 @@ const ownTables = "bare award, own tables";
 const statements = "its statements, by pgbench";
 const application = "application, node and pg";
 const rowsPerBatch = 1000;
-/** setup.sql makes users 0 to 10000; number 0 is the hot one. */
-const distinctUsers = { first_user: 1, last_user: 10_000 };
+/** The users of setup.sql, from 0 to 10000, without the hot one: number 0. */
+export const distinctUsers = { first_user: 1, last_user: 10_000 };
 const hotUser = { first_user: 0, last_user: 0 };
 
 /**

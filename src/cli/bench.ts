@@ -3,13 +3,15 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { holdContest, type Outcome } from "../bench/contest.ts";
 import { batchContests, singleEventContests } from "../bench/database_contests.ts";
 import { afterBulkContests, checkpointContest, fillHistory } from "../bench/history_contests.ts";
+import { httpContests } from "../bench/http_contests.ts";
 import { openLaboratory } from "../bench/laboratory.ts";
+import { httpWays, startLaurelProcess } from "../bench/laurel_process.ts";
 import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "bulk", "long"] as const;
+const parts = ["single", "batch", "http", "bulk", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -64,9 +66,13 @@ async function bench(options: Options): Promise<void> {
     const work = { pgbench, connectionString, seconds };
     const rivals = await startRivalProcess(connectionString);
     closers.push(rivals.stop);
+    if (wanted.has("http") && httpWays.length < 2) progress("REST or GraphQL is not there yet: skipped");
+    const laurel = wanted.has("http") && httpWays.length > 0 ? await startLaurelProcess(connectionString) : undefined;
+    if (laurel !== undefined) closers.push(laurel.stop);
     const contests = [
       ...(wanted.has("single") ? singleEventContests(work, rivals.applicationUrl) : []),
       ...(wanted.has("batch") ? batchContests(work) : []),
+      ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl, httpWays)),
       ...(wanted.has("bulk") ? afterBulkContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
     if (wanted.has("long")) {
