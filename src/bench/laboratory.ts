@@ -26,7 +26,7 @@ const silent = pino({ level: "silent" });
  * every commit on disk. Roles, which belong to a whole server, are dropped again where they were not there before.
  */
 export async function openLaboratory(url: string | undefined): Promise<Laboratory> {
-  sweepFoldersOfTheDead();
+  await sweepFoldersOfTheDead();
   const embedded =
     url === undefined
       ? await startEmbedded({
@@ -111,13 +111,12 @@ function withDatabase(url: string, database: string): string {
 }
 
 /** A run that was killed could not clean up: its server is stopped and its folder removed by the next one. */
-function sweepFoldersOfTheDead(): void {
+async function sweepFoldersOfTheDead(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     const pid = /^laurel-bench-(\d+)-/.exec(name)?.[1];
     if (pid === undefined || isAlive(Number(pid))) continue;
     const directory = join(tmpdir(), name);
-    void stopLeftOver(directory).then(() => {
-      rmSync(directory, { recursive: true, force: true });
-    });
+    await stopLeftOver(directory);
+    rmSync(directory, { recursive: true, force: true });
   }
 }

@@ -55,6 +55,14 @@ async function bench(options: Options): Promise<void> {
   progress("starting a server");
   const laboratory = await openLaboratory(url);
   const closers = [laboratory.close];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      void closeAll().finally(() => process.exit(130));
+    });
+  }
   try {
     const machine: Machine = {
       processor: cpus()[0]?.model.trim() ?? "unknown processor",
@@ -91,7 +99,7 @@ async function bench(options: Options): Promise<void> {
         : `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n\n${formatOutcomes(outcomes)}\n`,
     );
   } finally {
-    for (const close of closers.reverse()) await close();
+    await closeAll();
   }
 }
 
