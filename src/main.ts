@@ -56,9 +56,15 @@ async function start(config: Config, parts: ReadonlySet<Part>, logger: Logger): 
     });
     if (parts.has("server")) {
       const app = createApp({ config, pools, logger, isDraining: () => draining });
-      const listening = await listen(app, config.host, config.port);
-      closings.push(() => closeServer(listening.server, config.drainTimeoutMs));
+      const listening = await listen(app.listener, config.host, config.port);
+      closings.push(async () => {
+        await closeServer(listening.server, config.drainTimeoutMs);
+        await app.release();
+      });
       url = listening.url;
+      app.prepare().catch((error: unknown) => {
+        logger.warn({ err: error }, "could not prepare GraphQL ahead of its first request");
+      });
     }
     process.stdout.write(banner({ url, database, parts, firstKey }));
     return stop;

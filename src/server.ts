@@ -1,12 +1,16 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from "express";
+import express, { type ErrorRequestHandler, type RequestHandler, type Response } from "express";
 import helmet from "helmet";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import type { AuthenticateGraphql } from "./graphql/callers.ts";
+import { createGraphql } from "./graphql/endpoint.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { type HttpError, toHttpError } from "./postgres/errors.ts";
 import type { Pools } from "./postgres/pools.ts";
+import { type Authenticate, createAuthenticator, tenantOf } from "./rest/callers.ts";
+import { createRest } from "./rest/rest.ts";
 
 /** What the HTTP side is made from. */
 export interface AppDependencies {
@@ -19,13 +23,30 @@ export interface AppDependencies {
 
 const readinessDeadlineMs = 2_000;
 
-/** Makes the Express app: every way in over HTTP. */
-export function createApp(dependencies: AppDependencies): Express {
-  const { pools, logger } = dependencies;
+/** The HTTP side of a process. */
+export interface App {
+  readonly listener: RequestListener;
+  /** Does ahead what the first requests would wait for. Rejects when the database is away; requests try again. */
+  prepare: () => Promise<void>;
+  /** Lets go of what was made, after the last request. */
+  release: () => Promise<void>;
+}
+
+/** Makes the HTTP side, every way in: an Express app, and in front of it the one operation that must be fast. */
+export function createApp(dependencies: AppDependencies): App {
+  const { config, pools, logger } = dependencies;
   const metrics = createMetrics(pools);
+  const observe = createObserver(logger, metrics);
+  const authenticate = createAuthenticator(pools.owner);
+  const rest = createRest({ pools, logger, authenticate });
+  const graphql = createGraphql({
+    pools,
+    logger,
+    authenticate: forGraphql(authenticate),
+    isDevelopment: config.isDevelopment,
+  });
   const app = express();
   app.disable("x-powered-by");
-  app.use(observeRequests(logger, metrics));
   // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
   app.use(helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } }));
 
@@ -37,19 +58,38 @@ export function createApp(dependencies: AppDependencies): Express {
     response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
-  // The routers of /v1, /admin/v1 and /graphql belong here.
+  app.use(rest.router);
+  app.use(graphql.handler);
 
   app.use((_request, response) => {
     response.status(404).json({ error: "There is nothing at this address." });
   });
   app.use(answerErrors(logger));
-  return app;
+  return {
+    listener: (request, response) => {
+      observe(request, response);
+      if (!rest.answerEvent(request, response)) app(request, response);
+    },
+    prepare: graphql.prepare,
+    release: graphql.release,
+  };
+}
+
+/** Admin keys act as administrators of the tenant they name, application keys as their own user (spec K1, K3). */
+function forGraphql(authenticate: Authenticate): AuthenticateGraphql {
+  return async (request) => {
+    const caller = await authenticate(request);
+    const tenant = tenantOf(caller, request);
+    return caller.kind === "admin"
+      ? { role: "laurel_admin", tenant, userId: undefined }
+      : { role: "laurel_user", tenant, userId: caller.userId };
+  };
 }
 
 /**
  * Listens, and answers when it does. Throws `ConfigError` when host or port cannot be had.
  */
-export async function listen(app: Express, host: string, port: number): Promise<{ server: Server; url: string }> {
+export async function listen(app: RequestListener, host: string, port: number): Promise<{ server: Server; url: string }> {
   const server = createServer(app);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
@@ -91,18 +131,20 @@ export function sendError(response: Response, error: HttpError): void {
   response.status(error.status).json(error.body);
 }
 
-function observeRequests(logger: Logger, metrics: Metrics): RequestHandler {
-  return (request, response, next) => {
+/** Counts and logs each request when it is over. */
+function createObserver(logger: Logger, metrics: Metrics): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
     const start = performance.now();
-    // The path alone: a query may name users.
-    const { method, path } = request;
     response.on("close", () => {
       const durationMs = Math.round(performance.now() - start);
       const status = response.writableFinished ? response.statusCode : 499;
+      const { method = "" } = request;
       metrics.requestSeconds.observe({ method, status: String(status) }, durationMs / 1000);
+      if (!logger.isLevelEnabled("debug")) return;
+      // The path alone: a query may name users.
+      const path = (request.url ?? "").replace(/\?.*$/s, "");
       logger.debug({ method, path, status, durationMs }, "answered a request");
     });
-    next();
   };
 }
 

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:7173097fbb4dc44295e9a5213d0492288ca01074
+--! Hash: sha1:0be6bff0709ad6a903eb29845c63671f889769d2
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -136,6 +136,17 @@ grant usage on type laurel.key, laurel.user_id, laurel.attribute_values,
   laurel.points_trigger_status, laurel.points_award_cause, laurel.rounding_mode, laurel.time_unit,
   laurel.streak_frequency, laurel.achievement_kind, laurel.achievement_status
   to laurel_admin, laurel_service, laurel_user;
+
+comment on type laurel.unit_type is 'Whether a metric counts things or money.';
+comment on type laurel.attribute_type is 'Whether users or events carry an attribute.';
+comment on type laurel.points_trigger_type is 'What a points trigger waits for. Rules TR2 to TR6.';
+comment on type laurel.points_trigger_status is 'Only active triggers fire; an archived one stays so. Rule TR1.';
+comment on type laurel.points_award_cause is 'What changed a total: a type of trigger, or an adjustment by hand.';
+comment on type laurel.rounding_mode is 'Down is floor, up is ceiling, nearest rounds halves up. Rule B5.';
+comment on type laurel.time_unit is 'Hours are elapsed time; days keep the local time of day. Rule TR5.';
+comment on type laurel.streak_frequency is 'How long a streak''s period is, in the user''s time zone.';
+comment on type laurel.achievement_kind is 'What completes an achievement. Rule A1.';
+comment on type laurel.achievement_status is 'Only active achievements are completed. Rule A1.';
 --! EndIncluded ground/types.sql
 --! Included ground/ids.sql
 -- Identifiers: UUID version 7, whose order is the order of creation, so that index pages fill one
@@ -323,10 +334,12 @@ end
 $$;
 
 -- Row-level security for a table whose rows belong to a tenant, deny by default (Q9).
---   configuration: admins write; services and users read
+--   configuration: admins write; services read; users read what is `public` (Q9, RP3, RP5)
 --   user_data:     admins and services read; a user reads its own rows
 -- Whoever may do more says so in its own file.
-create procedure laurel_private.secure_table(target regclass, kind text, user_column text default 'user_id')
+create procedure laurel_private.secure_table(
+  target regclass, kind text, user_column text default 'user_id', public text default 'true'
+)
   language plpgsql as $$
 declare
   own_tenant constant text := 'tenant_id = (select laurel.current_tenant_id())';
@@ -338,8 +351,10 @@ begin
     when 'configuration' then
       execute format('create policy admins_write on %s for all to laurel_admin
         using (%s) with check (%2$s)', target, own_tenant);
-      execute format('create policy tenant_reads on %s for select to laurel_service, laurel_user
+      execute format('create policy tenant_reads on %s for select to laurel_service
         using (%s)', target, own_tenant);
+      execute format('create policy users_read_what_is_public on %s for select to laurel_user
+        using (%s and %s)', target, own_tenant, public);
     when 'user_data' then
       execute format('create policy tenant_reads on %s for select to laurel_admin, laurel_service
         using (%s)', target, own_tenant);
@@ -557,6 +572,9 @@ comment on function laurel_private.lock_users(uuid, text[]) is
 create table laurel_private.time_zones (
   name text collate "C" primary key
 );
+
+comment on table laurel_private.time_zones is 'Names of time zones, as of the installation.';
+alter table laurel_private.time_zones enable row level security;
 
 insert into laurel_private.time_zones select name from pg_timezone_names;
 
@@ -780,7 +798,7 @@ comment on constraint metric_currency_is_a_three_letter_code on laurel.metrics i
   'A currency metric''s units are a three-letter currency code such as USD.';
 comment on index laurel.metric_keys_are_unique is 'Another metric already has this key.';
 
-call laurel_private.secure_table('laurel.metrics', 'configuration');
+call laurel_private.secure_table('laurel.metrics', 'configuration', public => 'archived_at is null');
 grant insert (key, name, unit_type, units), update (name, unit_type, units, archived_at)
   on laurel.metrics to laurel_admin;
 --! EndIncluded metrics/metrics.sql
@@ -924,12 +942,15 @@ comment on table laurel.achievements is 'Something a user can achieve once.';
 comment on column laurel.achievements.kind is
   'What completes it: a metric total, a streak length, a call (api), other achievements, or years since sign-up.';
 comment on column laurel.achievements.key is 'Names the achievement in calls; null when nobody calls it.';
+comment on column laurel.achievements.description is 'Null when none was given.';
+comment on column laurel.achievements.badge_url is 'Null when there is no badge.';
+comment on column laurel.achievements.metric_id is 'The metric of a metric achievement; null for other kinds.';
 comment on column laurel.achievements.metric_value is 'The total that completes a metric achievement; null for other kinds.';
 comment on column laurel.achievements.streak_length is 'The length that completes a streak achievement; null for other kinds.';
 comment on column laurel.achievements.years is 'Years since sign-up that complete an anniversary; null for other kinds.';
 comment on index laurel.achievement_keys_are_unique is 'Another achievement already has this key.';
 
-call laurel_private.secure_table('laurel.achievements', 'configuration');
+call laurel_private.secure_table('laurel.achievements', 'configuration', public => $$status in ('active', 'locked')$$);
 --! EndIncluded achievements/achievements.sql
 --! Included points/points_systems.sql
 -- A points system: XP, energy, coins (P1). Written by admins; compiled into points_rules.
@@ -958,6 +979,8 @@ create unique index points_system_keys_are_unique on laurel.points_systems (tena
 
 comment on table laurel.points_systems is 'A kind of points with its own rules, balances and ledger.';
 comment on column laurel.points_systems.max_points is 'The cap on every user''s total; null means none but 2^53 - 1. Rule P2.';
+comment on column laurel.points_systems.description is 'Null when none was given.';
+comment on column laurel.points_systems.badge_url is 'Null when there is no badge.';
 comment on column laurel.points_systems.archived_at is 'Null while active. An archived system awards nothing and is gone for callers.';
 comment on constraint points_system_name_is_1_to_255_characters on laurel.points_systems is 'A points system''s name has 1 to 255 characters.';
 comment on constraint points_system_description_is_at_most_2000_characters on laurel.points_systems is 'A points system''s description has at most 2,000 characters.';
@@ -965,7 +988,7 @@ comment on constraint points_system_badge_url_is_at_most_2000_characters on laur
 comment on constraint max_points_is_at_least_1 on laurel.points_systems is 'The maximum points are at least 1.';
 comment on index laurel.points_system_keys_are_unique is 'Another points system already has this key.';
 
-call laurel_private.secure_table('laurel.points_systems', 'configuration');
+call laurel_private.secure_table('laurel.points_systems', 'configuration', public => 'archived_at is null');
 grant insert (key, name, description, badge_url, max_points),
   update (name, description, badge_url, max_points, archived_at)
   on laurel.points_systems to laurel_admin;
@@ -1023,6 +1046,9 @@ comment on table laurel.points_triggers is
 comment on column laurel.points_triggers.id is 'UUID version 7: triggers fire in order of creation. Rule TR7.';
 comment on column laurel.points_triggers.points is 'Points per firing, a 32-bit integer, never 0.';
 comment on column laurel.points_triggers.metric_threshold is 'Fires once for every so many of the metric; null for other types.';
+comment on column laurel.points_triggers.metric_id is 'The metric that counts; null for other types.';
+comment on column laurel.points_triggers.achievement_id is 'The achievement to complete; null for other types.';
+comment on column laurel.points_triggers.time_unit is 'What time_interval counts; null for other types.';
 comment on column laurel.points_triggers.streak_length is 'Fires at every multiple of this length; null for other types.';
 comment on column laurel.points_triggers.time_interval is 'Fires every so many hours or days; null for other types.';
 comment on column laurel.points_triggers.user_attributes is 'Only users who carry all of these; {} means every user. Rule U5.';
@@ -1049,7 +1075,7 @@ comment on constraint trigger_system_is_of_the_same_tenant on laurel.points_trig
 comment on constraint trigger_metric_is_of_the_same_tenant on laurel.points_triggers is 'The metric does not exist.';
 comment on constraint trigger_achievement_is_of_the_same_tenant on laurel.points_triggers is 'The achievement does not exist.';
 
-call laurel_private.secure_table('laurel.points_triggers', 'configuration');
+call laurel_private.secure_table('laurel.points_triggers', 'configuration', public => $$status = 'active'$$);
 grant insert (system_id, type, points, status, metric_id, metric_threshold, achievement_id, streak_length,
     time_unit, time_interval, user_attributes, event_attributes, block_if_out_of_points),
   update (type, points, status, metric_id, metric_threshold, achievement_id, streak_length, time_unit,
@@ -1151,14 +1177,9 @@ comment on constraint boosts_of_one_user_have_no_filter on laurel.points_boosts 
 comment on constraint boost_system_is_of_the_same_tenant on laurel.points_boosts is 'The points system does not exist.';
 comment on constraint boost_user_exists on laurel.points_boosts is 'The user does not exist.';
 
-call laurel_private.secure_table('laurel.points_boosts', 'configuration');
 -- Somebody else's boost is nobody's business (K1).
-drop policy tenant_reads on laurel.points_boosts;
-create policy tenant_reads on laurel.points_boosts for select to laurel_service
-  using (tenant_id = (select laurel.current_tenant_id()));
-create policy users_read_what_applies_to_them on laurel.points_boosts for select to laurel_user
-  using (tenant_id = (select laurel.current_tenant_id())
-    and (user_id is null or user_id = (select laurel.current_user_id())));
+call laurel_private.secure_table('laurel.points_boosts', 'configuration', public => $$
+  is_active and archived_at is null and (user_id is null or user_id = (select laurel.current_user_id()))$$);
 grant insert (system_id, name, multiplier, rounding, starts_on, ends_on, user_id, user_attributes, is_active),
   update (name, multiplier, rounding, starts_on, ends_on, user_attributes, is_active, archived_at)
   on laurel.points_boosts to laurel_admin;
@@ -1203,6 +1224,7 @@ create table laurel.points_levels (
 
 comment on table laurel.points_levels is 'A level that users reach with their total.';
 comment on column laurel.points_levels.points is 'The lowest total that earns the level, 0 or more.';
+comment on column laurel.points_levels.badge_url is 'Null when there is no badge.';
 comment on constraint level_name_is_1_to_255_characters on laurel.points_levels is 'A level''s name has 1 to 255 characters.';
 comment on constraint level_description_is_at_most_2000_characters on laurel.points_levels is 'A level''s description has at most 2,000 characters.';
 comment on constraint level_badge_url_is_at_most_2000_characters on laurel.points_levels is 'A badge URL has at most 2,000 characters.';
@@ -1399,8 +1421,8 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! Included points/points_rules.sql
 -- Compiled rules: what the flow must know of a metric's configuration, in one row. Derived from
 -- metrics, attributes and the points tables by compile_points_rules(), which runs after every
--- change of one of them; read by every event. The row with the nil metric is for what happens
--- without an event: identification and adjustments.
+-- change of one of them; read by every event. The row with the nil metric holds the triggers of
+-- user_creation.
 
 create type laurel_private.trigger_rule as (
   trigger_id uuid,
@@ -1446,7 +1468,7 @@ create table laurel_private.points_rules (
   has_user_boosts boolean not null,
   streak text not null,
   -- Ready-made pieces of responses, as JSON text.
-  levels json not null,
+  levels jsonb not null,
   snapshots jsonb not null,
   constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
   constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
@@ -1454,7 +1476,7 @@ create table laurel_private.points_rules (
 ) with (toast_tuple_target = 8160);
 
 comment on table laurel_private.points_rules is 'Compiled configuration, one row per metric in use and the nil metric.';
-comment on column laurel_private.points_rules.triggers is 'Active triggers in firing order (TR7), user_creation first.';
+comment on column laurel_private.points_rules.triggers is 'Active triggers in firing order (TR7).';
 comment on column laurel_private.points_rules.counts_events is 'Whether some trigger filters on event attributes and so keeps its own count.';
 comment on column laurel_private.points_rules.has_user_boosts is 'Whether some system has boosts of single users, which are looked up per event.';
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
@@ -1526,7 +1548,9 @@ create function laurel_private.boost_as_json(boost laurel.points_boosts)
     'multiplier', trim_scale(boost.multiplier), 'rounding', boost.rounding)
 $$;
 
--- What the rules of a tenant are, from its configuration. One row per metric in use, and the nil one.
+-- What the rules of a tenant are, from its configuration: one row per metric in use, with its metric
+-- triggers, and the nil one, with those of user_creation. Everything is grouped once, so that the
+-- cost grows with the configuration and not with its square.
 create function laurel_private.current_points_rules(for_tenant uuid)
   returns setof laurel_private.points_rules language sql stable as $$
   with metric as (
@@ -1536,56 +1560,64 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     select laurel_private.nil_metric(), null
   ),
   trigger as (
-    select metric.id as metric, t,
-      row_number() over (partition by metric.id order by t.type, t.id) as place
-    from metric
-    join laurel.points_triggers t on t.tenant_id = for_tenant and t.status = 'active'
-      and (t.type = 'user_creation' or t.type = 'metric' and t.metric_id = metric.id)
+    select metric.id as metric, metric.key as metric_key, t, s,
+      (dense_rank() over (partition by metric.id order by s.id))::int as system_no
+    from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+    join metric on metric.id = coalesce(t.metric_id, laurel_private.nil_metric())
+    where t.tenant_id = for_tenant and t.status = 'active' and t.type in ('user_creation', 'metric')
+  ),
+  triggers as (
+    select metric, bool_or((t).event_attributes <> '{}') as counts_events,
+      jsonb_object_agg((t).id, laurel_private.trigger_as_json(t)::text) as snapshots,
+      array_agg((
+        (t).id, (t).type::text::laurel.points_award_cause, system_no, (t).points, (t).metric_threshold,
+        case when (t).type = 'metric' then 1 end, metric_key, (t).achievement_id,
+        nullif((t).user_attributes::jsonb, '{}'), nullif((t).event_attributes::jsonb, '{}'),
+        (t).block_if_out_of_points, (t).version)::laurel_private.trigger_rule order by (t).type, (t).id) as rules
+    from trigger group by metric
+  ),
+  level as (
+    select l.system_id, array_agg(l.points::bigint order by l.points) as thresholds,
+      jsonb_agg(laurel_private.level_as_json(l) order by l.points) as levels
+    from laurel.points_levels l where l.tenant_id = for_tenant group by l.system_id
   ),
   system as (
-    select used.metric, s, row_number() over (partition by used.metric order by s.id) as no
-    from (select distinct metric, (t).system_id as id from trigger) used
-    join laurel.points_systems s on s.id = used.id
+    select distinct on (metric, system_no) metric, system_no, s from trigger order by metric, system_no
+  ),
+  systems as (
+    select system.metric,
+      jsonb_object_agg((s).key, trim(laurel_private.system_as_json(s)::text, '{}')) as snapshots,
+      jsonb_object_agg((s).key, coalesce(level.levels, '[]')) as levels,
+      array_agg(((s).id, (s).key::text, (s).max_points, coalesce(level.thresholds, '{}'))::laurel_private.system_rule
+        order by system_no) as rules
+    from system left join level on level.system_id = (s).id
+    group by system.metric
+  ),
+  boosts as (
+    select system.metric, bool_or(b.user_id is not null) as has_user_boosts,
+      array_agg((
+        system_no, b.starts_on, b.ends_on, b.multiplier, b.rounding, nullif(b.user_attributes::jsonb, '{}'),
+        laurel_private.boost_as_json(b))::laurel_private.boost_rule order by b.id)
+        filter (where b.user_id is null) as rules
+    from system
+    join laurel.points_boosts b on b.tenant_id = for_tenant and b.system_id = (s).id
+      and b.is_active and b.archived_at is null
+    group by system.metric
   )
-  select
-    for_tenant, metric.id, metric.key,
+  select for_tenant, metric.id, metric.key,
     array(select a.key::text from laurel.attributes a
       where a.tenant_id = for_tenant and a.type = 'event' order by a.key),
-    array(select (
-        (t.t).id, (t.t).type::text::laurel.points_award_cause, system.no::int, (t.t).points,
-        (t.t).metric_threshold, case when (t.t).type = 'metric' then 1 end, case when (t.t).type = 'metric' then metric.key end,
-        (t.t).achievement_id, nullif((t.t).user_attributes::jsonb, '{}'), nullif((t.t).event_attributes::jsonb, '{}'),
-        (t.t).block_if_out_of_points, (t.t).version)::laurel_private.trigger_rule
-      from trigger t join system on system.metric = t.metric and (system.s).id = (t.t).system_id
-      where t.metric = metric.id order by t.place),
-    array(select (
-        (system.s).id, (system.s).key::text, (system.s).max_points,
-        array(select l.points::bigint from laurel.points_levels l where l.system_id = (system.s).id order by l.points)
-        )::laurel_private.system_rule
-      from system where system.metric = metric.id order by system.no),
-    array(select (
-        system.no::int, b.starts_on, b.ends_on, b.multiplier, b.rounding,
-        nullif(b.user_attributes::jsonb, '{}'), laurel_private.boost_as_json(b))::laurel_private.boost_rule
-      from system join laurel.points_boosts b on b.system_id = (system.s).id
-        and b.user_id is null and b.is_active and b.archived_at is null
-      where system.metric = metric.id order by b.id),
-    exists (select from trigger t where t.metric = metric.id and (t.t).event_attributes <> '{}'),
-    exists (select from system join laurel.points_boosts b on b.system_id = (system.s).id
-      and b.user_id is not null and b.is_active and b.archived_at is null
-      where system.metric = metric.id),
+    coalesce(triggers.rules, '{}'), coalesce(systems.rules, '{}'), coalesce(boosts.rules, '{}'),
+    coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
         'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
       from laurel.tenants t where t.id = for_tenant),
-    coalesce((select json_object_agg((system.s).key, (
-        select coalesce(json_agg(laurel_private.level_as_json(l) order by l.points), '[]')
-        from laurel.points_levels l where l.system_id = (system.s).id) order by system.no)
-      from system where system.metric = metric.id), '{}'),
-    coalesce((select jsonb_object_agg((system.s).key, trim(laurel_private.system_as_json(system.s)::text, '{}'))
-      from system where system.metric = metric.id), '{}')
-    || coalesce((select jsonb_object_agg((t.t).id, laurel_private.trigger_as_json(t.t)::text)
-      from trigger t where t.metric = metric.id), '{}')
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}')
   from metric
+  left join triggers on triggers.metric = metric.id
+  left join systems on systems.metric = metric.id
+  left join boosts on boosts.metric = metric.id
 $$;
 
 -- Rebuilds a tenant's compiled rules and writes those that changed.
@@ -1684,6 +1716,90 @@ begin
 end
 $$;
 --! EndIncluded points/points_rules.sql
+--! Included points/combine_rules.sql
+-- Reading the compiled rules for more than one metric, and what is not compiled.
+
+-- The boosts that single users have in these systems.
+create function laurel_private.user_boosts(
+  tenant_id uuid, user_id text, systems laurel_private.system_rule[]
+) returns laurel_private.boost_rule[] language sql stable as $$
+  select array(
+    select (s.no::int, b.starts_on, b.ends_on, b.multiplier, b.rounding, null,
+      laurel_private.boost_as_json(b))::laurel_private.boost_rule
+    from unnest(systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, no)
+    join laurel.points_boosts b on b.tenant_id = user_boosts.tenant_id and b.user_id = user_boosts.user_id
+      and b.system_id = s.system_id and b.is_active and b.archived_at is null
+    order by b.id)
+$$;
+
+-- The rules of several metrics as one set: triggers in firing order (TR7), metrics and systems
+-- renumbered.
+create type laurel_private.combined_rules as (
+  triggers laurel_private.trigger_rule[],
+  systems laurel_private.system_rule[],
+  boosts laurel_private.boost_rule[],
+  has_user_boosts boolean,
+  counts_events boolean
+);
+
+create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+  returns laurel_private.combined_rules language sql stable as $$
+  with rules as (
+    select r.*, m.no as metric_no
+    from unnest(metric_ids) with ordinality as m (id, no)
+    join laurel_private.points_rules r on r.tenant_id = combine_rules.tenant_id and r.metric_id = m.id
+  ),
+  system as (
+    select distinct on (s.system_id) s.system_id, s, dense_rank() over (order by s.system_id)::int as no
+    from rules cross join lateral unnest(rules.systems) s
+  )
+  select
+    array(
+      select (t.trigger_id, t.cause, system.no, t.points, t.threshold, t.metric_no, t.metric_key,
+        t.achievement_id, t.user_attributes, t.event_attributes, t.blocks, t.version)::laurel_private.trigger_rule
+      from (
+        select distinct on (t.cause, t.trigger_id) t.trigger_id, t.cause, t.points, t.threshold,
+          case when t.cause = 'metric' then rules.metric_no::int end as metric_no, t.metric_key, t.achievement_id, t.user_attributes,
+          t.event_attributes, t.blocks, t.version, rules.systems[t.system_no].system_id as system_id
+        from rules cross join lateral unnest(rules.triggers) t) t
+      join system on system.system_id = t.system_id
+      order by t.cause, t.trigger_id),
+    array(select system.s from system order by system.no),
+    array(
+      select (b.no, b.starts_on, b.ends_on, b.multiplier, b.rounding, b.user_attributes,
+        b.snapshot)::laurel_private.boost_rule
+      from (
+        select distinct on (system.no, b.snapshot ->> 'id') b.starts_on, b.ends_on, b.multiplier,
+          b.rounding, b.user_attributes, b.snapshot, system.no
+        from rules cross join lateral unnest(rules.boosts) b
+        join system on system.system_id = rules.systems[b.system_no].system_id) b
+      order by b.no, b.snapshot ->> 'id'),
+    (select bool_or(r.has_user_boosts) from rules r),
+    (select bool_or(r.counts_events) from rules r)
+$$;
+
+-- A metric's rules with those of user_creation in front, for an event that adds its user (TR6, TR7).
+create function laurel_private.with_user_creation(rules laurel_private.points_rules)
+  returns laurel_private.points_rules language plpgsql stable as $$
+declare
+  creation laurel_private.points_rules;
+  combined laurel_private.combined_rules;
+begin
+  select r.* into creation from laurel_private.points_rules r
+  where r.tenant_id = rules.tenant_id and r.metric_id = laurel_private.nil_metric();
+  if cardinality(creation.triggers) = 0 then
+    return rules;
+  end if;
+  combined := laurel_private.combine_rules(rules.tenant_id, array[rules.metric_id, creation.metric_id]);
+  rules.triggers := combined.triggers;
+  rules.systems := combined.systems;
+  rules.boosts := combined.boosts;
+  rules.levels := creation.levels || rules.levels;
+  rules.snapshots := creation.snapshots || rules.snapshots;
+  return rules;
+end
+$$;
+--! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
 -- Decide: the one home of the arithmetic. What happened to one user, in order, and the rules and
 -- state it met, go in; totals, counts and finished ledger rows come out. Reads no table and no
@@ -2084,7 +2200,7 @@ comment on function laurel_private.check_event(uuid, uuid, text, numeric, jsonb,
 -- What an event or a completion did in each points system that it changed, by system key. Built
 -- as text, where each jsonb operator would take its arguments apart and build them anew; the caller turns the whole into jsonb once.
 create function laurel_private.points_response(
-  systems laurel_private.system_rule[], levels json, snapshots jsonb,
+  systems laurel_private.system_rule[], levels jsonb, snapshots jsonb,
   sequences_before bigint[], balances_before bigint[], effects laurel_private.points_effects
 ) returns text language plpgsql stable as $$
 declare
@@ -2203,6 +2319,9 @@ begin
   end if;
 
   if not is_replay then
+    if locked.is_new then
+      rules := laurel_private.with_user_creation(rules);
+    end if;
     if profile is not null then
       locked := laurel_private.apply_profile(locked, profile);
     end if;
@@ -2300,65 +2419,6 @@ grant execute on function laurel.record_event(text, text, numeric, jsonb, text, 
 --! Included metrics/record_events.sql
 -- The lane of many: whatever a statement inserted into laurel.metric_events takes the flow that
 -- record_event.sql draws, for all of its users at once.
-
--- The boosts that single users have in these systems.
-create function laurel_private.user_boosts(
-  tenant_id uuid, user_id text, systems laurel_private.system_rule[]
-) returns laurel_private.boost_rule[] language sql stable as $$
-  select array(
-    select (s.no::int, b.starts_on, b.ends_on, b.multiplier, b.rounding, null,
-      laurel_private.boost_as_json(b))::laurel_private.boost_rule
-    from unnest(systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, no)
-    join laurel.points_boosts b on b.tenant_id = user_boosts.tenant_id and b.user_id = user_boosts.user_id
-      and b.system_id = s.system_id and b.is_active and b.archived_at is null
-    order by b.id)
-$$;
-
--- The rules of several metrics as one set: triggers in firing order (TR7), metrics and systems
--- renumbered.
-create type laurel_private.combined_rules as (
-  triggers laurel_private.trigger_rule[],
-  systems laurel_private.system_rule[],
-  boosts laurel_private.boost_rule[],
-  has_user_boosts boolean,
-  counts_events boolean
-);
-
-create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
-  returns laurel_private.combined_rules language sql stable as $$
-  with rules as (
-    select r.*, m.no as metric_no
-    from unnest(metric_ids) with ordinality as m (id, no)
-    join laurel_private.points_rules r on r.tenant_id = combine_rules.tenant_id and r.metric_id = m.id
-  ),
-  system as (
-    select distinct on (s.system_id) s.system_id, s, dense_rank() over (order by s.system_id)::int as no
-    from rules cross join lateral unnest(rules.systems) s
-  )
-  select
-    array(
-      select (t.trigger_id, t.cause, system.no, t.points, t.threshold, t.metric_no, t.metric_key,
-        t.achievement_id, t.user_attributes, t.event_attributes, t.blocks, t.version)::laurel_private.trigger_rule
-      from (
-        select distinct on (t.cause, t.trigger_id) t.trigger_id, t.cause, t.points, t.threshold,
-          case when t.cause = 'metric' then rules.metric_no::int end as metric_no, t.metric_key, t.achievement_id, t.user_attributes,
-          t.event_attributes, t.blocks, t.version, rules.systems[t.system_no].system_id as system_id
-        from rules cross join lateral unnest(rules.triggers) t) t
-      join system on system.system_id = t.system_id
-      order by t.cause, t.trigger_id),
-    array(select system.s from system order by system.no),
-    array(
-      select (b.no, b.starts_on, b.ends_on, b.multiplier, b.rounding, b.user_attributes,
-        b.snapshot)::laurel_private.boost_rule
-      from (
-        select distinct on (system.no, b.snapshot ->> 'id') b.starts_on, b.ends_on, b.multiplier,
-          b.rounding, b.user_attributes, b.snapshot, system.no
-        from rules cross join lateral unnest(rules.boosts) b
-        join system on system.system_id = rules.systems[b.system_no].system_id) b
-      order by b.no, b.snapshot ->> 'id'),
-    (select bool_or(r.has_user_boosts) from rules r),
-    (select bool_or(r.counts_events) from rules r)
-$$;
 
 -- Gives events that lost a race (their IDs were made before the lock) IDs after those of the
 -- events applied in front of them, so that the order of IDs is the order of application. Rare.
@@ -2470,6 +2530,10 @@ begin
 
   select array_agg(m.metric_id), array_agg(m.metric_key) into metric_ids, metric_keys
   from (select distinct e.metric_id, e.metric_key from unnest(events) e order by 1) m;
+  if new_user_ids <> '{}' then
+    metric_ids := metric_ids || laurel_private.nil_metric();
+    metric_keys := metric_keys || null::text;
+  end if;
   rules := laurel_private.combine_rules(tenant_id, metric_ids);
 
   effects := array(
@@ -2521,8 +2585,8 @@ end
 $$;
 
 -- Fills in what a caller's row leaves to us, and refuses what no event may be. Looking up the
--- metric takes 13 µs a row, so what was found last is kept in settings of the transaction. Anybody
--- may write those: the statement trigger checks them against the rules.
+-- metric takes 13 µs a row, so what was found last is kept in settings. Anybody may write those:
+-- check_events() holds them against the rules.
 create function laurel_private.tg_metric_events__complete()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -2555,6 +2619,18 @@ begin
 end
 $$;
 
+-- What was found is kept for one statement: the next may come after a change of configuration.
+create function laurel_private.tg_metric_events__forget()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('laurel_private.event_source', '', true);
+  return null;
+end
+$$;
+
+create trigger metric_events__forget before insert on laurel.metric_events
+  for each statement execute function laurel_private.tg_metric_events__forget();
+
 create trigger metric_events__complete before insert on laurel.metric_events
   for each row when (new.metric_id is null)
   execute function laurel_private.tg_metric_events__complete();
@@ -2566,12 +2642,10 @@ declare
   event laurel.metric_events;
 begin
   for event in
-    select (e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
-      e.idempotency_key, e.occurred_at)::laurel.metric_events
-    from unnest(events) e
+    select e.* from unnest(events) e
     left join laurel_private.points_rules r
       on r.tenant_id = e.tenant_id and r.metric_id = e.metric_id and r.metric_key = e.metric_key
-    where length(e.user_id) not between 1 and 255
+    where r.metric_id is null or length(e.user_id) not between 1 and 255
       or laurel_private.is_plain_event(r.event_attribute_keys, e.value, e.attributes, e.idempotency_key, e.occurred_at) is not true
   loop
     perform laurel_private.check_user_id(event.user_id);
@@ -3171,3 +3245,810 @@ comment on function laurel.verify() is
   'Recomputes totals, peaks, counts, balances, ledger arithmetic, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
+--! Included access/constraint_sentences.sql
+-- Broken constraints in words: every constraint that a caller's input can break carries its sentence
+-- as a comment, unique indexes too. Read by the admin functions per item, by the server once.
+
+comment on constraint key_is_letters_digits_hyphens_underscores on domain laurel.key is
+  'A key has 1 to 255 letters, digits, hyphens and underscores.';
+comment on constraint user_id_is_1_to_255_characters on domain laurel.user_id is
+  'A user ID has 1 to 255 characters.';
+comment on constraint attributes_are_an_object on domain laurel.attribute_values is
+  'Attributes are an object of keys with their values.';
+
+create view laurel_private.constraint_sentences as
+select coalesce(r.relname, t.typname)::text as holder, c.conname::text as name, d.description as sentence
+from pg_constraint c
+join pg_namespace n on n.oid = c.connamespace and n.nspname in ('laurel', 'laurel_private')
+join pg_description d on d.classoid = 'pg_constraint'::regclass and d.objoid = c.oid
+left join pg_class r on r.oid = c.conrelid
+left join pg_type t on t.oid = c.contypid
+union all
+select r.relname, x.relname, d.description
+from pg_index i
+join pg_class r on r.oid = i.indrelid
+join pg_class x on x.oid = i.indexrelid
+join pg_namespace n on n.oid = r.relnamespace and n.nspname in ('laurel', 'laurel_private')
+join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = x.oid and d.objsubid = 0;
+
+comment on view laurel_private.constraint_sentences is
+  'What breaking a constraint or unique index means, by table or domain and by name.';
+
+-- Comments of the catalogue are no secret, and the admin functions run in the caller's role.
+grant usage on schema laurel_private to laurel_admin;
+grant select on laurel_private.constraint_sentences to laurel_admin;
+--! EndIncluded access/constraint_sentences.sql
+--! Included access/configuration_rules.sql
+-- What holds for every change of configuration, whichever way in: one change at a time per tenant,
+-- and nothing is removed while something active depends on it.
+
+-- Taken before any row of configuration is touched. The compilation after each statement needs the
+-- tenant's row as well: two transactions that changed the same rows in another order would else
+-- wait for each other, one holding a row of configuration, the other the tenant's.
+create function laurel_private.tg_configuration__lock()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform from laurel.tenants t where t.id = laurel.current_tenant_id() for no key update;
+  return null;
+end
+$$;
+
+do $$
+declare
+  table_name text;
+begin
+  foreach table_name in array
+    array['attributes', 'metrics', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+  loop
+    execute format('create trigger %s__lock before insert or update or delete on laurel.%1$I
+      for each statement execute function laurel_private.tg_configuration__lock()', table_name);
+  end loop;
+end
+$$;
+
+-- An attribute that a filter names stays: without it the filter would still stand but could never
+-- be matched anew, and the REST contract could not show it, since it refers to attributes by ID.
+create function laurel_private.tg_attributes__keep_used()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  used_by text;
+begin
+  -- A tenant that is deleted takes everything with it.
+  if not exists (select from laurel.tenants t where t.id = old.tenant_id) then
+    return old;
+  end if;
+  select case
+    when exists (
+      select from laurel.points_triggers t
+      join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+      where t.tenant_id = old.tenant_id and t.status <> 'archived'
+        and (case old.type when 'user' then t.user_attributes else t.event_attributes end) ? old.key)
+    then 'a points trigger'
+    when old.type = 'user' and exists (
+      select from laurel.points_boosts b
+      join laurel.points_systems s on s.id = b.system_id and s.archived_at is null
+      where b.tenant_id = old.tenant_id and b.archived_at is null and b.user_attributes ? old.key)
+    then 'a points boost'
+    when exists (
+      select from laurel.achievements a
+      where a.tenant_id = old.tenant_id and a.status <> 'archived'
+        and (case old.type when 'user' then a.user_attributes else a.event_attributes end) ? old.key)
+    then 'an achievement'
+  end into used_by;
+  if used_by is not null then
+    perform laurel_private.fail('LR020', 'attribute_in_use',
+      format('The attribute %s is used by %s; change that first.', old.key, used_by));
+  end if;
+  return old;
+end
+$$;
+
+create trigger attributes__keep_used before delete on laurel.attributes
+  for each row execute function laurel_private.tg_attributes__keep_used();
+
+-- A metric that pays points now is not archived by the way: whoever deletes it would silently stop
+-- awards. Inactive triggers do not hold it; they can no longer be activated afterwards.
+create function laurel_private.tg_metrics__keep_used()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (
+    select from laurel.points_triggers t
+    join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+    where t.tenant_id = new.tenant_id and t.metric_id = new.id and t.status = 'active') then
+    perform laurel_private.fail('LR020', 'metric_in_use',
+      format('The metric %s is used by an active points trigger; deactivate or delete the trigger first.', new.key));
+  elsif exists (
+    select from laurel.achievements a
+    where a.tenant_id = new.tenant_id and a.metric_id = new.id and a.status in ('active', 'locked')) then
+    perform laurel_private.fail('LR020', 'metric_in_use',
+      format('The metric %s is used by an active achievement; deactivate or delete the achievement first.', new.key));
+  end if;
+  return new;
+end
+$$;
+
+create trigger metrics__keep_used before update of archived_at on laurel.metrics
+  for each row when (old.archived_at is null and new.archived_at is not null)
+  execute function laurel_private.tg_metrics__keep_used();
+--! EndIncluded access/configuration_rules.sql
+--! Included users/admin_attributes.sql
+-- Attributes as the admin API has them. Every function here runs in its caller's role, under
+-- row-level security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_attribute(a laurel.attributes)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', a.id, 'name', a.name, 'key', a.key, 'type', a.type)
+$$;
+
+create function laurel_private.create_attribute(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.attributes;
+begin
+  insert into laurel.attributes (key, name, type)
+  values (item ->> 'key', item ->> 'name', (item ->> 'type')::laurel.attribute_type)
+  returning * into created;
+  return laurel_private.admin_attribute(created);
+end
+$$;
+
+create function laurel_private.update_attribute(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.attributes;
+begin
+  update laurel.attributes a set name = coalesce(item ->> 'name', a.name)
+  where a.id = (item ->> 'id')::uuid
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'attribute', item ->> 'id');
+  end if;
+  return laurel_private.admin_attribute(updated);
+end
+$$;
+
+create function laurel_private.delete_attribute(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel.attributes a where a.id = delete_attribute.id;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'attribute', id::text);
+  end if;
+end
+$$;
+
+-- Filters: the admin API says [{attributeId, attributeValue}], tables hold {"key": "value"}.
+create function laurel_private.filter_from_pairs(type laurel.attribute_type, pairs jsonb)
+  returns jsonb language plpgsql stable as $$
+declare
+  filter jsonb := '{}';
+  pair record;
+  found_key text;
+begin
+  if coalesce(jsonb_typeof(pairs), 'null') = 'null' then
+    return filter;
+  end if;
+  for pair in select p ->> 'attributeId' as id, p ->> 'attributeValue' as value
+    from jsonb_array_elements(pairs) p
+  loop
+    select a.key into found_key from laurel.attributes a
+    where a.id = pair.id::uuid and a.type = filter_from_pairs.type;
+    if not found then
+      perform laurel_private.fail('LR020', 'attributeId', format('No %s attribute has the ID %s.', type, pair.id));
+    elsif filter ? found_key then
+      perform laurel_private.fail('LR020', 'attributeId', format('The attribute %s is given twice.', found_key));
+    end if;
+    filter := filter || jsonb_build_object(found_key, pair.value);
+  end loop;
+  return filter;
+end
+$$;
+
+create function laurel_private.pairs_from_filter(type laurel.attribute_type, filter jsonb)
+  returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(jsonb_build_object('attributeId', a.id, 'attributeValue', f.value) order by f.key), '[]')
+  from jsonb_each_text(filter) f
+  join laurel.attributes a on a.type = pairs_from_filter.type and a.key = f.key
+$$;
+
+grant execute on function laurel_private.admin_attribute(laurel.attributes),
+  laurel_private.create_attribute(jsonb), laurel_private.update_attribute(jsonb),
+  laurel_private.delete_attribute(uuid),
+  laurel_private.filter_from_pairs(laurel.attribute_type, jsonb),
+  laurel_private.pairs_from_filter(laurel.attribute_type, jsonb)
+  to laurel_admin;
+--! EndIncluded users/admin_attributes.sql
+--! Included metrics/admin_metrics.sql
+-- Metrics as the admin API has them. Every function here runs in its caller's role, under row-level
+-- security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_metric(m laurel.metrics)
+  returns jsonb language sql stable as $$
+  -- `status` is for older client libraries; an archived metric is never shown.
+  select jsonb_build_object('id', m.id, 'name', m.name, 'key', m.key, 'unitType', m.unit_type,
+    'units', m.units, 'status', 'active')
+$$;
+
+create function laurel_private.create_metric(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.metrics;
+begin
+  insert into laurel.metrics (key, name, unit_type, units)
+  values (item ->> 'key', item ->> 'name', coalesce((item ->> 'unitType')::laurel.unit_type, 'number'),
+    coalesce(item ->> 'units', ''))
+  returning * into created;
+  return laurel_private.admin_metric(created);
+end
+$$;
+
+create function laurel_private.update_metric(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.metrics;
+begin
+  update laurel.metrics m
+  set name = coalesce(item ->> 'name', m.name),
+    unit_type = coalesce((item ->> 'unitType')::laurel.unit_type, m.unit_type),
+    units = coalesce(item ->> 'units', m.units)
+  where m.id = (item ->> 'id')::uuid and m.archived_at is null
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'metric', item ->> 'id');
+  end if;
+  return laurel_private.admin_metric(updated);
+end
+$$;
+
+-- Archives it: its events and the points they earned stay (RP5).
+create function laurel_private.delete_metric(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.metrics m set archived_at = now() where m.id = delete_metric.id and m.archived_at is null;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'metric', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.admin_metric(laurel.metrics),
+  laurel_private.create_metric(jsonb), laurel_private.update_metric(jsonb), laurel_private.delete_metric(uuid)
+  to laurel_admin;
+--! EndIncluded metrics/admin_metrics.sql
+--! Included points/admin_points_levels.sql
+-- Levels as the admin API has them. Every function here runs in its caller's role, under row-level
+-- security, and takes an item whose types were checked already.
+
+-- Badges are {url} or null there, for levels and systems alike.
+create function laurel_private.badge_as_json(badge_url text)
+  returns jsonb language sql immutable as $$
+  select case when badge_url is not null then jsonb_build_object('url', badge_url) end
+$$;
+
+create function laurel_private.admin_points_level(l laurel.points_levels)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', l.id, 'name', l.name, 'key', l.key, 'points', l.points,
+    'description', l.description, 'badge', laurel_private.badge_as_json(l.badge_url))
+$$;
+
+create function laurel_private.create_points_level(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.points_levels;
+begin
+  insert into laurel.points_levels (system_id, key, name, description, badge_url, points)
+  values (create_points_level.system_id, item ->> 'key', item ->> 'name', coalesce(item ->> 'description', ''),
+    item -> 'badge' ->> 'url', (item ->> 'points')::int)
+  returning * into created;
+  return laurel_private.admin_points_level(created);
+end
+$$;
+
+create function laurel_private.update_points_level(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.points_levels;
+begin
+  update laurel.points_levels l
+  set name = coalesce(item ->> 'name', l.name),
+    points = coalesce((item ->> 'points')::int, l.points),
+    description = coalesce(item ->> 'description', l.description),
+    badge_url = case when item ? 'badge' then item -> 'badge' ->> 'url' else l.badge_url end
+  where l.system_id = update_points_level.system_id and l.id = (item ->> 'id')::uuid
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'level', item ->> 'id');
+  end if;
+  return laurel_private.admin_points_level(updated);
+end
+$$;
+
+create function laurel_private.delete_points_level(system_id uuid, id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel.points_levels l
+  where l.system_id = delete_points_level.system_id and l.id = delete_points_level.id;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'level', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.badge_as_json(text),
+  laurel_private.admin_points_level(laurel.points_levels),
+  laurel_private.create_points_level(uuid, jsonb), laurel_private.update_points_level(uuid, jsonb),
+  laurel_private.delete_points_level(uuid, uuid)
+  to laurel_admin;
+--! EndIncluded points/admin_points_levels.sql
+--! Included points/admin_points_boosts.sql
+-- Boosts as the admin API has them. Every function here runs in its caller's role, under row-level
+-- security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_points_boost(b laurel.points_boosts)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', b.id, 'name', b.name,
+      -- An inactive one is still to come: the contract has no word for "made, not yet activated".
+      'status', case when not b.is_active then 'scheduled'
+        else laurel_private.boost_status(b.starts_on, b.ends_on, (now() at time zone coalesce(u.tz, 'UTC'))::date) end,
+      'start', b.starts_on, 'end', b.ends_on, 'multiplier', trim_scale(b.multiplier), 'rounding', b.rounding,
+      'userId', b.user_id)
+    || case when b.user_id is null
+      then jsonb_build_object('userAttributes', laurel_private.pairs_from_filter('user', b.user_attributes))
+      else '{}' end
+  from (select) one
+  left join laurel.users u on u.tenant_id = b.tenant_id and u.id = b.user_id
+$$;
+
+create function laurel_private.create_points_boost(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.points_boosts;
+begin
+  insert into laurel.points_boosts (system_id, name, multiplier, rounding, starts_on, ends_on, user_id, user_attributes)
+  values (create_points_boost.system_id, item ->> 'name', (item ->> 'multiplier')::numeric,
+    coalesce((item ->> 'rounding')::laurel.rounding_mode, 'down'), (item ->> 'start')::date, (item ->> 'end')::date,
+    item ->> 'userId', laurel_private.filter_from_pairs('user', item -> 'userAttributes'))
+  returning * into created;
+  return laurel_private.admin_points_boost(created);
+end
+$$;
+
+create function laurel_private.update_points_boost(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.points_boosts;
+begin
+  update laurel.points_boosts b
+  set name = coalesce(item ->> 'name', b.name),
+    multiplier = coalesce((item ->> 'multiplier')::numeric, b.multiplier),
+    rounding = coalesce((item ->> 'rounding')::laurel.rounding_mode, b.rounding),
+    starts_on = coalesce((item ->> 'start')::date, b.starts_on),
+    ends_on = case when item ? 'end' then (item ->> 'end')::date else b.ends_on end,
+    user_attributes = case when item ? 'userAttributes'
+      then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else b.user_attributes end
+  where b.system_id = update_points_boost.system_id and b.id = (item ->> 'id')::uuid and b.archived_at is null
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'boost', item ->> 'id');
+  end if;
+  return laurel_private.admin_points_boost(updated);
+end
+$$;
+
+create function laurel_private.delete_points_boost(system_id uuid, id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.points_boosts b set archived_at = now()
+  where b.system_id = delete_points_boost.system_id and b.id = delete_points_boost.id and b.archived_at is null;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'boost', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.boost_status(date, date, date),
+  laurel_private.admin_points_boost(laurel.points_boosts),
+  laurel_private.create_points_boost(uuid, jsonb), laurel_private.update_points_boost(uuid, jsonb),
+  laurel_private.delete_points_boost(uuid, uuid)
+  to laurel_admin;
+--! EndIncluded points/admin_points_boosts.sql
+--! Included points/admin_points_triggers.sql
+-- Points triggers as the admin API has them. Every function here runs in its caller's role, under
+-- row-level security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_points_trigger(t laurel.points_triggers)
+  returns jsonb language sql stable as $$
+  -- What belongs to another type of trigger is null in the row, and left out.
+  select jsonb_strip_nulls(jsonb_build_object(
+    'id', t.id, 'type', t.type, 'points', t.points, 'status', t.status,
+    'userAttributes', laurel_private.pairs_from_filter('user', t.user_attributes),
+    'metricId', t.metric_id, 'metricThreshold', t.metric_threshold,
+    'eventAttributes', case when t.type = 'metric'
+      then laurel_private.pairs_from_filter('event', t.event_attributes) end,
+    'achievementId', t.achievement_id, 'streakLength', t.streak_length,
+    'timeUnit', t.time_unit, 'timeInterval', t.time_interval,
+    'blockIfOutOfPoints', t.block_if_out_of_points))
+$$;
+
+create function laurel_private.create_points_trigger(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.points_triggers;
+begin
+  insert into laurel.points_triggers (system_id, type, points, status, metric_id, metric_threshold,
+    achievement_id, streak_length, time_unit, time_interval, user_attributes, event_attributes,
+    block_if_out_of_points)
+  values (create_points_trigger.system_id, (item ->> 'type')::laurel.points_trigger_type, (item ->> 'points')::int,
+    coalesce((item ->> 'status')::laurel.points_trigger_status, 'inactive'),
+    (item ->> 'metricId')::uuid, (item ->> 'metricThreshold')::int, (item ->> 'achievementId')::uuid,
+    (item ->> 'streakLength')::int, (item ->> 'timeUnit')::laurel.time_unit, (item ->> 'timeInterval')::int,
+    laurel_private.filter_from_pairs('user', item -> 'userAttributes'),
+    laurel_private.filter_from_pairs('event', item -> 'eventAttributes'),
+    coalesce((item ->> 'blockIfOutOfPoints')::boolean, false))
+  returning * into created;
+  return laurel_private.admin_points_trigger(created);
+end
+$$;
+
+-- A change of type starts the type's own properties anew: those of the old type are dropped, and
+-- the constraints say which of the new type's are missing.
+create function laurel_private.update_points_trigger(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.points_triggers;
+begin
+  update laurel.points_triggers t
+  set type = coalesce(given.type, t.type),
+    points = coalesce((item ->> 'points')::int, t.points),
+    status = coalesce((item ->> 'status')::laurel.points_trigger_status, t.status),
+    metric_id = coalesce((item ->> 'metricId')::uuid, case when given.type is null then t.metric_id end),
+    metric_threshold = coalesce((item ->> 'metricThreshold')::int, case when given.type is null then t.metric_threshold end),
+    achievement_id = coalesce((item ->> 'achievementId')::uuid, case when given.type is null then t.achievement_id end),
+    streak_length = coalesce((item ->> 'streakLength')::int, case when given.type is null then t.streak_length end),
+    time_unit = coalesce((item ->> 'timeUnit')::laurel.time_unit, case when given.type is null then t.time_unit end),
+    time_interval = coalesce((item ->> 'timeInterval')::int, case when given.type is null then t.time_interval end),
+    user_attributes = case when item ? 'userAttributes'
+      then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else t.user_attributes end,
+    event_attributes = case when item ? 'eventAttributes'
+      then laurel_private.filter_from_pairs('event', item -> 'eventAttributes')
+      when given.type is null then t.event_attributes else '{}' end,
+    block_if_out_of_points = coalesce((item ->> 'blockIfOutOfPoints')::boolean, t.block_if_out_of_points)
+  from (
+    -- Naming the type it has already changes nothing.
+    select nullif((item ->> 'type')::laurel.points_trigger_type, before.type) as type
+    from laurel.points_triggers before where before.id = (item ->> 'id')::uuid) given
+  where t.system_id = update_points_trigger.system_id and t.id = (item ->> 'id')::uuid and t.status <> 'archived'
+  returning t.* into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'trigger', item ->> 'id');
+  end if;
+  return laurel_private.admin_points_trigger(updated);
+end
+$$;
+
+-- Archives it: the ledger rows it caused stay (RP5).
+create function laurel_private.delete_points_trigger(system_id uuid, id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.points_triggers t set status = 'archived'
+  where t.system_id = delete_points_trigger.system_id and t.id = delete_points_trigger.id
+    and t.status <> 'archived';
+  if not found then
+    perform laurel_private.fail('LR006', null, 'trigger', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.admin_points_trigger(laurel.points_triggers),
+  laurel_private.create_points_trigger(uuid, jsonb), laurel_private.update_points_trigger(uuid, jsonb),
+  laurel_private.delete_points_trigger(uuid, uuid)
+  to laurel_admin;
+--! EndIncluded points/admin_points_triggers.sql
+--! Included points/admin_points_systems.sql
+-- Points systems as the admin API has them, with the parts that may be created alongside. Every
+-- function here runs in its caller's role, under row-level security, and takes an item whose types
+-- were checked already.
+
+create function laurel_private.admin_points_system(s laurel.points_systems)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', s.id, 'name', s.name, 'key', s.key, 'description', coalesce(s.description, ''),
+    'status', case when s.archived_at is null then 'active' else 'archived' end,
+    'badge', laurel_private.badge_as_json(s.badge_url), 'maxPoints', s.max_points)
+$$;
+
+-- Refuses an ID that no system of the tenant has, archived ones included (RP5).
+create function laurel_private.require_points_system(id uuid)
+  returns void language plpgsql stable as $$
+begin
+  if not exists (
+    select from laurel.points_systems s where s.id = require_points_system.id and s.archived_at is null) then
+    perform laurel_private.fail('LR006', null, 'points system', coalesce(id::text, 'null'));
+  end if;
+end
+$$;
+
+-- The sentence for an error caught: our own message, a constraint's comment, or a general one.
+-- Null for what is no fault of the caller's.
+create function laurel_private.sentence_for_error(
+  code text, message text, holder text, constraint_name text, column_name text
+) returns text language sql stable as $$
+  select case
+    when code like 'LR%' then message
+    when code = '23502' then format('%s is required.', column_name)
+    when code like '23%' then coalesce(
+      (select c.sentence from laurel_private.constraint_sentences c
+        where c.holder = sentence_for_error.holder and c.name = sentence_for_error.constraint_name),
+      'It contradicts what is stored already.')
+    when code like '22%' then 'A value is out of range or not of the kind that is expected here.'
+  end
+$$;
+
+-- Creates a system's levels, boosts or triggers with it. One that cannot be made refuses the whole
+-- system, naming the part: a system that came without some of its rules would award wrongly, and
+-- sending it again would find its key taken.
+create function laurel_private.create_points_parts(system_id uuid, kind text, parts jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created jsonb := '[]';
+  part record;
+  code text;
+  message text;
+  table_name text;
+  type_name text;
+  constraint_name text;
+  column_name text;
+begin
+  for part in select p.value as item, p.ordinality - 1 as item_index
+    from jsonb_array_elements(parts) with ordinality p
+  loop
+    begin
+      created := created || case kind
+        when 'levels' then laurel_private.create_points_level(system_id, part.item)
+        when 'boosts' then laurel_private.create_points_boost(system_id, part.item)
+        when 'triggers' then laurel_private.create_points_trigger(system_id, part.item)
+      end;
+    exception when others then
+      get stacked diagnostics code = returned_sqlstate, message = message_text, table_name = table_name,
+        type_name = pg_datatype_name, constraint_name = constraint_name, column_name = column_name;
+      message := laurel_private.sentence_for_error(code, message,
+        coalesce(nullif(table_name, ''), type_name), constraint_name, column_name);
+      if message is null then
+        raise;
+      end if;
+      perform laurel_private.fail('LR020', kind, format('%s[%s]: %s', kind, part.item_index, message));
+    end;
+  end loop;
+  return created;
+end
+$$;
+
+create function laurel_private.create_points_system(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.points_systems;
+  response jsonb;
+  kind text;
+begin
+  insert into laurel.points_systems (key, name, description, badge_url, max_points)
+  values (item ->> 'key', item ->> 'name', item ->> 'description', item -> 'badge' ->> 'url', (item ->> 'maxPoints')::int)
+  returning * into created;
+  response := laurel_private.admin_points_system(created);
+  foreach kind in array array['levels', 'boosts', 'triggers'] loop
+    if jsonb_typeof(item -> kind) = 'array' then
+      response := response || jsonb_build_object(kind,
+        laurel_private.create_points_parts(created.id, kind, item -> kind));
+    end if;
+  end loop;
+  return response;
+end
+$$;
+
+create function laurel_private.update_points_system(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.points_systems;
+begin
+  update laurel.points_systems s
+  set name = coalesce(item ->> 'name', s.name),
+    description = coalesce(item ->> 'description', s.description),
+    badge_url = case when item ? 'badge' then item -> 'badge' ->> 'url' else s.badge_url end,
+    max_points = case when item ? 'maxPoints' then (item ->> 'maxPoints')::int else s.max_points end
+  where s.id = (item ->> 'id')::uuid and s.archived_at is null
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'points system', item ->> 'id');
+  end if;
+  return laurel_private.admin_points_system(updated);
+end
+$$;
+
+-- Archives it: its ledger stays (RP5).
+create function laurel_private.delete_points_system(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.points_systems s set archived_at = now()
+  where s.id = delete_points_system.id and s.archived_at is null;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'points system', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.admin_points_system(laurel.points_systems),
+  laurel_private.require_points_system(uuid),
+  laurel_private.sentence_for_error(text, text, text, text, text),
+  laurel_private.create_points_parts(uuid, text, jsonb),
+  laurel_private.create_points_system(jsonb), laurel_private.update_points_system(jsonb),
+  laurel_private.delete_points_system(uuid)
+  to laurel_admin;
+--! EndIncluded points/admin_points_systems.sql
+--! Included access/change_configuration.sql
+-- The admin API's writes and reads of configuration. A batch takes each item by itself: one that
+-- breaks a rule becomes an issue, and the others are kept.
+
+-- Older client libraries read `level` and `reason`, newer ones `severity` and `message`.
+create function laurel_private.admin_issue(item_index int, id text, message text)
+  returns jsonb language sql immutable as $$
+  select jsonb_strip_nulls(jsonb_build_object('index', item_index, 'id', id,
+    'severity', 'error', 'level', 'error', 'message', message, 'reason', message))
+$$;
+
+-- `items` are [{"index": place in the request, "item": …}]; those that name what exists carry its
+-- ID in the item. `resource` is the plural of the contract's paths. Returns {done, issues}.
+create function laurel_private.change_configuration(operation text, resource text, system_id uuid, items jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  done jsonb := '[]';
+  issues jsonb := '[]';
+  entry record;
+  code text;
+  message text;
+  table_name text;
+  type_name text;
+  constraint_name text;
+  column_name text;
+begin
+  -- An unknown tenant or system is the whole call's fault, not an item's.
+  perform laurel.current_tenant_id();
+  if resource in ('levels', 'boosts', 'triggers') then
+    perform laurel_private.require_points_system(system_id);
+  end if;
+  for entry in
+    select (i ->> 'index')::int as item_index, i -> 'item' as item, i #>> '{item,id}' as id
+    from jsonb_array_elements(items) i
+  loop
+    begin
+      if operation = 'delete' then
+        perform laurel_private.delete_configuration(resource, system_id, entry.id::uuid);
+        done := done || jsonb_build_object('id', entry.id);
+      else
+        done := done || laurel_private.write_configuration(operation, resource, system_id, entry.item);
+      end if;
+    exception when others then
+      get stacked diagnostics code = returned_sqlstate, message = message_text, table_name = table_name,
+        type_name = pg_datatype_name, constraint_name = constraint_name, column_name = column_name;
+      message := laurel_private.sentence_for_error(code, message,
+        coalesce(nullif(table_name, ''), type_name), constraint_name, column_name);
+      if message is null then
+        raise;
+      end if;
+      issues := issues || laurel_private.admin_issue(entry.item_index, entry.id, message);
+    end;
+  end loop;
+  return jsonb_build_object('done', done, 'issues', issues);
+end
+$$;
+
+create function laurel_private.write_configuration(operation text, resource text, system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+begin
+  case operation || ' ' || resource
+    when 'create attributes' then return laurel_private.create_attribute(item);
+    when 'update attributes' then return laurel_private.update_attribute(item);
+    when 'create metrics' then return laurel_private.create_metric(item);
+    when 'update metrics' then return laurel_private.update_metric(item);
+    when 'create points' then return laurel_private.create_points_system(item);
+    when 'update points' then return laurel_private.update_points_system(item);
+    when 'create levels' then return laurel_private.create_points_level(system_id, item);
+    when 'update levels' then return laurel_private.update_points_level(system_id, item);
+    when 'create boosts' then return laurel_private.create_points_boost(system_id, item);
+    when 'update boosts' then return laurel_private.update_points_boost(system_id, item);
+    when 'create triggers' then return laurel_private.create_points_trigger(system_id, item);
+    when 'update triggers' then return laurel_private.update_points_trigger(system_id, item);
+  end case;
+end
+$$;
+
+create function laurel_private.delete_configuration(resource text, system_id uuid, id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  case resource
+    when 'attributes' then perform laurel_private.delete_attribute(id);
+    when 'metrics' then perform laurel_private.delete_metric(id);
+    when 'points' then perform laurel_private.delete_points_system(id);
+    when 'levels' then perform laurel_private.delete_points_level(system_id, id);
+    when 'boosts' then perform laurel_private.delete_points_boost(system_id, id);
+    when 'triggers' then perform laurel_private.delete_points_trigger(system_id, id);
+  end case;
+end
+$$;
+
+-- Lists a kind of configuration, or, with an ID, gives the one: in order of creation, levels from
+-- the lowest up. What is archived is not there.
+create function laurel_private.read_configuration(
+  resource text, system_id uuid, id uuid, most int, skipped int
+) returns setof jsonb language plpgsql stable as $$
+begin
+  case resource
+    when 'attributes' then
+      return query select laurel_private.admin_attribute(a) from laurel.attributes a
+        where read_configuration.id is null or a.id = read_configuration.id
+        order by a.id limit most offset skipped;
+    when 'metrics' then
+      return query select laurel_private.admin_metric(m) from laurel.metrics m
+        where m.archived_at is null and (read_configuration.id is null or m.id = read_configuration.id)
+        order by m.id limit most offset skipped;
+    when 'points' then
+      return query select laurel_private.admin_points_system(s) from laurel.points_systems s
+        where s.archived_at is null and (read_configuration.id is null or s.id = read_configuration.id)
+        order by s.id limit most offset skipped;
+    when 'levels' then
+      return query select laurel_private.admin_points_level(l) from laurel.points_levels l
+        where l.system_id = read_configuration.system_id
+          and (read_configuration.id is null or l.id = read_configuration.id)
+        order by l.points limit most offset skipped;
+    when 'boosts' then
+      return query select laurel_private.admin_points_boost(b) from laurel.points_boosts b
+        where b.system_id = read_configuration.system_id and b.archived_at is null
+          and (read_configuration.id is null or b.id = read_configuration.id)
+        order by b.id limit most offset skipped;
+    when 'triggers' then
+      return query select laurel_private.admin_points_trigger(t) from laurel.points_triggers t
+        where t.system_id = read_configuration.system_id and t.status <> 'archived'
+          and (read_configuration.id is null or t.id = read_configuration.id)
+        order by t.id limit most offset skipped;
+  end case;
+end
+$$;
+
+create function laurel_private.list_configuration(resource text, system_id uuid, most int, skipped int)
+  returns jsonb language plpgsql stable as $$
+begin
+  perform laurel.current_tenant_id();
+  if resource in ('levels', 'boosts', 'triggers') then
+    perform laurel_private.require_points_system(system_id);
+  end if;
+  return (
+    select coalesce(jsonb_agg(c), '[]')
+    from laurel_private.read_configuration(resource, system_id, null, most, skipped) c);
+end
+$$;
+
+create function laurel_private.get_configuration(resource text, system_id uuid, id uuid)
+  returns jsonb language plpgsql stable as $$
+declare
+  one jsonb;
+begin
+  perform laurel.current_tenant_id();
+  if resource in ('levels', 'boosts', 'triggers') then
+    perform laurel_private.require_points_system(system_id);
+  end if;
+  select c into one from laurel_private.read_configuration(resource, system_id, id, 1, 0) c;
+  if one is null then
+    perform laurel_private.fail('LR006', null,
+      case resource when 'points' then 'points system' else left(resource, -1) end, id::text);
+  end if;
+  return one;
+end
+$$;
+
+grant execute on function laurel_private.error_catalogue(), laurel_private.fail(text, text, text[]),
+  laurel_private.admin_issue(int, text, text),
+  laurel_private.change_configuration(text, text, uuid, jsonb),
+  laurel_private.write_configuration(text, text, uuid, jsonb),
+  laurel_private.delete_configuration(text, uuid, uuid),
+  laurel_private.read_configuration(text, uuid, uuid, int, int),
+  laurel_private.list_configuration(text, uuid, int, int),
+  laurel_private.get_configuration(text, uuid, uuid)
+  to laurel_admin;
+--! EndIncluded access/change_configuration.sql

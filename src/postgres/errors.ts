@@ -1,4 +1,4 @@
-import { DatabaseError } from "pg";
+import { DatabaseError, type Pool } from "pg";
 
 /** One of Laurel's own errors, as `laurel_private.error_catalogue()` lists it. */
 export interface ErrorCatalogueEntry {
@@ -22,7 +22,30 @@ export interface HttpError {
  * The message that callers see comes with each error from the database.
  */
 export const errorCatalogue: ReadonlyMap<string, ErrorCatalogueEntry> = new Map(
-  ([] satisfies ErrorCatalogueEntry[] as ErrorCatalogueEntry[]).map((entry) => [entry.code, entry]),
+  [
+    { code: "LR001", httpStatus: 404, name: "unknown_tenant" },
+    { code: "LR002", httpStatus: 404, name: "unknown_user" },
+    { code: "LR003", httpStatus: 404, name: "unknown_metric" },
+    { code: "LR004", httpStatus: 404, name: "unknown_points_system" },
+    { code: "LR005", httpStatus: 404, name: "unknown_award" },
+    { code: "LR006", httpStatus: 404, name: "unknown_resource" },
+    { code: "LR010", httpStatus: 422, name: "invalid_user_id" },
+    { code: "LR011", httpStatus: 422, name: "invalid_value" },
+    { code: "LR012", httpStatus: 422, name: "invalid_attribute_keys" },
+    { code: "LR013", httpStatus: 422, name: "invalid_attributes" },
+    { code: "LR014", httpStatus: 422, name: "invalid_idempotency_key" },
+    { code: "LR015", httpStatus: 422, name: "invalid_occurred_at" },
+    { code: "LR016", httpStatus: 422, name: "invalid_time_zone" },
+    { code: "LR017", httpStatus: 422, name: "invalid_profile" },
+    { code: "LR018", httpStatus: 422, name: "invalid_points" },
+    { code: "LR019", httpStatus: 422, name: "invalid_reason" },
+    { code: "LR020", httpStatus: 422, name: "invalid_configuration" },
+    { code: "LR021", httpStatus: 422, name: "duplicate_key" },
+    { code: "LR030", httpStatus: 422, name: "out_of_points" },
+    { code: "LR040", httpStatus: 401, name: "unauthenticated" },
+    { code: "LR041", httpStatus: 403, name: "forbidden" },
+    { code: "LR050", httpStatus: 422, name: "ledger_is_append_only" },
+  ].map((entry) => [entry.code, entry]),
 );
 
 const unavailable: HttpError = {
@@ -51,6 +74,11 @@ const standardErrors: ReadonlyMap<string, HttpError> = new Map<string, HttpError
   ["25P03", overloaded], // idle-in-transaction timeout
   ["40", overloaded], // deadlock or serialization failure: rolled back, may be sent again
   ["53", overloaded], // out of memory, disk or locks
+  ["22007", { status: 422, body: { error: "A date or time is not valid." } }],
+  ["22008", { status: 422, body: { error: "A date or time is out of range." } }],
+  ["22P05", { status: 422, body: { error: "A text contains a character that cannot be stored." } }],
+  ["22021", { status: 422, body: { error: "A text contains a character that cannot be stored." } }],
+  ["54", { status: 422, body: { error: "A value is too large or too deeply nested." } }],
   ["42501", { status: 403, body: { error: "This key may not do that." } }],
   ["22", { status: 422, body: { error: "A value is out of range or not of the kind that is expected here." } }],
   ["23", { status: 422, body: { error: "The request contradicts what is stored already." } }],
@@ -63,15 +91,37 @@ const lostConnectionCodes: ReadonlySet<string> = new Set([
 const lostConnectionMessages =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
 
+/** What a broken constraint means, in words: by `constraintName` (see there). */
+export type ConstraintSentences = ReadonlyMap<string, string>;
+
 /**
- * What to tell a caller about an error that a query threw. Laurel's own errors carry their message; of all others
- * the caller sees no text of PostgreSQL's. Status 500 means a fault of ours, which the caller of this function logs.
+ * Reads the sentences that constraints and unique indexes carry as comments (view
+ * laurel_private.constraint_sentences). They change with migrations only: read once, as the owner.
  */
-export function toHttpError(error: unknown): HttpError {
+export async function readConstraintSentences(pool: Pool): Promise<ConstraintSentences> {
+  const found = await pool.query<{ holder: string; name: string; sentence: string }>(
+    "select holder, name, sentence from laurel_private.constraint_sentences",
+  );
+  return new Map(found.rows.map(({ holder, name, sentence }) => [`${holder}.${name}`, sentence]));
+}
+
+/** The constraint that an error is about, with the table or domain that holds it: `metrics.metric_keys_are_unique`. */
+function constraintName({ table, dataType, constraint }: DatabaseError): string {
+  return `${table ?? dataType ?? ""}.${constraint ?? ""}`;
+}
+
+/**
+ * What to tell a caller about an error that a query threw. Laurel's own errors carry their message, broken
+ * constraints their sentence where `sentences` are given; of all others the caller sees no text of PostgreSQL's.
+ * Status 500 means a fault of ours, which the caller of this function logs.
+ */
+export function toHttpError(error: unknown, sentences?: ConstraintSentences): HttpError {
   if (error instanceof DatabaseError && error.code !== undefined) {
     const own = errorCatalogue.get(error.code);
     if (own !== undefined) return { status: own.httpStatus, body: { error: error.message } };
     const { code } = error;
+    const sentence = code.startsWith("23") ? sentences?.get(constraintName(error)) : undefined;
+    if (sentence !== undefined) return { status: 422, body: { error: sentence } };
     return (
       standardErrors.get(code) ??
       standardErrors.get(code.slice(0, 3)) ??

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
+import { DatabaseError } from "pg";
 import { withRollback } from "../../support/database.ts";
 import {
+  actFor,
   copyEvents,
   insertEvents,
   ledger,
@@ -11,7 +13,7 @@ import {
   total,
   waysIn,
 } from "../../support/engine.ts";
-import { aMetric, anAttribute, aSystem, aTrigger, aUser, type Database, unique } from "../../support/factories.ts";
+import { aMetric, anAttribute, aSystem, aTenant, aTrigger, aUser, type Database, unique } from "../../support/factories.ts";
 import { lr } from "../../support/refusals.ts";
 
 /** Rules E2, E4, E6, E7, E8, Q1: what an event is, whichever way it comes in. */
@@ -390,7 +392,48 @@ describe("one row, a thousand rows and COPY", () => {
   });
 });
 
+describe("settings that a caller invents", () => {
+  test.each(["own", "other"])("do not send an event to another metric of its %s tenant", async (whose) => {
+    await withRollback(async (db) => {
+      const metric = await aMetric(db, { key: "words" });
+      const system = await aSystem(db);
+      await aTrigger(db, { system, metric });
+      if (whose === "other") await actFor(db, await aTenant(db));
+      const target = await aMetric(db, { key: whose === "other" ? "words" : "coins" });
+      const tenants = await db.query<{ id: string }>("select laurel.current_tenant_id() as id");
+      await actFor(db, "");
+      await db.query("set local role laurel_service");
+      for (const [name, value] of [
+        ["event_source", " words"],
+        ["event_tenant", tenants.rows[0]?.id],
+        ["event_metric", target.id],
+      ])
+        await db.query("select set_config($1, $2, true)", [`laurel_private.${name}`, value]);
+      await refusal(db, async () => {
+        await insertEvents(db, [{ metric: "words", user: "ada" }]);
+        throw new DatabaseError("it went through", 0, "error");
+      });
+      await db.query("reset role");
+      const found = await db.query("select from laurel.metric_events where metric_id = $1", [target.id]);
+      expect(found.rowCount).toBe(0);
+    });
+  });
+});
+
 describe("an INSERT", () => {
+  test("without a user is refused in words (U1)", async () => {
+    await withRollback(async (db) => {
+      const metric = await aMetric(db);
+      const insert = () => db.query("insert into laurel.metric_events (metric_key, user_id) values ($1, null)", [metric.key]);
+      expect(await refusal(db, insert)).toEqual(lr("LR010"));
+      expect(await refusal(db, () => db.query("insert into laurel.metric_events (user_id) values ('ada')"))).toEqual(
+        lr("LR003"),
+      );
+      expect(await refusal(db, () => db.query("select laurel.record_event($1, null)", [metric.key]))).toEqual(lr("LR010"));
+      expect(await refusal(db, () => db.query("select laurel.record_event(null, 'ada')"))).toEqual(lr("LR003"));
+    });
+  });
+
   test("in another's clothes fires once per row: from a CTE, from SELECT, from a function", async () => {
     await withRollback(async (db) => {
       const metric = await aMetric(db);

@@ -28,7 +28,7 @@ describe("a boost's multiplier (B1)", () => {
     async (multiplier, stored) => {
       await withRollback(async (db) => {
         const { system } = await aWorld(db, 1);
-        expect((await aBoost(db, { system, multiplier })).multiplier).toBe(stored);
+        expect(Number((await aBoost(db, { system, multiplier })).multiplier)).toBe(Number(stored));
       });
     },
   );

@@ -1,0 +1,26 @@
+import type { IncomingMessage } from "node:http";
+import { Refusal } from "./refusals.ts";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * A header that may appear once, as text; undefined when absent. Callers send UTF-8, which HTTP hands on byte by
+ * byte. Refused with 400 when the header was sent more than once: Node would join the two.
+ */
+export function singleHeader(request: IncomingMessage, name: string): string | undefined {
+  const raw = request.headers[name];
+  if (raw === undefined) return undefined;
+  const text = Array.isArray(raw) ? raw.join(", ") : raw;
+  if (text.includes(",") && (request.headersDistinct[name]?.length ?? 0) > 1) {
+    throw new Refusal(400, `The header ${name} was sent more than once.`);
+  }
+  return /^[\x20-\x7e]*$/.test(text) ? text : fromUtf8(text);
+}
+
+function fromUtf8(text: string): string {
+  try {
+    return utf8.decode(Buffer.from(text, "latin1"));
+  } catch {
+    return text;
+  }
+}
