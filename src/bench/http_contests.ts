@@ -1,0 +1,64 @@
+import type { Contest } from "./contest.ts";
+import { type DatabaseWork, distinctUsers, pgbenchContestant } from "./database_contests.ts";
+import { randomNumber, runAutocannon } from "./http_load.ts";
+import type { LaurelProcess } from "./laurel_process.ts";
+
+const connections = 8;
+const inDatabase = "record_event in the database";
+
+/** (c) One event over HTTP: against the same in the database, and against an Express route that calls one trivial function. */
+export function httpContests(
+  work: DatabaseWork,
+  laurel: LaurelProcess,
+  bareUrl: string,
+  ways: readonly ("rest" | "graphql")[],
+): Contest[] {
+  const { seconds } = work;
+  const headers = { "x-api-key": laurel.adminKey };
+  const randomUser = (): number => randomNumber(distinctUsers.first_user, distinctUsers.last_user);
+  const randomKind = (): string => (randomNumber(1, 4) === 1 ? "gold" : "plain");
+  const rivals = [
+    {
+      name: "bare Express route",
+      run: () => runAutocannon({ url: bareUrl, connections, seconds, body: () => ({ userId: randomUser() }) }),
+    },
+    pgbenchContestant(work, inDatabase, { script: "record_event", clients: connections, variables: distinctUsers }),
+  ];
+  const rest: Contest = {
+    title: "REST event, 8 connections",
+    laurel: {
+      name: "Laurel",
+      run: () =>
+        runAutocannon({
+          url: `${laurel.url}/v1/metrics/words/event`,
+          connections,
+          seconds,
+          headers,
+          body: () => ({ user: { id: `u${randomUser()}` }, value: 1, attributes: { kind: randomKind() } }),
+        }),
+    },
+    rivals,
+    goals: [{ kind: "share", of: inDatabase, least: 0.4 }],
+  };
+  const graphql: Contest = {
+    title: "GraphQL recordEvent, 8 connections",
+    laurel: {
+      name: "Laurel",
+      run: () =>
+        runAutocannon({
+          url: `${laurel.url}/graphql`,
+          connections,
+          seconds,
+          headers,
+          body: () => ({
+            query:
+              "mutation ($userId: String!, $attributes: JSON) { recordEvent(input: { metricKey: \"words\", userId: $userId, attributes: $attributes }) { result } }",
+            variables: { userId: `u${randomUser()}`, attributes: { kind: randomKind() } },
+          }),
+        }),
+    },
+    rivals,
+    goals: [],
+  };
+  return [...(ways.includes("rest") ? [rest] : []), ...(ways.includes("graphql") ? [graphql] : [])];
+}

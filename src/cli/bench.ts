@@ -1,0 +1,112 @@
+import { cpus } from "node:os";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { holdContest, type Outcome } from "../bench/contest.ts";
+import { batchContests, singleEventContests } from "../bench/database_contests.ts";
+import { afterBulkContests, checkpointContest, fillHistory } from "../bench/history_contests.ts";
+import { httpContests } from "../bench/http_contests.ts";
+import { openLaboratory } from "../bench/laboratory.ts";
+import { httpWays, startLaurelProcess } from "../bench/laurel_process.ts";
+import { findPgbench } from "../bench/pgbench.ts";
+import { startRivalProcess } from "../bench/rival_process.ts";
+import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
+import { ConfigError, readConfig } from "../config.ts";
+
+const parts = ["single", "batch", "http", "bulk", "long"] as const;
+type Part = (typeof parts)[number];
+
+interface Options {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly only?: Part[];
+  readonly long?: boolean;
+  readonly match?: string;
+  readonly url?: string;
+  readonly json?: boolean;
+}
+
+const program = new Command("npm run bench --")
+  .description(
+    "Measures Laurel against hand-written awards, side by side on one server. Takes minutes; drops what it made.",
+  )
+  .option("--rounds <n>", "rounds; each runs every contestant once", wholeNumber, 5)
+  .option("--seconds <n>", "how long one run takes", wholeNumber, 4)
+  .addOption(new Option("--only <part...>", "these parts alone").choices(parts))
+  .option("--long", "also the part that needs 10 million events, 10 GB and a quarter of an hour")
+  .option("--match <text>", "the lines alone whose title has this text")
+  .option("--url <url>", "measure on this server rather than on an embedded one (or DATABASE_URL)")
+  .option("--json", "print the figures as JSON");
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("Say a whole number from 1 to 9999.");
+  return Number(text);
+}
+
+async function bench(options: Options): Promise<void> {
+  const { rounds, seconds } = options;
+  const wanted = new Set<Part>(options.only ?? parts.filter((part) => part !== "long" || options.long === true));
+  const pgbench = await findPgbench();
+  const { database: place } = readConfig();
+  const url = options.url ?? (place.kind === "external" ? place.url : undefined);
+  const startedAt = performance.now();
+  const progress = (message: string): void => {
+    const elapsed = `${Math.round((performance.now() - startedAt) / 1000)} s`;
+    process.stderr.write(process.stderr.isTTY ? `\r\x1b[2K${elapsed} · ${message}` : `${elapsed} · ${message}\n`);
+  };
+  progress("starting a server");
+  const laboratory = await openLaboratory(url);
+  const closers = [laboratory.close];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      void closeAll().finally(() => process.exit(130));
+    });
+  }
+  try {
+    const machine: Machine = {
+      processor: cpus()[0]?.model.trim() ?? "unknown processor",
+      cores: cpus().length,
+      server: laboratory.server,
+      date: new Date().toISOString().slice(0, 10),
+    };
+    const connectionString = await laboratory.createDatabase("main");
+    const work = { pgbench, connectionString, seconds };
+    const rivals = await startRivalProcess(connectionString);
+    closers.push(rivals.stop);
+    if (wanted.has("http") && httpWays.length < 2) progress("REST or GraphQL is not there yet: skipped");
+    const laurel = wanted.has("http") && httpWays.length > 0 ? await startLaurelProcess(connectionString) : undefined;
+    if (laurel !== undefined) closers.push(laurel.stop);
+    const contests = [
+      ...(wanted.has("single") ? singleEventContests(work, rivals.applicationUrl) : []),
+      ...(wanted.has("batch") ? batchContests(work) : []),
+      ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl, httpWays)),
+      ...(wanted.has("bulk") ? afterBulkContests(work) : []),
+    ].filter(({ title }) => title.includes(options.match ?? ""));
+    if (wanted.has("long")) {
+      const historyUrl = await laboratory.createDatabase("history");
+      await fillHistory(historyUrl, true, progress);
+      const freshUrl = await laboratory.createDatabase("fresh");
+      await fillHistory(freshUrl, false, progress);
+      contests.push(checkpointContest({ pgbench, historyUrl, freshUrl, smallUrl: connectionString, seconds }));
+    }
+    const outcomes: Outcome[] = [];
+    for (const contest of contests) outcomes.push(await holdContest(contest, rounds, progress));
+    if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
+    process.stdout.write(
+      options.json === true
+        ? `${JSON.stringify({ machine, rounds, seconds, outcomes }, null, 2)}\n`
+        : `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n\n${formatOutcomes(outcomes)}\n`,
+    );
+  } finally {
+    await closeAll();
+  }
+}
+
+try {
+  await bench(program.parse().opts<Options>());
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error;
+  process.stderr.write(`laurel: ${error.message}\n`);
+  process.exitCode = 1;
+}
