@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:0be6bff0709ad6a903eb29845c63671f889769d2
+--! Hash: sha1:d9e60d11d6800ac1b2702655aa5a525a5b98f85d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2610,7 +2610,8 @@ begin
     new.tenant_id := rules.tenant_id;
     new.metric_id := rules.metric_id;
   end if;
-  if (new.value is null or new.attributes is null or new.occurred_at is null) then
+  if new.user_id is null or new.value is null or new.attributes is null or new.occurred_at is null then
+    perform laurel_private.check_user_id(new.user_id);
     new.value := coalesce(new.value, 1);
     new.attributes := coalesce(new.attributes, '{}');
     new.occurred_at := coalesce(new.occurred_at, now());
@@ -3347,10 +3348,14 @@ create trigger attributes__keep_used before delete on laurel.attributes
   for each row execute function laurel_private.tg_attributes__keep_used();
 
 -- A metric that pays points now is not archived by the way: whoever deletes it would silently stop
--- awards. Inactive triggers do not hold it; they can no longer be activated afterwards.
+-- awards. Inactive triggers do not hold it; they can no longer be activated afterwards. It holds for
+-- callers of REST and GraphQL; the database's owner is not asked twice.
 create function laurel_private.tg_metrics__keep_used()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  if current_setting('role', true) is distinct from 'laurel_admin' then
+    return new;
+  end if;
   if exists (
     select from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null

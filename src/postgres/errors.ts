@@ -134,9 +134,10 @@ export function toHttpError(error: unknown, sentences?: ConstraintSentences): Ht
 
 /** True when the database could not be reached, or the connection to it broke. */
 export function isLostConnection(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (error instanceof AggregateError) return error.errors.some(isLostConnection);
-  const { code } = error as { code?: string };
+  // Not instanceof: errors of Node's own may come from another realm, as under jest.
+  if (typeof error !== "object" || error === null) return false;
+  if ("errors" in error && Array.isArray(error.errors)) return error.errors.some(isLostConnection);
+  const { code, message = "" } = error as { code?: string; message?: string };
   if (error instanceof DatabaseError) return standardErrors.get(code?.slice(0, 2) ?? "") === unavailable || code?.startsWith("57P") === true;
-  return (code !== undefined && lostConnectionCodes.has(code)) || lostConnectionMessages.test(error.message);
+  return (code !== undefined && lostConnectionCodes.has(code)) || lostConnectionMessages.test(message);
 }

@@ -1,7 +1,6 @@
+import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { Refusal } from "./refusals.ts";
-
-const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /**
  * A header that may appear once, as text; undefined when absent. Callers send UTF-8, which HTTP hands on byte by
@@ -18,9 +17,6 @@ export function singleHeader(request: IncomingMessage, name: string): string | u
 }
 
 function fromUtf8(text: string): string {
-  try {
-    return utf8.decode(Buffer.from(text, "latin1"));
-  } catch {
-    return text;
-  }
+  const bytes = Buffer.from(text, "latin1");
+  return isUtf8(bytes) ? bytes.toString("utf8") : text;
 }

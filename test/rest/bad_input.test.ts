@@ -245,7 +245,7 @@ describe("one item that breaks a rule is an issue:", () => {
     ["a level below 0", levels, { ...level, points: -1 }, "A level's points are at least 0."],
     ["a multiplier of 0", boosts, { ...boost, multiplier: 0 }, "A boost's multiplier is above 0, below 100 and not 1."],
     ["a multiplier of 100", boosts, { ...boost, multiplier: 100 }, "A boost's multiplier is above 0, below 100 and not 1."],
-    ["a multiplier of five decimals", boosts, { ...boost, multiplier: 1.00001 }, "A boost's multiplier has up to 4 decimals."],
+    ["a multiplier of five decimals", boosts, { ...boost, multiplier: 1.00001 }, "A boost's multiplier has at most 4 decimals."],
     ["a multiplier in a string", boosts, { ...boost, multiplier: "2" }, "multiplier must be a number."],
     ["a start that is no date", boosts, { ...boost, start: "tomorrow" }, "start must be a date such as 2026-01-31."],
     ["a day that is not", boosts, { ...boost, start: "2026-02-30" }, "start must be a date such as 2026-01-31."],

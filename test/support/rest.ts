@@ -9,7 +9,7 @@ export interface RestApi {
   readonly database: TestDatabase;
   readonly app: RequestListener;
   readonly adminKey: ApiKey;
-  /** Starts a request with the admin key. */
+  /** Starts requests with a key, the admin's unless told. */
   readonly as: (key?: ApiKey) => {
     readonly get: (path: string) => request.Test;
     readonly post: (path: string, body?: unknown) => request.Test;

@@ -142,15 +142,16 @@ describe("archiving (RP5)", () => {
     await withRollback(async (db) => {
       const system = await aSystem(db);
       const old = await aMetric(db, { key: "words" });
-      await aTrigger(db, { system, metric: old, points: 1 });
+      const trigger = await aTrigger(db, { system, metric: old, points: 1 });
       await give(db, [{ metric: "words", user: "ada", value: 5, key: "k" }]);
+      await db.query("update laurel.points_triggers set status = 'inactive' where id = $1", [trigger.id]);
       await db.query("update laurel.metrics set archived_at = now() where id = $1", [old.id]);
       expect(await refusal(db, () => give(db, [{ metric: "words", user: "ada" }]))).toEqual(lr("LR003", "words"));
       const reused = await aMetric(db, { key: "words" });
       await give(db, [{ metric: "words", user: "ada", value: 2, key: "k" }]);
       expect(await metricTotals(db, "ada", reused)).toEqual({ total: "2", peak: "2" });
       expect(await metricTotals(db, "ada", old)).toEqual({ total: "5", peak: "5" });
-      // The trigger is on the archived metric: nothing more is awarded.
+      // The trigger was on the archived metric: nothing more is awarded.
       expect(await steps(db, "ada", system)).toEqual(["0 +5 5"]);
     });
   });
