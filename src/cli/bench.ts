@@ -55,11 +55,15 @@ async function bench(options: Options): Promise<void> {
   progress("starting a server");
   const laboratory = await openLaboratory(url);
   const closers = [laboratory.close];
-  const closeAll = async (): Promise<void> => {
-    for (const close of closers.splice(0).reverse()) await close();
-  };
+  let closing: Promise<void> | undefined;
+  const closeAll = (): Promise<void> =>
+    (closing ??= (async () => {
+      for (const close of closers.reverse()) await close();
+    })());
+  const interruption = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
+      interruption.abort();
       void closeAll().finally(() => process.exit(130));
     });
   }
@@ -98,6 +102,9 @@ async function bench(options: Options): Promise<void> {
         ? `${JSON.stringify({ machine, rounds, seconds, outcomes }, null, 2)}\n`
         : `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n\n${formatOutcomes(outcomes)}\n`,
     );
+  } catch (error) {
+    // What was running when its server was stopped.
+    if (!interruption.signal.aborted) throw error;
   } finally {
     await closeAll();
   }
