@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d9e60d11d6800ac1b2702655aa5a525a5b98f85d
+--! Hash: sha1:1f88f3847c6f48b0b9d82d64b36141420cb863b9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1428,6 +1428,9 @@ create type laurel_private.trigger_rule as (
   trigger_id uuid,
   cause laurel.points_award_cause,
   system_no int,
+  system_id uuid,
+  system_key text,
+  max_points int,
   points int,
   threshold int,
   metric_no int,
@@ -1571,7 +1574,8 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     select metric, bool_or((t).event_attributes <> '{}') as counts_events,
       jsonb_object_agg((t).id, laurel_private.trigger_as_json(t)::text) as snapshots,
       array_agg((
-        (t).id, (t).type::text::laurel.points_award_cause, system_no, (t).points, (t).metric_threshold,
+        (t).id, (t).type::text::laurel.points_award_cause, system_no, (s).id, (s).key::text, (s).max_points,
+        (t).points, (t).metric_threshold,
         case when (t).type = 'metric' then 1 end, metric_key, (t).achievement_id,
         nullif((t).user_attributes::jsonb, '{}'), nullif((t).event_attributes::jsonb, '{}'),
         (t).block_if_out_of_points, (t).version)::laurel_private.trigger_rule order by (t).type, (t).id) as rules
@@ -1755,12 +1759,13 @@ create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
   )
   select
     array(
-      select (t.trigger_id, t.cause, system.no, t.points, t.threshold, t.metric_no, t.metric_key,
+      select (t.trigger_id, t.cause, system.no, t.system_id, t.system_key, t.max_points, t.points, t.threshold, t.metric_no, t.metric_key,
         t.achievement_id, t.user_attributes, t.event_attributes, t.blocks, t.version)::laurel_private.trigger_rule
       from (
-        select distinct on (t.cause, t.trigger_id) t.trigger_id, t.cause, t.points, t.threshold,
+        select distinct on (t.cause, t.trigger_id) t.trigger_id, t.cause, t.system_id, t.system_key, t.max_points,
+          t.points, t.threshold,
           case when t.cause = 'metric' then rules.metric_no::int end as metric_no, t.metric_key, t.achievement_id, t.user_attributes,
-          t.event_attributes, t.blocks, t.version, rules.systems[t.system_no].system_id as system_id
+          t.event_attributes, t.blocks, t.version
         from rules cross join lateral unnest(rules.triggers) t) t
       join system on system.system_id = t.system_id
       order by t.cause, t.trigger_id),
@@ -1856,7 +1861,6 @@ create function laurel_private.firings(peak_before numeric, peak_after numeric, 
 create function laurel_private.decide_points(
   for_user laurel_private.locked_user,
   triggers laurel_private.trigger_rule[],
-  systems laurel_private.system_rule[],
   boosts laurel_private.boost_rule[],
   occasions laurel_private.occasion[],
   -- The state before; turned into the state after.
@@ -1870,12 +1874,11 @@ create function laurel_private.decide_points(
 #variable_conflict use_variable
 declare
   first_counted uuid[];
-  last_events uuid[];
+  last_events uuid[] := array_fill(null::uuid, array[cardinality(totals)]);
   awards laurel.points_awards[] := '{}';
   occasion laurel_private.occasion;
   rule laurel_private.trigger_rule;
   boost laurel_private.boost_rule;
-  system laurel_private.system_rule;
   no int;
   total numeric;
   peak_before numeric;
@@ -1897,16 +1900,12 @@ begin
   foreach occasion in array occasions loop
     local_date := null;
     if occasion.cause = 'metric' then
-      no := occasion.metric_no;
-      total := totals[no] + occasion.value;
-      peak_before := peaks[no];
+      total := totals[occasion.metric_no] + occasion.value;
+      peak_before := peaks[occasion.metric_no];
       peak_after := greatest(peak_before, total);
-      totals[no] := total;
-      peaks[no] := peak_after;
-      if last_events is null then
-        last_events := array_fill(null::uuid, array[cardinality(totals)]);
-      end if;
-      last_events[no] := occasion.event_id;
+      totals[occasion.metric_no] := total;
+      peaks[occasion.metric_no] := peak_after;
+      last_events[occasion.metric_no] := occasion.event_id;
     end if;
 
     no := 0;
@@ -1939,9 +1938,8 @@ begin
 
       base := firings * rule.points;
       balance := balances[rule.system_no];
-      system := systems[rule.system_no];
       if rule.blocks and balance + base < 0 then
-        perform laurel_private.fail('LR030', null, system.system_key);
+        perform laurel_private.fail('LR030', null, rule.system_key);
       end if;
 
       rounded := base;
@@ -1973,18 +1971,18 @@ begin
         end if;
       end if;
 
-      added := laurel_private.clamp_points(rounded, system.max_points, balance);
+      added := laurel_private.clamp_points(rounded, rule.max_points, balance);
       continue when added = 0;
       balances[rule.system_no] := balance + added;
       sequences[rule.system_no] := sequences[rule.system_no] + 1;
       awards := awards || (
-        laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, system.system_id, system.system_key,
+        laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, rule.system_id, rule.system_key,
         sequences[rule.system_no], occasion.occurred_at, rule.cause, rule.trigger_id,
         occasion.event_id, rule.metric_key, rule.threshold, rule.user_attributes,
         rule.event_attributes, rule.achievement_id, null, null, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
         firings, base, applied, case when applied is null then 1 else product end,
-        case when applied is not null then rounding end, rounded, system.max_points, added,
+        case when applied is not null then rounding end, rounded, rule.max_points, added,
         balance, balance + added)::laurel.points_awards;
     end loop;
   end loop;
@@ -1995,75 +1993,14 @@ end
 $$;
 
 comment on function laurel_private.decide_points(laurel_private.locked_user,
-  laurel_private.trigger_rule[], laurel_private.system_rule[], laurel_private.boost_rule[],
-  laurel_private.occasion[], numeric[], numeric[], numeric[], numeric[], bigint[], bigint[]) is
+  laurel_private.trigger_rule[], laurel_private.boost_rule[], laurel_private.occasion[], numeric[], numeric[], numeric[], numeric[], bigint[], bigint[]) is
   'What these occasions do to one user: awards in order (TR7), each from base over boosts (B4), rounding (B5), cap and floor (B6, P2) to a finished ledger row. LR030 when a trigger blocks. Depends on nothing but its arguments, but for the new rows'' IDs.';
 --! EndIncluded points/decide_points.sql
 --! Included points/apply_effects.sql
--- Apply: writes what decide_points() found. The one place that writes totals, counts, balances and
--- the ledger. The caller holds the users' locks. Two lanes: apply_to_one() for one user's event,
--- write_…() for any number of users at once. The statements of the first are a third of the
--- second's cost for one user; those of the second only upsert and insert, and so probe primary
--- keys, whatever the planner thinks of table sizes.
-
-create function laurel_private.apply_to_one(
-  tenant_id uuid, metric_id uuid, metric_key text, is_first_event boolean,
-  triggers laurel_private.trigger_rule[], systems laurel_private.system_rule[],
-  sequences_before bigint[], effects laurel_private.points_effects
-) returns void language plpgsql volatile as $$
-#variable_conflict use_column
-declare
-  for_user text := effects.user_id;
-  rule laurel_private.trigger_rule;
-  system laurel_private.system_rule;
-begin
-  if is_first_event then
-    insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
-    values (apply_to_one.tenant_id, for_user, apply_to_one.metric_id, apply_to_one.metric_key,
-      effects.totals[1], effects.peaks[1], effects.last_events[1]);
-  else
-    update laurel.user_metrics m
-    set total = effects.totals[1], peak = effects.peaks[1], last_event_id = effects.last_events[1]
-    where m.tenant_id = apply_to_one.tenant_id and m.user_id = for_user and m.metric_id = apply_to_one.metric_id;
-  end if;
-
-  if effects.first_counted is not null then
-    for i in 1..cardinality(effects.first_counted) loop
-      continue when effects.first_counted[i] is null;
-      rule := triggers[i];
-      update laurel.points_trigger_counts c
-      set count = effects.counts[i], peak = effects.count_peaks[i]
-      where c.tenant_id = apply_to_one.tenant_id and c.user_id = for_user and c.trigger_id = rule.trigger_id
-        and c.trigger_version = rule.version and c.attributes_version = effects.attributes_version;
-      if not found then
-        -- New, or what is counted changed since the last event.
-        perform laurel_private.write_trigger_counts(apply_to_one.tenant_id, triggers, array[effects]);
-        exit;
-      end if;
-    end loop;
-  end if;
-
-  if effects.awards <> '{}' then
-    insert into laurel.points_awards select * from unnest(effects.awards);
-    for i in 1..cardinality(systems) loop
-      continue when effects.sequences[i] = sequences_before[i];
-      system := systems[i];
-      if sequences_before[i] = 0 then
-        insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
-        values (apply_to_one.tenant_id, for_user, system.system_id, system.system_key, effects.balances[i], effects.sequences[i]);
-      else
-        update laurel_private.points_totals t
-        set total = effects.balances[i], last_sequence = effects.sequences[i]
-        where t.tenant_id = apply_to_one.tenant_id and t.user_id = for_user and t.system_id = system.system_id;
-      end if;
-    end loop;
-  end if;
-end
-$$;
-
-comment on function laurel_private.apply_to_one(uuid, uuid, text, boolean, laurel_private.trigger_rule[],
-  laurel_private.system_rule[], bigint[], laurel_private.points_effects) is
-  'Writes what one event did to its user.';
+-- Apply: writes what decide_points() found, for any number of users at once. With the one-row lane
+-- in laurel.record_event() the one place that writes totals, counts, balances and the ledger. The
+-- caller holds the users' locks. Only upserts and inserts: they probe primary keys, whatever the
+-- planner thinks of table sizes.
 
 create function laurel_private.write_metric_totals(
   tenant_id uuid, metric_ids uuid[], metric_keys text[], effects laurel_private.points_effects[]
@@ -2095,7 +2032,7 @@ begin
   cross join lateral (
     select r.trigger_id, r.version, s.count, s.peak, s.first_counted
     from unnest(triggers) with ordinality
-        as r (trigger_id, cause, system_no, points, threshold, metric_no, metric_key, achievement_id,
+        as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
           user_attributes, event_attributes, blocks, version, no)
     join unnest(e.counts, e.count_peaks, e.first_counted) with ordinality
       as s (count, peak, first_counted, no) on s.no = r.no
@@ -2201,26 +2138,27 @@ comment on function laurel_private.check_event(uuid, uuid, text, numeric, jsonb,
 -- as text, where each jsonb operator would take its arguments apart and build them anew; the caller turns the whole into jsonb once.
 create function laurel_private.points_response(
   systems laurel_private.system_rule[], levels jsonb, snapshots jsonb,
-  sequences_before bigint[], balances_before bigint[], effects laurel_private.points_effects
+  sequences_before bigint[], sequences bigint[], balances_before bigint[], balances bigint[],
+  awards laurel.points_awards[]
 ) returns text language plpgsql stable as $$
 declare
   response text := '';
   award laurel.points_awards;
   system laurel_private.system_rule;
-  awards text;
+  shown text;
   added bigint;
   level_before int;
   level_after int;
 begin
   for i in 1..cardinality(systems) loop
-    continue when effects.sequences[i] = sequences_before[i];
+    continue when sequences[i] = sequences_before[i];
     system := systems[i];
-    awards := '';
+    shown := '';
     added := 0;
-    foreach award in array effects.awards loop
+    foreach award in array awards loop
       continue when award.system_id <> system.system_id;
       added := added + award.points;
-      awards := concat(awards, case when awards <> '' then ',' end,
+      shown := concat(shown, case when shown <> '' then ',' end,
         '{"id":"', award.id, '","awarded":', award.points,
         ',"date":"', laurel_private.instant_as_text(award.occurred_at),
         '","total":', award.total_after,
@@ -2230,13 +2168,13 @@ begin
     -- L2, L3: the level is told when it changed; before its first row a user has none.
     level_before := case when sequences_before[i] = 0 then 0
       else width_bucket(balances_before[i], system.level_thresholds) end;
-    level_after := width_bucket(effects.balances[i], system.level_thresholds);
+    level_after := width_bucket(balances[i], system.level_thresholds);
     response := concat(response, case when response = '' then '{"' else ',"' end, system.system_key,
       '":{', snapshots ->> system.system_key,
-      ',"total":', effects.balances[i], ',"added":', added,
+      ',"total":', balances[i], ',"added":', added,
       case when level_after <> level_before then concat(',"level":',
         case when level_after = 0 then 'null' else levels -> system.system_key ->> (level_after - 1) end) end,
-      ',"awards":[', awards, ']}');
+      ',"awards":[', shown, ']}');
   end loop;
   return response || '}';
 end
@@ -2354,7 +2292,7 @@ begin
     if locked.is_new then
       occasions := ('user_creation', event_id, null, null, null, happened_at, null, null)::laurel_private.occasion || occasions;
     end if;
-    effects := laurel_private.decide_points(locked, rules.triggers, rules.systems,
+    effects := laurel_private.decide_points(locked, rules.triggers,
       case when rules.has_user_boosts
         then rules.boosts || laurel_private.user_boosts(tenant, for_user, rules.systems)
         else rules.boosts end,
@@ -2405,7 +2343,8 @@ begin
     '","total":', trim_scale(coalesce(total, 0)),
     ',"achievements":[],"currentStreak":', rules.streak,
     ',"points":', case when is_replay or cardinality(effects.awards) = 0 then '{}'
-      else laurel_private.points_response(rules.systems, rules.levels, rules.snapshots, sequences, balances, effects) end,
+      else laurel_private.points_response(rules.systems, rules.levels, rules.snapshots,
+        sequences, effects.sequences, balances, effects.balances, effects.awards) end,
     ',"leaderboards":{},"idempotentReplayed":', case when is_replay then 'true' else 'false' end,
     case when event_key is not null then concat(',"idempotencyKey":', to_json(event_key)) end, '}')::jsonb;
 end
@@ -2537,7 +2476,7 @@ begin
   rules := laurel_private.combine_rules(tenant_id, metric_ids);
 
   effects := array(
-    select laurel_private.decide_points(u.locked, rules.triggers, rules.systems,
+    select laurel_private.decide_points(u.locked, rules.triggers,
       case when rules.has_user_boosts
         then rules.boosts || laurel_private.user_boosts(tenant_id, o.user_id, rules.systems)
         else rules.boosts end,
@@ -2565,7 +2504,7 @@ begin
     cross join lateral (
       select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
       from unnest(rules.triggers) with ordinality
-        as r (trigger_id, cause, system_no, points, threshold, metric_no, metric_key, achievement_id,
+        as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
           user_attributes, event_attributes, blocks, version, no)
       left join laurel.points_trigger_counts c on rules.counts_events and r.event_attributes is not null
         and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c
@@ -2727,9 +2666,9 @@ begin
     return;
   end if;
   nothing := array_fill(0::bigint, array[cardinality(rules.systems)]);
-  effects := laurel_private.decide_points(locked, rules.triggers, rules.systems, rules.boosts,
+  effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
     array[('user_creation', null, null, null, null, clock_timestamp(), null, null)::laurel_private.occasion],
-    null, null, null, null, nothing, nothing);
+    '{}', '{}', null, null, nothing, nothing);
   perform laurel_private.write_awards(locked.tenant_id, array[effects]);
 end
 $$;
@@ -2907,7 +2846,6 @@ create function laurel.adjust_points(
 declare
   for_tenant uuid := laurel.current_tenant_id();
   system laurel.points_systems;
-  rule laurel_private.system_rule;
   locked laurel_private.locked_user;
   total bigint;
   last_sequence bigint;
@@ -2936,12 +2874,11 @@ begin
   from laurel_private.points_totals t
   where t.tenant_id = for_tenant and t.user_id = adjust_points.user_id and t.system_id = system.id;
 
-  rule := (system.id, system.key, system.max_points, '{}');
   effects := laurel_private.decide_points(locked,
-    array[(null, 'adjustment', 1, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
-    array[rule], '{}',
+    array[(null, 'adjustment', 1, system.id, system.key, system.max_points, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
+    '{}',
     array[('adjustment', null, null, null, null, clock_timestamp(), reason, idempotency_key)::laurel_private.occasion],
-    null, null, null, null, array[coalesce(total, 0)], array[coalesce(last_sequence, 0)]);
+    '{}', '{}', null, null, array[coalesce(total, 0)], array[coalesce(last_sequence, 0)]);
 
   if idempotency_key is not null then
     insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
