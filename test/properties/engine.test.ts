@@ -23,6 +23,7 @@ const users = ["u0", "u1", "u2", "u3"] as const;
 const plans = ["free", "pro"] as const;
 const kinds = ["a", "b"] as const;
 
+/** Null once in so many times. */
 const maybe = <T>(arbitrary: fc.Arbitrary<T>, freq = 2) => fc.option(arbitrary, { nil: null, freq });
 /** Around a change to summer time in New York. */
 const day = fc.integer({ min: 7, max: 13 }).map((date) => `2024-03-${String(date).padStart(2, "0")}`);
@@ -46,8 +47,8 @@ const trigger: fc.Arbitrary<ModelTrigger> = fc.record({
     fc.integer({ min: -12, max: 30 }).filter((n) => n !== 0),
     fc.constantFrom(2147483647, -2147483648),
   ),
-  plan: maybe(fc.constantFrom(...plans), 1),
-  kind: maybe(fc.constantFrom(...kinds), 1),
+  plan: maybe(fc.constantFrom(...plans), 2),
+  kind: maybe(fc.constantFrom(...kinds), 2),
   blocks: fc.nat(5).map((n) => n === 0),
   active: fc.nat(4).map((n) => n > 0),
 });
@@ -78,10 +79,10 @@ const event: fc.Arbitrary<ModelEvent> = fc.record({
   user: fc.constantFrom(...users),
   metric: fc.nat(1),
   nanos: value,
-  kind: maybe(fc.constantFrom(...kinds), 3),
-  key: maybe(fc.constantFrom("k1", "k2", "k3"), 1),
+  kind: maybe(fc.constantFrom(...kinds), 4),
+  key: maybe(fc.constantFrom("k1", "k2", "k3"), 2),
   at: moment,
-  plan: maybe(fc.constantFrom(...plans), 1),
+  plan: maybe(fc.constantFrom(...plans), 2),
 });
 
 type Step =
@@ -91,7 +92,7 @@ type Step =
   | { do: "edit"; trigger: number; points: number; every: number }
   | { do: "cap"; system: number; maxPoints: number | null };
 
-const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 120 }), fc.constant(2147483647)), 1);
+const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 120 }), fc.constant(2147483647)), 2);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("record" as const), events: fc.array(event, { minLength: 1, maxLength: 4 }) }) },
   {
@@ -101,7 +102,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       // Nothing but record_event() carries a profile.
       events: fc.array(
         event.map((e) => ({ ...e, plan: null })),
-        { minLength: 1, maxLength: 25 },
+        { minLength: 1, maxLength: 25, size: "+1" },
       ),
     }),
   },
@@ -120,11 +121,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 const world = fc.record({
   caps: fc.tuple(maxPoints, maxPoints),
-  triggers: fc.array(trigger, { minLength: 1, maxLength: 6 }),
+  triggers: fc.array(trigger, { minLength: 1, maxLength: 7, size: "+1" }),
   boosts: fc.array(boost, { maxLength: 4 }),
   zones: fc.tuple(fc.constantFrom(...zones), fc.constantFrom(...zones)),
   plan: maybe(fc.constantFrom(...plans), 2),
-  history: fc.array(step, { minLength: 1, maxLength: 12 }),
+  history: fc.array(step, { minLength: 1, maxLength: 14, size: "+1" }),
 });
 
 type World = typeof world extends fc.Arbitrary<infer T> ? T : never;
