@@ -45,11 +45,13 @@ const trigger: fc.Arbitrary<ModelTrigger> = fc.record({
   every: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(100, 2147483647)),
   points: fc.oneof(
     fc.integer({ min: -12, max: 30 }).filter((n) => n !== 0),
+    // Sums that meet: a total that is exactly what a deduction takes.
+    fc.constantFrom(-10, -5, -5, -1, 1, 5, 10),
     fc.constantFrom(2147483647, -2147483648),
   ),
   plan: maybe(fc.constantFrom(...plans), 2),
   kind: maybe(fc.constantFrom(...kinds), 2),
-  blocks: fc.nat(5).map((n) => n === 0),
+  blocks: fc.nat(3).map((n) => n === 0),
   active: fc.nat(4).map((n) => n > 0),
 });
 
@@ -92,7 +94,7 @@ type Step =
   | { do: "edit"; trigger: number; points: number; every: number }
   | { do: "cap"; system: number; maxPoints: number | null };
 
-const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 120 }), fc.constant(2147483647)), 2);
+const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 30, max: 200 }), fc.constant(2147483647)), 2);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("record" as const), events: fc.array(event, { minLength: 1, maxLength: 4 }) }) },
   {
@@ -116,7 +118,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       every: fc.integer({ min: 1, max: 9 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("cap" as const), system: fc.nat(1), maxPoints }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("cap" as const), system: fc.nat(1), maxPoints }) },
 );
 
 const world = fc.record({
