@@ -23,6 +23,7 @@ const users = ["u0", "u1", "u2", "u3"] as const;
 const plans = ["free", "pro"] as const;
 const kinds = ["a", "b"] as const;
 
+/** Null once in so many times. */
 const maybe = <T>(arbitrary: fc.Arbitrary<T>, freq = 2) => fc.option(arbitrary, { nil: null, freq });
 /** Around a change to summer time in New York. */
 const day = fc.integer({ min: 7, max: 13 }).map((date) => `2024-03-${String(date).padStart(2, "0")}`);
@@ -44,11 +45,13 @@ const trigger: fc.Arbitrary<ModelTrigger> = fc.record({
   every: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(100, 2147483647)),
   points: fc.oneof(
     fc.integer({ min: -12, max: 30 }).filter((n) => n !== 0),
+    // Sums that meet: a total that is exactly what a deduction takes.
+    fc.constantFrom(-10, -5, -5, -1, 1, 5, 10),
     fc.constantFrom(2147483647, -2147483648),
   ),
-  plan: maybe(fc.constantFrom(...plans), 1),
-  kind: maybe(fc.constantFrom(...kinds), 1),
-  blocks: fc.nat(5).map((n) => n === 0),
+  plan: maybe(fc.constantFrom(...plans), 2),
+  kind: maybe(fc.constantFrom(...kinds), 2),
+  blocks: fc.nat(3).map((n) => n === 0),
   active: fc.nat(4).map((n) => n > 0),
 });
 
@@ -78,10 +81,10 @@ const event: fc.Arbitrary<ModelEvent> = fc.record({
   user: fc.constantFrom(...users),
   metric: fc.nat(1),
   nanos: value,
-  kind: maybe(fc.constantFrom(...kinds), 3),
-  key: maybe(fc.constantFrom("k1", "k2", "k3"), 1),
+  kind: maybe(fc.constantFrom(...kinds), 4),
+  key: maybe(fc.constantFrom("k1", "k2", "k3"), 2),
   at: moment,
-  plan: maybe(fc.constantFrom(...plans), 1),
+  plan: maybe(fc.constantFrom(...plans), 2),
 });
 
 type Step =
@@ -91,7 +94,7 @@ type Step =
   | { do: "edit"; trigger: number; points: number; every: number }
   | { do: "cap"; system: number; maxPoints: number | null };
 
-const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 120 }), fc.constant(2147483647)), 1);
+const maxPoints = maybe(fc.oneof(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 30, max: 200 }), fc.constant(2147483647)), 2);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("record" as const), events: fc.array(event, { minLength: 1, maxLength: 4 }) }) },
   {
@@ -101,7 +104,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       // Nothing but record_event() carries a profile.
       events: fc.array(
         event.map((e) => ({ ...e, plan: null })),
-        { minLength: 1, maxLength: 25 },
+        { minLength: 1, maxLength: 25, size: "+1" },
       ),
     }),
   },
@@ -115,16 +118,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       every: fc.integer({ min: 1, max: 9 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("cap" as const), system: fc.nat(1), maxPoints }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("cap" as const), system: fc.nat(1), maxPoints }) },
 );
 
 const world = fc.record({
   caps: fc.tuple(maxPoints, maxPoints),
-  triggers: fc.array(trigger, { minLength: 1, maxLength: 6 }),
+  triggers: fc.array(trigger, { minLength: 1, maxLength: 7, size: "+1" }),
   boosts: fc.array(boost, { maxLength: 4 }),
   zones: fc.tuple(fc.constantFrom(...zones), fc.constantFrom(...zones)),
   plan: maybe(fc.constantFrom(...plans), 2),
-  history: fc.array(step, { minLength: 1, maxLength: 12 }),
+  history: fc.array(step, { minLength: 1, maxLength: 14, size: "+1" }),
 });
 
 type World = typeof world extends fc.Arbitrary<infer T> ? T : never;
