@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1f88f3847c6f48b0b9d82d64b36141420cb863b9
+--! Hash: sha1:393791dd47b8f78ad85cf895b23bf0997d68480c
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1888,17 +1888,14 @@ declare
   rounded numeric;
   added bigint;
   balance bigint;
-  local_date date;
-  -- The boosts found last, and for which system and day: most awards of a call share them.
+  -- The boosts found last, and for which system and local day: most awards of a call share them.
   found_system int;
   found_date date;
   found jsonb;
   product numeric;
   rounding laurel.rounding_mode;
-  applied jsonb;
 begin
   foreach occasion in array occasions loop
-    local_date := null;
     if occasion.cause = 'metric' then
       total := totals[occasion.metric_no] + occasion.value;
       peak_before := peaks[occasion.metric_no];
@@ -1942,34 +1939,30 @@ begin
         perform laurel_private.fail('LR030', null, rule.system_key);
       end if;
 
-      rounded := base;
-      applied := null;
-      if base > 0 and cardinality(boosts) > 0 and occasion.cause <> 'adjustment' then
-        if local_date is null then
-          local_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
-        end if;
-        if found_system is distinct from rule.system_no or found_date <> local_date then
-          found_system := rule.system_no;
-          found_date := local_date;
-          found := null;
-          product := 1;
-          rounding := null;
-          foreach boost in array boosts loop
-            if boost.system_no = rule.system_no and local_date >= boost.starts_on
-              and (boost.ends_on is null or local_date <= boost.ends_on)
-              and (boost.user_attributes is null or for_user.attributes @> boost.user_attributes)
-            then
-              found := coalesce(found, '[]') || boost.snapshot;
-              product := trim_scale(product * boost.multiplier);
-              rounding := least(rounding, boost.rounding);
-            end if;
-          end loop;
-        end if;
-        if found is not null then
-          applied := found;
-          rounded := laurel_private.round_points(base * product, rounding);
-        end if;
+      if base < 0 or cardinality(boosts) = 0 or rule.cause = 'adjustment' then
+        found := null;
+        found_system := null;
+      elsif found_system is distinct from rule.system_no
+        or found_date <> (occasion.occurred_at at time zone for_user.time_zone)::date
+      then
+        found_system := rule.system_no;
+        found_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
+        found := null;
+        product := 1;
+        rounding := null;
+        foreach boost in array boosts loop
+          if boost.system_no = rule.system_no and found_date >= boost.starts_on
+            and (boost.ends_on is null or found_date <= boost.ends_on)
+            and (boost.user_attributes is null or for_user.attributes @> boost.user_attributes)
+          then
+            found := coalesce(found, '[]') || boost.snapshot;
+            product := trim_scale(product * boost.multiplier);
+            rounding := least(rounding, boost.rounding);
+          end if;
+        end loop;
       end if;
+      rounded := case when found is null then base
+        else laurel_private.round_points(base * product, rounding) end;
 
       added := laurel_private.clamp_points(rounded, rule.max_points, balance);
       continue when added = 0;
@@ -1981,8 +1974,8 @@ begin
         occasion.event_id, rule.metric_key, rule.threshold, rule.user_attributes,
         rule.event_attributes, rule.achievement_id, null, null, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
-        firings, base, applied, case when applied is null then 1 else product end,
-        case when applied is not null then rounding end, rounded, rule.max_points, added,
+        firings, base, found, case when found is null then 1 else product end,
+        case when found is not null then rounding end, rounded, rule.max_points, added,
         balance, balance + added)::laurel.points_awards;
     end loop;
   end loop;
