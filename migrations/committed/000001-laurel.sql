@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:393791dd47b8f78ad85cf895b23bf0997d68480c
+--! Hash: sha1:d4f20ea537e440920a35be5c8f7ed76ba36e588a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -315,14 +315,26 @@ comment on function laurel.current_user_id() is
 grant execute on function laurel.current_tenant_id(), laurel.current_user_id()
   to laurel_admin, laurel_service, laurel_user;
 
+-- Who called, inside a definer, where current_user is the owner: the role taken, or the login.
+create function laurel_private.caller()
+  returns name language sql stable parallel safe
+  return coalesce(nullif(current_setting('role', true), 'none'), session_user)::name;
+
+-- Whether the caller is the owner of the engine, who may see all tenants. For definers.
+create function laurel_private.is_owner_calling()
+  returns boolean language sql stable parallel safe
+  return pg_has_role(laurel_private.caller(), current_user, 'usage');
+
 -- Whether the session may act for this user: any user, unless it acts for one user alone. Asked by
--- every function that takes a user ID and is granted to laurel_user.
+-- every definer that takes a user ID and is granted to laurel_user.
 create function laurel_private.may_act_for(user_id text)
   returns boolean language sql stable parallel safe
   return case
     when coalesce(current_setting('laurel.user_id', true), '') <> ''
       then user_id = current_setting('laurel.user_id', true) and user_id is not null
-    else current_setting('role', true) is distinct from 'laurel_user' end;
+    else pg_has_role(laurel_private.caller(), 'laurel_service', 'usage')
+      or pg_has_role(laurel_private.caller(), 'laurel_admin', 'usage')
+      or laurel_private.is_owner_calling() end;
 
 create function laurel_private.require_own_user(user_id text)
   returns void language plpgsql stable as $$
@@ -2906,9 +2918,7 @@ begin
   select a.* into award from laurel.points_awards a
   where a.id = award_id and a.tenant_id = laurel.current_tenant_id();
   -- Somebody else's award is as unknown as none.
-  if award.id is null
-    or (laurel.current_user_id() is not null or current_setting('role', true) = 'laurel_user')
-      and award.user_id is distinct from laurel.current_user_id() then
+  if award.id is null or not laurel_private.may_act_for(award.user_id) then
     perform laurel_private.fail('LR005', null, coalesce(award_id::text, 'null'));
   end if;
 
@@ -3167,9 +3177,9 @@ create function laurel.verify()
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
   language sql stable security definer
   set search_path = pg_catalog, pg_temp as $$
-  -- Callers in a role see their own tenant; the database owner sees all.
+  -- Callers see their own tenant; the database owner sees all.
   select b.* from laurel_private.broken_invariants(
-    case when current_setting('role', true) like 'laurel\_%' then laurel.current_tenant_id() end) b
+    case when not laurel_private.is_owner_calling() then laurel.current_tenant_id() end) b
 $$;
 
 comment on function laurel.verify() is
@@ -3283,7 +3293,7 @@ create trigger attributes__keep_used before delete on laurel.attributes
 create function laurel_private.tg_metrics__keep_used()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  if current_setting('role', true) is distinct from 'laurel_admin' then
+  if laurel_private.is_owner_calling() then
     return new;
   end if;
   if exists (
