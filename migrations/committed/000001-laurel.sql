@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d4f20ea537e440920a35be5c8f7ed76ba36e588a
+--! Hash: sha1:fc53b2d4c4afd0292b9e7f8adee240e0536da0c7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -828,7 +828,7 @@ grant insert (key, name, unit_type, units), update (name, unit_type, units, arch
 --
 -- Like all tables that an event writes, it has plain types and no checks: PostgreSQL parses a
 -- table's checks and domains anew for every statement, 5 to 15 µs each, where a whole event takes
--- 300. check_event() refuses what no event may be, and decide_points() makes what the rest hold.
+-- about 480. check_event() refuses what no event may be, and decide_points() makes what the rest hold.
 
 create table laurel.metric_events (
   id uuid not null default laurel_private.uuid_v7(),
@@ -1252,9 +1252,10 @@ grant insert (system_id, key, name, description, badge_url, points),
   update (name, description, badge_url, points), delete on laurel.points_levels to laurel_admin;
 --! EndIncluded points/points_levels.sql
 --! Included points/points_awards.sql
--- The ledger: every change of a total is one row that explains itself (P3). Written by
--- decide_points() and apply_effects.sql alone; read by everything that shows or checks points. Append-only: nobody updates
--- or deletes a row, the database owner included; erasing a user is the one exception (P4).
+-- The ledger: every change of a total is one row that explains itself (P3). Made by
+-- decide_points(), written by apply_effects.sql and the one-row lane in record_event.sql alone; read
+-- by everything that shows or checks points. Append-only: nobody updates or deletes a row, the
+-- database owner included; erasing a user is the one exception (P4).
 -- Invariant: per user and system, sequence is 1, 2, 3 … and each total_before is the total_after
 -- of the row in front (verify() checks).
 
@@ -1356,8 +1357,8 @@ end
 $$;
 --! EndIncluded points/points_awards.sql
 --! Included points/points_balances.sql
--- A user's total in a points system. Written by apply_effects() alone, under the user's lock;
--- read by the flow and by every read of points. Invariant: the total is the sum of the user's
+-- A user's total in a points system. Written by apply_effects.sql and the one-row lane in
+-- record_event.sql alone, under the user's lock; read by the flow and by every read of points. Invariant: the total is the sum of the user's
 -- ledger rows and total_after of the last (verify() checks).
 
 create table laurel_private.points_totals (
@@ -1819,8 +1820,8 @@ $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
 -- Decide: the one home of the arithmetic. What happened to one user, in order, and the rules and
--- state it met, go in; totals, counts and finished ledger rows come out. Reads no table and no
--- clock. Called by the flow for events, identification and adjustments.
+-- state it met, go in; totals, counts and finished ledger rows come out. Depends on
+-- nothing but its arguments, only the new rows' IDs aside. Called by the flow for events, identification and adjustments.
 
 -- Something that happened, to be judged by the triggers of its cause.
 create type laurel_private.occasion as (
