@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:fc53b2d4c4afd0292b9e7f8adee240e0536da0c7
+--! Hash: sha1:2452179c627ee42da3a0a4e696b71bd7ccee8155
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -455,8 +455,8 @@ comment on function laurel_private.check_attributes(uuid, laurel.attribute_type,
 --! EndIncluded users/attributes.sql
 --! Included users/users.sql
 -- A user of the product, under the caller's own ID (U1). Written by identification (alone or with
--- an event); read by everything. Its row is the one lock that guards whatever is derived for it:
--- metric totals, trigger counts, balances and ledger change only under `for no key update` here.
+-- an event); read by everything. Where the user stands, and the lock that guards it, is in
+-- user_states.sql.
 
 create table laurel.users (
   -- No foreign key to tenants: every new user would lock the tenant's one row (key share).
@@ -501,49 +501,102 @@ begin
   end if;
 end
 $$;
+--! EndIncluded users/users.sql
+--! Included users/user_states.sql
+-- Where a user stands: what the flow must know of it and what it moves, in one row, so that an event
+-- locks, reads and writes one row of its user. Written by lock_user() and by the flow
+-- (metrics/record_event.sql, points/apply_effects.sql); read by the flow, and by callers through
+-- the views laurel.user_metrics and laurel.points_balances.
+--
+-- This row is the one lock of a user: whatever is derived for it changes only under `for no key
+-- update` here. Time zone and attributes are copies of the user's own: reading them in the locked
+-- row sees the change that the lock's last holder committed.
+--
+-- Parallel arrays rather than rows: a metric's place is that of its ID in metric_ids, a system's
+-- that of its ID in system_ids. A user has a handful of each.
 
--- The user's row as locked by a step of the flow.
+create table laurel_private.user_states (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  time_zone text not null,
+  attributes jsonb not null,
+  attributes_version int not null,
+  metric_ids uuid[] not null default '{}',
+  metric_totals numeric[] not null default '{}',
+  metric_peaks numeric[] not null default '{}',
+  last_event_ids uuid[] not null default '{}',
+  system_ids uuid[] not null default '{}',
+  totals bigint[] not null default '{}',
+  last_sequences bigint[] not null default '{}',
+  constraint user_states_are_one_per_user primary key (tenant_id, user_id),
+  constraint user_states_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+-- Room for new versions on the same page; in line up to a page, since every event reads it whole.
+) with (fillfactor = 70, toast_tuple_target = 8160);
+
+comment on table laurel_private.user_states is 'Metric totals and balances of a user, behind laurel.user_metrics and laurel.points_balances.';
+call laurel_private.secure_table('laurel_private.user_states', 'user_data');
+
+-- Every user has a state, whoever adds it, and the state follows what changes of the user.
+create function laurel_private.tg_users__share_state()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into laurel_private.user_states (tenant_id, user_id, time_zone, attributes, attributes_version)
+    values (new.tenant_id, new.id, coalesce(new.tz, 'UTC'), new.attributes, new.attributes_version);
+  else
+    update laurel_private.user_states s
+    set time_zone = coalesce(new.tz, 'UTC'), attributes = new.attributes, attributes_version = new.attributes_version
+    where s.tenant_id = new.tenant_id and s.user_id = new.id;
+  end if;
+  return null;
+end
+$$;
+
+create trigger users__create_state after insert on laurel.users
+  for each row execute function laurel_private.tg_users__share_state();
+create trigger users__share_state after update on laurel.users
+  for each row when ((old.tz, old.attributes, old.attributes_version) is distinct from (new.tz, new.attributes, new.attributes_version))
+  execute function laurel_private.tg_users__share_state();
+
+-- The user as locked by a step of the flow.
 create type laurel_private.locked_user as (
   tenant_id uuid, id text, time_zone text, attributes jsonb, attributes_version int, is_new boolean
 );
 
 -- Takes the lock of one user of the session's tenant, adding the user when it is new. Everything
--- decided for the user is read after this. The advisory lock in front queues waiters in the lock
--- table rather than on the row (a third more throughput on one hot user); the row lock is what
--- many-row calls share.
+-- decided for the user is read after this, or in the locked row itself. The advisory lock in front
+-- queues waiters in the lock table rather than on the row (a third more throughput on one hot
+-- user); the row lock is what many-row calls share.
 create function laurel_private.lock_user(user_id text)
   returns laurel_private.locked_user language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   locked laurel_private.locked_user;
   for_tenant uuid;
+  added boolean := false;
 begin
   if pg_advisory_xact_lock(hashtextextended(lock_user.user_id, 20)) is null then null; end if;
-  select t.id, u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version, false into locked
-  from laurel.tenants t
-  join laurel.users u on u.tenant_id = t.id and u.id = lock_user.user_id
-  where t.customer_id = laurel_private.current_customer_id()
-  for no key update of u;
-  if locked.id is null then
+  loop
+    select s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, added into locked
+    from laurel.tenants t
+    join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = lock_user.user_id
+    where t.customer_id = laurel_private.current_customer_id()
+    for no key update of s;
+    exit when found;
     perform laurel_private.check_user_id(lock_user.user_id);
     for_tenant := laurel.current_tenant_id();
     -- Two first calls: the loser waits here for the winner's commit, then locks its row.
     insert into laurel.users (tenant_id, id) values (for_tenant, lock_user.user_id)
-    on conflict do nothing
-    returning tenant_id, id, 'UTC', attributes, attributes_version, true into locked;
-    if locked.id is null then
-      select u.tenant_id, u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version, false into locked
-      from laurel.users u
-      where u.tenant_id = for_tenant and u.id = lock_user.user_id
-      for no key update;
-    end if;
-  end if;
+    on conflict do nothing;
+    added := found;
+  end loop;
   return locked;
 end
 $$;
 
 comment on function laurel_private.lock_user(text) is
-  'Locks the row of a user of the session''s tenant until the transaction ends, adding the user if new.';
+  'Locks a user of the session''s tenant until the transaction ends, adding the user if new.';
 
 -- Takes the locks of many users, given in key order, adding those who are new; returns the new
 -- ones. New users come first: whoever waits for another's insert holds no lock yet, and all lock
@@ -559,7 +612,7 @@ begin
     select lock_users.tenant_id, q.id
     from unnest(user_ids) with ordinality as q (id, no)
     where not exists (
-      select from laurel.users u where u.tenant_id = lock_users.tenant_id and u.id = q.id)
+      select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
     order by q.no
     on conflict do nothing
     returning id
@@ -567,16 +620,16 @@ begin
   select array_agg(a.id) into new_user_ids from added a;
   perform from unnest(user_ids) q (id)
   cross join lateral (
-    select from laurel.users u
-    where u.tenant_id = lock_users.tenant_id and u.id = q.id
+    select from laurel_private.user_states s
+    where s.tenant_id = lock_users.tenant_id and s.user_id = q.id
     for no key update) locked;
   return coalesce(new_user_ids, '{}');
 end
 $$;
 
 comment on function laurel_private.lock_users(uuid, text[]) is
-  'Locks the rows of these users, in the order given, until the transaction ends; returns those it added.';
---! EndIncluded users/users.sql
+  'Locks these users, in the order given, until the transaction ends; returns those it added.';
+--! EndIncluded users/user_states.sql
 --! Included users/time_zones.sql
 -- The names of pg_timezone_names, kept because reading that view costs tens of milliseconds: it
 -- walks the server's time zone files on every use.
@@ -887,29 +940,22 @@ comment on column laurel_private.idempotency_keys.result_id is
 alter table laurel_private.idempotency_keys enable row level security;
 --! EndIncluded metrics/metric_events.sql
 --! Included metrics/user_metrics.sql
--- A user's total on a metric and the highest it ever was (E3). Written by the flow alone, under
--- the user's lock; read by the flow and by metric reads. Invariant: total is the sum of the user's
--- events on the metric, peak its highest running sum in order of IDs, from 0 (verify() checks).
+-- A user's total on a metric and the highest it ever was (E3): a view of laurel_private.user_states.
+-- Invariant: total is the sum of the user's events on the metric, peak its highest running sum in
+-- order of IDs, from 0 (verify() checks).
 
-create table laurel.user_metrics (
-  tenant_id uuid not null,
-  user_id text collate "C" not null,
-  metric_id uuid not null,
-  metric_key text collate "C" not null,
-  total numeric not null,
-  peak numeric not null,
-  last_event_id uuid not null,
-  constraint user_metrics_are_one_per_user_and_metric primary key (tenant_id, user_id, metric_id),
-  constraint user_metrics_belong_to_a_user foreign key (tenant_id, user_id)
-    references laurel.users on delete cascade
-) with (fillfactor = 80);
+create view laurel.user_metrics with (security_invoker = true, security_barrier = true) as
+  select s.tenant_id, s.user_id, x.metric_id, m.key::text collate "C" as metric_key, x.total, x.peak, x.last_event_id
+  from laurel_private.user_states s
+  cross join lateral unnest(s.metric_ids, s.metric_totals, s.metric_peaks, s.last_event_ids)
+    as x (metric_id, total, peak, last_event_id)
+  join laurel.metrics m on m.id = x.metric_id;
 
-comment on table laurel.user_metrics is 'A user''s total on a metric.';
+comment on view laurel.user_metrics is 'A user''s total on a metric.';
 comment on column laurel.user_metrics.total is 'Sum of the user''s event values on the metric.';
 comment on column laurel.user_metrics.peak is 'The highest total ever reached, from 0. Metric triggers count by it. Rule TR2.';
 comment on column laurel.user_metrics.last_event_id is 'The event applied last: the highest ID.';
-
-call laurel_private.secure_table('laurel.user_metrics', 'user_data');
+grant select on laurel.user_metrics to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded metrics/user_metrics.sql
 --! Included achievements/achievements.sql
 -- An achievement is completed at most once per user (A1). Written by admins; referred to by
@@ -1357,24 +1403,8 @@ end
 $$;
 --! EndIncluded points/points_awards.sql
 --! Included points/points_balances.sql
--- A user's total in a points system. Written by apply_effects.sql and the one-row lane in
--- record_event.sql alone, under the user's lock; read by the flow and by every read of points. Invariant: the total is the sum of the user's
--- ledger rows and total_after of the last (verify() checks).
-
-create table laurel_private.points_totals (
-  tenant_id uuid not null,
-  user_id text collate "C" not null,
-  system_id uuid not null,
-  system_key text collate "C" not null,
-  total bigint not null,
-  last_sequence bigint not null,
-  constraint points_totals_are_one_per_user_and_system primary key (tenant_id, user_id, system_id),
-  constraint points_totals_belong_to_a_user foreign key (tenant_id, user_id)
-    references laurel.users on delete cascade
-) with (fillfactor = 80);
-
-comment on table laurel_private.points_totals is 'Totals behind laurel.points_balances, which adds the level.';
-call laurel_private.secure_table('laurel_private.points_totals', 'user_data');
+-- A user's total in a points system: a view of laurel_private.user_states. Invariant: the total is
+-- the sum of the user's ledger rows and total_after of the last (verify() checks).
 
 -- The level that a total earns in a system; null below all levels.
 create function laurel_private.level_for_points(system_id uuid, total bigint)
@@ -1392,10 +1422,12 @@ grant execute on function laurel_private.level_for_points(uuid, bigint)
 
 -- A view, so that the level of everybody follows an edit of the levels at once (L2).
 create view laurel.points_balances with (security_invoker = true, security_barrier = true) as
-  select t.tenant_id, t.user_id, t.system_id, t.system_key, t.total,
-    (laurel_private.level_for_points(t.system_id, t.total)).key::text as level,
-    t.last_sequence
-  from laurel_private.points_totals t;
+  select s.tenant_id, s.user_id, x.system_id, p.key::text collate "C" as system_key, x.total,
+    (laurel_private.level_for_points(x.system_id, x.total)).key::text as level,
+    x.last_sequence
+  from laurel_private.user_states s
+  cross join lateral unnest(s.system_ids, s.totals, s.last_sequences) as x (system_id, total, last_sequence)
+  join laurel.points_systems p on p.id = x.system_id;
 
 comment on view laurel.points_balances is
   'Every user''s total and level in every points system it has entered.';
@@ -2004,24 +2036,55 @@ comment on function laurel_private.decide_points(laurel_private.locked_user,
 --! EndIncluded points/decide_points.sql
 --! Included points/apply_effects.sql
 -- Apply: writes what decide_points() found, for any number of users at once. With the one-row lane
--- in laurel.record_event() the one place that writes totals, counts, balances and the ledger. The
--- caller holds the users' locks. Only upserts and inserts: they probe primary keys, whatever the
--- planner thinks of table sizes.
+-- in laurel.record_event() the one place that writes states, counts and the ledger. The caller
+-- holds the users' locks. Only upserts, inserts and updates by primary key: they probe indexes,
+-- whatever the planner thinks of table sizes.
 
-create function laurel_private.write_metric_totals(
-  tenant_id uuid, metric_ids uuid[], metric_keys text[], effects laurel_private.points_effects[]
+-- The user's state after the effects: metrics and systems are placed where the state has them, new
+-- ones behind the others.
+create function laurel_private.state_after(
+  state laurel_private.user_states, metric_ids uuid[], systems laurel_private.system_rule[],
+  effects laurel_private.points_effects
+) returns laurel_private.user_states language plpgsql immutable as $$
+#variable_conflict use_variable
+declare
+  place int;
+begin
+  for i in 1..cardinality(metric_ids) loop
+    continue when effects.last_events[i] is null;
+    place := coalesce(array_position(state.metric_ids, metric_ids[i]), cardinality(state.metric_ids) + 1);
+    state.metric_ids[place] := metric_ids[i];
+    state.metric_totals[place] := effects.totals[i];
+    state.metric_peaks[place] := effects.peaks[i];
+    state.last_event_ids[place] := effects.last_events[i];
+  end loop;
+  if cardinality(effects.awards) > 0 then
+    for i in 1..cardinality(systems) loop
+      place := array_position(state.system_ids, (systems[i]).system_id);
+      if place is null then
+        continue when effects.sequences[i] = 0;
+        place := cardinality(state.system_ids) + 1;
+        state.system_ids[place] := (systems[i]).system_id;
+      end if;
+      state.totals[place] := effects.balances[i];
+      state.last_sequences[place] := effects.sequences[i];
+    end loop;
+  end if;
+  return state;
+end
+$$;
+
+create function laurel_private.write_states(
+  tenant_id uuid, metric_ids uuid[], systems laurel_private.system_rule[], effects laurel_private.points_effects[]
 ) returns void language plpgsql volatile as $$
 #variable_conflict use_column
 begin
-  insert into laurel.user_metrics as m
-    (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
-  select write_metric_totals.tenant_id, e.user_id, n.metric_id, n.metric_key, n.total, n.peak, n.last_event
+  update laurel_private.user_states s
+  set (metric_ids, metric_totals, metric_peaks, last_event_ids, system_ids, totals, last_sequences) = (
+    select n.metric_ids, n.metric_totals, n.metric_peaks, n.last_event_ids, n.system_ids, n.totals, n.last_sequences
+    from laurel_private.state_after(s, write_states.metric_ids, write_states.systems, e) n)
   from unnest(effects) e
-  cross join lateral unnest(metric_ids, metric_keys, e.totals, e.peaks, e.last_events)
-    as n (metric_id, metric_key, total, peak, last_event)
-  where n.last_event is not null
-  on conflict (tenant_id, user_id, metric_id) do update
-  set total = excluded.total, peak = excluded.peak, last_event_id = excluded.last_event_id;
+  where s.tenant_id = write_states.tenant_id and s.user_id = e.user_id;
 end
 $$;
 
@@ -2056,31 +2119,14 @@ begin
 end
 $$;
 
-create function laurel_private.write_awards(
-  tenant_id uuid, effects laurel_private.points_effects[]
-) returns void language plpgsql volatile as $$
-#variable_conflict use_column
-begin
+create function laurel_private.write_awards(effects laurel_private.points_effects[])
+  returns void language sql volatile as $$
   insert into laurel.points_awards
-  select a.* from unnest(effects) e cross join lateral unnest(e.awards) a;
-  if not found then
-    return;
-  end if;
-  insert into laurel_private.points_totals as t
-    (tenant_id, user_id, system_id, system_key, total, last_sequence)
-  select write_awards.tenant_id, e.user_id, last.system_id, last.system_key, last.total_after, last.sequence
-  from unnest(effects) e
-  cross join lateral (
-    select distinct on (a.system_id) a.system_id, a.system_key, a.total_after, a.sequence
-    from unnest(e.awards) a
-    order by a.system_id, a.sequence desc) last
-  on conflict (tenant_id, user_id, system_id) do update
-  set total = excluded.total, last_sequence = excluded.last_sequence;
-end
+  select a.* from unnest(effects) e cross join lateral unnest(e.awards) a
 $$;
 
-comment on function laurel_private.write_awards(uuid, laurel_private.points_effects[]) is
-  'Appends the decided awards to the ledger and moves the balances to where they leave them. The only writer of both. Rule P3.';
+comment on function laurel_private.write_awards(laurel_private.points_effects[]) is
+  'Appends the decided awards to the ledger; write_states() moves the balances to where they leave them. Rule P3.';
 --! EndIncluded points/apply_effects.sql
 --! Included metrics/check_event.sql
 -- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
@@ -2137,8 +2183,8 @@ comment on function laurel_private.check_event(uuid, uuid, text, numeric, jsonb,
 --   → apply  (points/apply_effects.sql)
 --
 -- laurel.record_event() here is the lane of one event, record_events.sql that of many; both decide
--- by the same function. Reads come after the lock, in statements of their own, so that they see
--- what the lock's last holder committed.
+-- by the same function. What is decided on is read in the locked row (users/user_states.sql) or after
+-- the lock, in statements of their own, so as to see what the lock's last holder committed.
 
 -- What an event or a completion did in each points system that it changed, by system key. Built
 -- as text, where each jsonb operator would take its arguments apart and build them anew; the caller turns the whole into jsonb once.
@@ -2203,90 +2249,129 @@ as $$
 #variable_conflict use_column
 declare
   for_user text := user_id;
+  is_new boolean := false;
+  tenant uuid;
+  time_zone text;
+  user_attributes jsonb;
+  attributes_version int;
   event_id uuid;
   event_key text := idempotency_key;
   event_value numeric := coalesce(value, 1);
   event_attributes jsonb := coalesce(attributes, '{}');
-  happened_at timestamptz := occurred_at;
-  locked laurel_private.locked_user;
-  tenant uuid;
-  rules laurel_private.points_rules;
+  happened_at timestamptz;
+  metric uuid;
+  -- Where the state has what: see users/user_states.sql.
+  placed_metrics uuid[];
+  metric_place int;
   total numeric;
   peak numeric;
   last_event uuid;
-  counts numeric[];
-  count_peaks numeric[];
+  placed_systems uuid[];
+  placed_totals bigint[];
+  placed_sequences bigint[];
+  event_attribute_keys text[];
+  triggers laurel_private.trigger_rule[];
+  systems laurel_private.system_rule[];
+  boosts laurel_private.boost_rule[];
+  counts_events boolean;
+  has_user_boosts boolean;
+  streak text;
+  levels jsonb;
+  snapshots jsonb;
+  locked laurel_private.locked_user;
+  rules laurel_private.points_rules;
+  place int;
   balances bigint[];
   sequences bigint[];
+  counts numeric[];
+  count_peaks numeric[];
   rule laurel_private.trigger_rule;
-  system laurel_private.system_rule;
   amount numeric;
   highest numeric;
-  effects laurel_private.points_effects;
   occasions laurel_private.occasion[];
+  effects laurel_private.points_effects;
   is_replay boolean := false;
 begin
-  if not laurel_private.may_act_for(for_user) then
+  -- The advisory lock queues waiters as in lock_user(). One statement then locks and reads the
+  -- state: a row that had to be waited for is read anew. The rules come along as they were when it
+  -- began: a change of configuration meanwhile counts as coming after this event.
+  if not laurel_private.may_act_for(for_user) or pg_advisory_xact_lock(hashtextextended(coalesce(for_user, ''), 20)) is null then
     perform laurel_private.fail('LR041', null, 'act for another user');
   end if;
-  locked := laurel_private.lock_user(for_user);
-  tenant := locked.tenant_id;
-  happened_at := coalesce(happened_at, clock_timestamp());
-
-  select r.* into rules from laurel_private.points_rules r
-  where r.tenant_id = tenant and r.metric_key = record_event.metric_key;
-  if rules.metric_id is null then
+  loop
+    select s.tenant_id, s.time_zone, s.attributes, s.attributes_version, s.metric_ids, x.place,
+      s.metric_totals[x.place], s.metric_peaks[x.place], s.last_event_ids[x.place],
+      s.system_ids, s.totals, s.last_sequences, coalesce(record_event.occurred_at, clock_timestamp()),
+      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.counts_events,
+      r.has_user_boosts, r.streak, r.levels, r.snapshots
+    into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
+      total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
+      metric, event_attribute_keys, triggers, systems, boosts, counts_events,
+      has_user_boosts, streak, levels, snapshots
+    from laurel.tenants t
+    join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = for_user
+    left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
+    cross join lateral (select array_position(s.metric_ids, r.metric_id)) x (place)
+    where t.customer_id = laurel_private.current_customer_id()
+    for no key update of s;
+    exit when found;
+    locked := laurel_private.lock_user(for_user);
+    is_new := locked.is_new;
+  end loop;
+  if metric is null then
     perform laurel_private.fail('LR003', null, left(coalesce(record_event.metric_key, 'null'), 255));
   end if;
-  if laurel_private.is_plain_event(rules.event_attribute_keys, event_value, event_attributes, event_key, happened_at) is not true then
-    perform laurel_private.check_event(tenant, rules.metric_id, rules.metric_key, event_value, event_attributes, event_key, happened_at);
+  if laurel_private.is_plain_event(event_attribute_keys, event_value, event_attributes, event_key, happened_at) is not true then
+    perform laurel_private.check_event(tenant, metric, record_event.metric_key, event_value, event_attributes, event_key, happened_at);
   end if;
 
-  select m.total, m.peak, m.last_event_id into total, peak, last_event
-  from laurel.user_metrics m
-  where m.tenant_id = tenant and m.user_id = for_user and m.metric_id = rules.metric_id;
   event_id := laurel_private.uuid_v7();
   if event_id <= last_event then
     event_id := laurel_private.next_uuid(last_event);
   end if;
-
   if event_key is not null then
     insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
-    values (tenant, for_user, rules.metric_id, event_key, event_id)
+    values (tenant, for_user, metric, event_key, event_id)
     on conflict do nothing;
     if not found then
       is_replay := true;
       select k.result_id into event_id from laurel_private.idempotency_keys k
       where k.tenant_id = tenant and k.user_id = for_user
-        and k.scope_id = rules.metric_id and k.key = event_key;
+        and k.scope_id = metric and k.key = event_key;
     end if;
   end if;
 
   if not is_replay then
-    if locked.is_new then
+    if is_new then
+      select r.* into rules from laurel_private.points_rules r
+      where r.tenant_id = tenant and r.metric_id = metric;
       rules := laurel_private.with_user_creation(rules);
+      triggers := rules.triggers;
+      systems := rules.systems;
+      boosts := rules.boosts;
+      levels := rules.levels;
+      snapshots := rules.snapshots;
     end if;
+    locked := (tenant, for_user, time_zone, user_attributes, attributes_version, is_new)::laurel_private.locked_user;
     if profile is not null then
       locked := laurel_private.apply_profile(locked, profile);
     end if;
     -- One level below the statement trigger, which would run the flow again.
     insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key,
       value, attributes, idempotency_key, occurred_at)
-    values (event_id, tenant, for_user, rules.metric_id, record_event.metric_key,
+    values (event_id, tenant, for_user, metric, record_event.metric_key,
       event_value, event_attributes, event_key, happened_at);
 
-    for i in 1..cardinality(rules.systems) loop
-      system := rules.systems[i];
-      select t.total, t.last_sequence into amount, highest from laurel_private.points_totals t
-      where t.tenant_id = tenant and t.user_id = for_user and t.system_id = system.system_id;
-      balances[i] := coalesce(amount, 0);
-      sequences[i] := coalesce(highest, 0);
+    for i in 1..cardinality(systems) loop
+      place := array_position(placed_systems, (systems[i]).system_id);
+      balances[i] := coalesce(placed_totals[place], 0);
+      sequences[i] := coalesce(placed_sequences[place], 0);
     end loop;
-    if rules.counts_events then
-      counts := array_fill(null::numeric, array[cardinality(rules.triggers)]);
+    if counts_events then
+      counts := array_fill(null::numeric, array[cardinality(triggers)]);
       count_peaks := counts;
-      for i in 1..cardinality(rules.triggers) loop
-        rule := rules.triggers[i];
+      for i in 1..cardinality(triggers) loop
+        rule := triggers[i];
         continue when rule.event_attributes is null or not event_attributes @> rule.event_attributes;
         select c.count, c.peak into amount, highest from laurel.points_trigger_counts c
         where c.tenant_id = tenant and c.user_id = for_user and c.trigger_id = rule.trigger_id;
@@ -2295,61 +2380,52 @@ begin
       end loop;
     end if;
     occasions := array[('metric', event_id, 1, event_value, event_attributes, happened_at, null, null)::laurel_private.occasion];
-    if locked.is_new then
+    if is_new then
       occasions := ('user_creation', event_id, null, null, null, happened_at, null, null)::laurel_private.occasion || occasions;
     end if;
-    effects := laurel_private.decide_points(locked, rules.triggers,
-      case when rules.has_user_boosts
-        then rules.boosts || laurel_private.user_boosts(tenant, for_user, rules.systems)
-        else rules.boosts end,
+    effects := laurel_private.decide_points(locked, triggers,
+      case when has_user_boosts then boosts || laurel_private.user_boosts(tenant, for_user, systems) else boosts end,
       occasions, array[coalesce(total, 0)], array[coalesce(peak, 0)], counts, count_peaks, balances, sequences);
 
-    if last_event is null then
-      insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
-      values (tenant, for_user, rules.metric_id, record_event.metric_key, effects.totals[1], effects.peaks[1], event_id);
-    else
-      update laurel.user_metrics m
-      set total = effects.totals[1], peak = effects.peaks[1], last_event_id = event_id
-      where m.tenant_id = tenant and m.user_id = for_user and m.metric_id = rules.metric_id;
+    if cardinality(effects.awards) > 0 then
+      insert into laurel.points_awards select * from unnest(effects.awards);
+      for i in 1..cardinality(systems) loop
+        continue when effects.sequences[i] = sequences[i];
+        place := coalesce(array_position(placed_systems, (systems[i]).system_id), cardinality(placed_systems) + 1);
+        placed_systems[place] := (systems[i]).system_id;
+        placed_totals[place] := effects.balances[i];
+        placed_sequences[place] := effects.sequences[i];
+      end loop;
     end if;
+    total := effects.totals[1];
+    metric_place := coalesce(metric_place, cardinality(placed_metrics) + 1);
+    update laurel_private.user_states s
+    set metric_ids[metric_place] = metric, metric_totals[metric_place] = total,
+      metric_peaks[metric_place] = effects.peaks[1], last_event_ids[metric_place] = event_id,
+      system_ids = placed_systems, totals = placed_totals, last_sequences = placed_sequences
+    where s.tenant_id = tenant and s.user_id = for_user;
     if effects.first_counted is not null then
       for i in 1..cardinality(effects.first_counted) loop
         continue when effects.first_counted[i] is null;
-        rule := rules.triggers[i];
+        rule := triggers[i];
         update laurel.points_trigger_counts c
         set count = effects.counts[i], peak = effects.count_peaks[i]
         where c.tenant_id = tenant and c.user_id = for_user and c.trigger_id = rule.trigger_id
           and c.trigger_version = rule.version and c.attributes_version = locked.attributes_version;
         if not found then
           -- New, or what is counted changed since the last event.
-          perform laurel_private.write_trigger_counts(tenant, rules.triggers, array[effects]);
+          perform laurel_private.write_trigger_counts(tenant, triggers, array[effects]);
           exit;
         end if;
       end loop;
     end if;
-    if cardinality(effects.awards) > 0 then
-      insert into laurel.points_awards select * from unnest(effects.awards);
-      for i in 1..cardinality(rules.systems) loop
-        continue when effects.sequences[i] = sequences[i];
-        system := rules.systems[i];
-        if sequences[i] = 0 then
-          insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
-          values (tenant, for_user, system.system_id, system.system_key, effects.balances[i], effects.sequences[i]);
-        else
-          update laurel_private.points_totals t
-          set total = effects.balances[i], last_sequence = effects.sequences[i]
-          where t.tenant_id = tenant and t.user_id = for_user and t.system_id = system.system_id;
-        end if;
-      end loop;
-    end if;
-    total := effects.totals[1];
   end if;
 
-  return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id,
+  return concat('{"eventId":"', event_id, '","metricId":"', metric,
     '","total":', trim_scale(coalesce(total, 0)),
-    ',"achievements":[],"currentStreak":', rules.streak,
+    ',"achievements":[],"currentStreak":', streak,
     ',"points":', case when is_replay or cardinality(effects.awards) = 0 then '{}'
-      else laurel_private.points_response(rules.systems, rules.levels, rules.snapshots,
+      else laurel_private.points_response(systems, levels, snapshots,
         sequences, effects.sequences, balances, effects.balances, effects.awards) end,
     ',"leaderboards":{},"idempotentReplayed":', case when is_replay then 'true' else 'false' end,
     case when event_key is not null then concat(',"idempotencyKey":', to_json(event_key)) end, '}')::jsonb;
@@ -2376,11 +2452,10 @@ declare
   last_ids jsonb;
   place text;
 begin
-  select coalesce(jsonb_object_agg(m.user_id || ' ' || m.metric_id, m.last_event_id), '{}') into last_ids
-  from (select distinct e.tenant_id, e.user_id, e.metric_id from unnest(events) e) e
-  cross join lateral (
-    select m.user_id, m.metric_id, m.last_event_id from laurel.user_metrics m
-    where m.tenant_id = e.tenant_id and m.user_id = e.user_id and m.metric_id = e.metric_id) m;
+  select coalesce(jsonb_object_agg(s.user_id || ' ' || m.id, m.last_event_id), '{}') into last_ids
+  from (select distinct e.tenant_id, e.user_id from unnest(events) e) e
+  join laurel_private.user_states s on s.tenant_id = e.tenant_id and s.user_id = e.user_id
+  cross join lateral unnest(s.metric_ids, s.last_event_ids) m (id, last_event_id);
   foreach event in array events loop
     place := event.user_id || ' ' || event.metric_id;
     if event.id <= (last_ids ->> place)::uuid then
@@ -2407,8 +2482,8 @@ create function laurel_private.are_out_of_order(events laurel.metric_events[])
       from unnest(events) with ordinality
         as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)) e
     where coalesce(e.previous, (
-      select m.last_event_id from laurel.user_metrics m
-      where m.tenant_id = e.tenant_id and m.user_id = e.user_id and m.metric_id = e.metric_id)) >= e.id)
+      select s.last_event_ids[array_position(s.metric_ids, e.metric_id)] from laurel_private.user_states s
+      where s.tenant_id = e.tenant_id and s.user_id = e.user_id)) >= e.id)
 $$;
 
 -- Keys that count for the first time are kept; the events that bring others are taken out of the
@@ -2456,7 +2531,7 @@ declare
   user_ids text[];
   new_user_ids text[];
   metric_ids uuid[];
-  metric_keys text[];
+  system_ids uuid[];
   rules laurel_private.combined_rules;
   effects laurel_private.points_effects[];
 begin
@@ -2473,58 +2548,54 @@ begin
     events := laurel_private.reorder_events(events);
   end if;
 
-  select array_agg(m.metric_id), array_agg(m.metric_key) into metric_ids, metric_keys
-  from (select distinct e.metric_id, e.metric_key from unnest(events) e order by 1) m;
+  metric_ids := array(select distinct e.metric_id from unnest(events) e order by 1);
   if new_user_ids <> '{}' then
     metric_ids := metric_ids || laurel_private.nil_metric();
-    metric_keys := metric_keys || null::text;
   end if;
   rules := laurel_private.combine_rules(tenant_id, metric_ids);
+  system_ids := array(select s.system_id from unnest(rules.systems) s);
 
   effects := array(
-    select laurel_private.decide_points(u.locked, rules.triggers,
+    select laurel_private.decide_points(
+      (s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, o.is_new)::laurel_private.locked_user,
+      rules.triggers,
       case when rules.has_user_boosts
         then rules.boosts || laurel_private.user_boosts(tenant_id, o.user_id, rules.systems)
         else rules.boosts end,
-      case when (u.locked).is_new
+      case when o.is_new
         then ('user_creation', o.occasions[1].event_id, null, null, null, o.occasions[1].occurred_at,
           null, null)::laurel_private.occasion || o.occasions
         else o.occasions end,
-      m.totals, m.peaks, c.counts, c.peaks, b.balances, b.sequences)
+      array(select coalesce(s.metric_totals[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
+      array(select coalesce(s.metric_peaks[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
+      c.counts, c.peaks,
+      array(select coalesce(s.totals[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
+      array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)))
     from (
-      select e.user_id, array_agg((
+      select e.user_id, e.user_id = any (new_user_ids) as is_new, array_agg((
           'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
           null, null)::laurel_private.occasion order by e.no) as occasions
       from unnest(events) with ordinality
         as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
       group by e.user_id) o
     cross join lateral (
-      select (u.tenant_id, u.id, coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version,
-        u.id in (select unnest(new_user_ids)))::laurel_private.locked_user as locked
-      from laurel.users u where u.tenant_id = tenant_id and u.id = o.user_id
-      offset 0) u
-    cross join lateral (
-      select array_agg(coalesce(m.total, 0) order by i.no) as totals, array_agg(coalesce(m.peak, 0) order by i.no) as peaks
-      from unnest(metric_ids) with ordinality as i (id, no)
-      left join laurel.user_metrics m on m.tenant_id = tenant_id and m.user_id = o.user_id and m.metric_id = i.id) m
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = tenant_id and s.user_id = o.user_id
+      offset 0) s
     cross join lateral (
       select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
       from unnest(rules.triggers) with ordinality
         as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
           user_attributes, event_attributes, blocks, version, no)
       left join laurel.points_trigger_counts c on rules.counts_events and r.event_attributes is not null
-        and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c
-    cross join lateral (
-      select array_agg(coalesce(t.total, 0) order by s.no) as balances, array_agg(coalesce(t.last_sequence, 0) order by s.no) as sequences
-      from unnest(rules.systems) with ordinality as s (system_id, system_key, max_points, level_thresholds, no)
-      left join laurel_private.points_totals t on t.tenant_id = tenant_id and t.user_id = o.user_id and t.system_id = s.system_id) b);
+        and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c);
 
-  perform laurel_private.write_metric_totals(tenant_id, metric_ids, metric_keys, effects);
+  perform laurel_private.write_states(tenant_id, metric_ids, rules.systems, effects);
   if rules.counts_events then
     perform laurel_private.write_trigger_counts(tenant_id, rules.triggers, effects);
   end if;
   if rules.triggers <> '{}' then
-    perform laurel_private.write_awards(tenant_id, effects);
+    perform laurel_private.write_awards(effects);
   end if;
 end
 $$;
@@ -2675,7 +2746,8 @@ begin
   effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
     array[('user_creation', null, null, null, null, clock_timestamp(), null, null)::laurel_private.occasion],
     '{}', '{}', null, null, nothing, nothing);
-  perform laurel_private.write_awards(locked.tenant_id, array[effects]);
+  perform laurel_private.write_awards(array[effects]),
+    laurel_private.write_states(locked.tenant_id, '{}', rules.systems, array[effects]);
 end
 $$;
 
@@ -2796,8 +2868,8 @@ begin
   if not found then
     perform laurel_private.fail('LR002', null, left(coalesce(user_points.user_id, 'null'), 255));
   end if;
-  select t.total into total from laurel_private.points_totals t
-  where t.tenant_id = for_tenant and t.user_id = user_points.user_id and t.system_id = system.id;
+  select b.total into total from laurel.points_balances b
+  where b.tenant_id = for_tenant and b.user_id = user_points.user_id and b.system_id = system.id;
   total := coalesce(total, 0);
   return laurel_private.system_as_json(system) || jsonb_build_object(
     'total', total,
@@ -2876,9 +2948,9 @@ begin
     perform laurel_private.fail('LR002', null, adjust_points.user_id);
   end if;
   system := laurel_private.active_system(for_tenant, system_key);
-  select t.total, t.last_sequence into total, last_sequence
-  from laurel_private.points_totals t
-  where t.tenant_id = for_tenant and t.user_id = adjust_points.user_id and t.system_id = system.id;
+  select b.total, b.last_sequence into total, last_sequence
+  from laurel.points_balances b
+  where b.tenant_id = for_tenant and b.user_id = adjust_points.user_id and b.system_id = system.id;
 
   effects := laurel_private.decide_points(locked,
     array[(null, 'adjustment', 1, system.id, system.key, system.max_points, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
@@ -2894,7 +2966,8 @@ begin
       return laurel.user_points(system_key, adjust_points.user_id);
     end if;
   end if;
-  perform laurel_private.write_awards(for_tenant, array[effects]);
+  perform laurel_private.write_awards(array[effects]),
+    laurel_private.write_states(for_tenant, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]);
   return laurel.user_points(system_key, adjust_points.user_id);
 end
 $$;
@@ -2996,6 +3069,9 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   award as materialized (
     select a.* from laurel.points_awards a where for_tenant is null or a.tenant_id = for_tenant
   ),
+  state as materialized (
+    select s.* from laurel_private.user_states s where for_tenant is null or s.tenant_id = for_tenant
+  ),
   -- Metric totals and peaks (E3).
   summed as (
     select r.tenant_id, r.user_id, r.metric_id, min(r.metric_key) as metric_key,
@@ -3007,10 +3083,13 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   ),
   metric_total as (
     select coalesce(s.tenant_id, m.tenant_id) as tenant_id, coalesce(s.user_id, m.user_id) as user_id,
-      coalesce(s.metric_key, m.metric_key) as metric_key, s.total as expected_total, m.total,
+      coalesce(s.metric_key, m.metric_id::text) as metric_key, s.total as expected_total, m.total,
       s.peak as expected_peak, m.peak, s.last_event as expected_last, m.last_event_id::text as last
     from summed s
-    full join (select m.* from laurel.user_metrics m where for_tenant is null or m.tenant_id = for_tenant) m
+    full join (
+      select s.tenant_id, s.user_id, m.*
+      from state s cross join lateral unnest(s.metric_ids, s.metric_totals, s.metric_peaks, s.last_event_ids)
+        as m (metric_id, total, peak, last_event_id)) m
       on m.tenant_id = s.tenant_id and m.user_id = s.user_id and m.metric_id = s.metric_id
   ),
   -- Counts of filtered triggers (TR2), as long as what they count has not changed since.
@@ -3047,10 +3126,12 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   ),
   balance as (
     select coalesce(l.tenant_id, t.tenant_id) as tenant_id, coalesce(l.user_id, t.user_id) as user_id,
-      coalesce(l.system_key, t.system_key) as system_key, l.total as expected_total, t.total,
+      coalesce(l.system_key, t.system_id::text) as system_key, l.total as expected_total, t.total,
       l.last_sequence as expected_sequence, t.last_sequence
     from last l
-    full join (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant) t
+    full join (
+      select s.tenant_id, s.user_id, t.*
+      from state s cross join lateral unnest(s.system_ids, s.totals, s.last_sequences) as t (system_id, total, last_sequence)) t
       on t.tenant_id = l.tenant_id and t.user_id = l.user_id and t.system_id = l.system_id
   ),
   key as (
@@ -3146,6 +3227,13 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   select 'award_belongs_to_a_user', l.tenant_id, l.user_id, l.system_key, 'a user', null
   from last l left join laurel.users u on u.tenant_id = l.tenant_id and u.id = l.user_id
   where u.id is null
+  union all
+  select 'state_follows_its_user', coalesce(u.tenant_id, s.tenant_id), coalesce(u.id, s.user_id), 'time zone and attributes',
+    (coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version)::text, (s.time_zone, s.attributes, s.attributes_version)::text
+  from (select u.* from laurel.users u where for_tenant is null or u.tenant_id = for_tenant) u
+  full join state s on s.tenant_id = u.tenant_id and s.user_id = u.id
+  where u.id is null or s.user_id is null
+    or (coalesce(u.tz, 'UTC'), u.attributes::jsonb, u.attributes_version) is distinct from (s.time_zone, s.attributes, s.attributes_version)
   union all
   select 'event_key_is_remembered', e.tenant_id, e.user_id, e.metric_key || ' ' || e.idempotency_key,
     e.id::text, k.result_id::text

@@ -3,13 +3,12 @@
 insert into laurel.users (tenant_id, id)
 select t.id, 'u' || n from laurel.tenants t, generate_series(0, 999999) n where t.customer_id = 'default'
 on conflict do nothing;
-insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
-select m.tenant_id, 'u' || n, m.id, m.key, 10, 10, laurel_private.first_uuid_v7(now() - interval '31 days')
-from laurel.metrics m, generate_series(0, 999999) n
-on conflict (tenant_id, user_id, metric_id) do update set total = 10, peak = 10;
-insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
-select s.tenant_id, 'u' || n, s.id, s.key, 100, 10 from laurel.points_systems s, generate_series(0, 999999) n
-on conflict (tenant_id, user_id, system_id) do update set total = 100, last_sequence = 10;
+update laurel_private.user_states u
+set metric_ids = array[m.id], metric_totals = '{10}', metric_peaks = '{10}',
+  last_event_ids = array[laurel_private.first_uuid_v7(now() - interval '31 days')],
+  system_ids = array[s.id], totals = '{100}', last_sequences = '{10}'
+from laurel.metrics m, laurel.points_systems s
+where m.tenant_id = u.tenant_id and s.tenant_id = u.tenant_id;
 
 -- The five months behind us.
 do $$

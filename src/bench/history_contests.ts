@@ -101,7 +101,7 @@ export async function fillHistory(connectionString: string, withEvents: boolean,
     ]);
   }
   await asOwner(async (client) => {
-    await client.query("vacuum analyze laurel.users, laurel.user_metrics, laurel_private.points_totals");
+    await client.query("vacuum analyze laurel.users, laurel_private.user_states");
     await client.query("analyze");
     await client.query("checkpoint");
   });

@@ -111,11 +111,11 @@ begin
   insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes, occurred_at)
   values (event_id, tenant_id, award_on_own_tables.user_id, system_id, award_on_own_tables.metric_key,
     award_on_own_tables.value, '{"kind": "gold"}', clock_timestamp());
-  insert into laurel_private.points_totals as t (tenant_id, user_id, system_id, system_key, total, last_sequence)
-  values (tenant_id, award_on_own_tables.user_id, system_id, 'xp', award_on_own_tables.points, 1)
-  on conflict (tenant_id, user_id, system_id) do update
-  set total = t.total + excluded.total, last_sequence = t.last_sequence + 1
-  returning t.total, t.last_sequence into after;
+  update laurel_private.user_states s
+  set system_ids[1] = system_id, totals[1] = coalesce(s.totals[1], 0) + award_on_own_tables.points,
+    last_sequences[1] = coalesce(s.last_sequences[1], 0) + 1
+  where s.tenant_id = tenant_id and s.user_id = award_on_own_tables.user_id
+  returning s.totals[1] as total, s.last_sequences[1] as last_sequence into after;
   insert into laurel.points_awards (id, tenant_id, user_id, system_id, system_key, sequence, occurred_at, cause,
     trigger_id, event_id, metric_key, metric_threshold, trigger_points, firings, base_points, boosts,
     boost_multiplier, rounding, rounded_points, max_points, points, total_before, total_after)

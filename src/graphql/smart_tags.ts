@@ -21,7 +21,7 @@ const relation = (fieldName: string, listName: string | undefined): Constraints[
     : { fieldName, foreignFieldName: listName },
 });
 
-/** The same for tables whose foreign keys are left out on purpose (partitions, shared rows) and for the view. */
+/** The same for tables whose foreign keys are left out on purpose (partitions, shared rows) and for views. */
 const virtualForeignKey = (columns: string, target: string, fieldName: string, listName?: string): string =>
   `(${columns}) references laurel.${target}|@fieldName ${fieldName}|${
     listName === undefined ? "@behavior -manyRelation:resource:connection" : `@foreignFieldName ${listName}`}`;
@@ -68,10 +68,20 @@ const tables: Tables = {
   "laurel.user_metrics": {
     tags: {
       behavior: readOnly,
-      foreignKey: [virtualForeignKey("tenant_id, metric_id", "metrics (tenant_id, id)", "metric")],
+      primaryKey: "tenant_id,user_id,metric_id",
+      foreignKey: [
+        virtualForeignKey("tenant_id, user_id", "users (tenant_id, id)", "user", "metrics"),
+        virtualForeignKey("tenant_id, metric_id", "metrics (tenant_id, id)", "metric"),
+      ],
     },
-    attribute: { ...filterable("user_id", "metric_id", "metric_key"), last_event_id: hidden },
-    constraint: { user_metrics_belong_to_a_user: relation("user", "metrics") },
+    attribute: {
+      ...filterable("user_id", "metric_id"),
+      // Of a view PostgreSQL does not know what is never null.
+      metric_key: { tags: { behavior: "+filterBy", notNull: true } },
+      total: { tags: { notNull: true } },
+      peak: { tags: { notNull: true } },
+      last_event_id: hidden,
+    },
   },
   "laurel.metric_events": {
     tags: {

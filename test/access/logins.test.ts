@@ -34,7 +34,7 @@ test("a member of laurel_admin verifies its own tenant alone", async () => {
   await withRollback(async (db) => {
     await aUserWithPoints(db);
     await db.query("insert into laurel.tenants (customer_id, name) values ('other', 'Other')");
-    await db.query("update laurel_private.points_totals set total = 7");
+    await db.query("update laurel_private.user_states set totals = '{7}'");
     await actAsMemberOf(db, "laurel_admin");
     expect((await db.query("select user_id from laurel.verify()")).rows).toEqual([{ user_id: "bob" }]);
     await db.query("set local laurel.tenant = 'other'");

@@ -33,8 +33,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.idempotency_keys": nothing,
   "laurel_private.metric_event_log": nothing,
   "laurel_private.points_rules": nothing,
-  // Read by the view laurel.points_balances in its caller's name, and unreachable by its own.
-  "laurel_private.points_totals": everyoneReads,
+  // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
+  "laurel_private.user_states": everyoneReads,
   "laurel_private.time_zones": nothing,
 };
 /** Partitions hold rows that only their parent guards: nobody reaches them directly. */

@@ -43,6 +43,19 @@ async function corrupt(db: Database, ...statements: string[]): Promise<void> {
 }
 
 const ada = "user_id = 'ada'";
+/** Sets one array element of a user's state, where that of a metric or of the only points system stands. */
+const ofMetric = (column: string, expression: string, key = "words"): string => {
+  const place = `[array_position(metric_ids, (select id from laurel.metrics where key = '${key}'))]`;
+  return `update laurel_private.user_states set ${column}${place} = ${expression.replaceAll("@", place)} where ${ada}`;
+};
+const ofSystem = (column: string, expression: string): string =>
+  `update laurel_private.user_states set ${column}[1] = ${expression} where ${ada}`;
+/** Takes a metric out of a user's state. */
+const withoutMetric = (key: string): string =>
+  `update laurel_private.user_states s set (metric_ids, metric_totals, metric_peaks, last_event_ids) = (
+     select array_agg(m.id), array_agg(m.total), array_agg(m.peak), array_agg(m.last)
+     from unnest(s.metric_ids, s.metric_totals, s.metric_peaks, s.last_event_ids) m (id, total, peak, last)
+     where m.id <> (select id from laurel.metrics where key = '${key}')) where ${ada}`;
 /** Checks would refuse some of these even here; dropping one is part of the corruption. */
 const unchecked = (table: string, ...constraints: string[]) =>
   constraints.map((name) => `alter table ${table} drop constraint if exists ${name}`);
@@ -88,7 +101,7 @@ describe("a clean database", () => {
   test("an admin may ask, of its own tenant; services and users may not (Q9)", async () => {
     await withRollback(async (db) => {
       await aLivedInDatabase(db);
-      await corrupt(db, `update laurel.user_metrics set total = total - 1 where ${ada} and metric_key = 'words'`);
+      await corrupt(db, ofMetric("metric_totals", "metric_totals@ - 1"));
       expect(await as(db, "laurel_admin", () => verify(db))).toHaveLength(1);
       await db.query("select set_config('laurel.tenant', $1, true)", [await aTenant(db)]);
       expect(await as(db, "laurel_admin", () => verify(db))).toEqual([]);
@@ -102,7 +115,7 @@ describe("a clean database", () => {
     await withRollback(async (db) => {
       await aLivedInDatabase(db);
       // 5 - 2.5 + 6 - 1 = 7.5
-      await corrupt(db, `update laurel.user_metrics set total = 7.4 where ${ada} and metric_key = 'words'`);
+      await corrupt(db, ofMetric("metric_totals", "7.4"));
       const row = first(await verify(db));
       expect(row.invariant).toMatch(/total/);
       expect(row.user_id).toBe("ada");
@@ -114,29 +127,29 @@ describe("a clean database", () => {
 
 describe("verify() names the user of", () => {
   const corruptions: Record<string, string[]> = {
-    "a metric total too low": [`update laurel.user_metrics set total = total - 0.000000001 where ${ada}`],
-    "a metric total too high": [`update laurel.user_metrics set total = total + 1, peak = peak + 1 where ${ada}`],
-    "a metric peak too high": [`update laurel.user_metrics set peak = peak + 1 where ${ada} and metric_key = 'words'`],
-    "a metric peak too low": [`update laurel.user_metrics set peak = total where ${ada} and metric_key = 'words'`],
-    "a missing metric total": [`delete from laurel.user_metrics where ${ada} and metric_key = 'spend'`],
+    "a metric total too low": [ofMetric("metric_totals", "metric_totals@ - 0.000000001")],
+    "a metric total too high": [ofMetric("metric_totals", "metric_totals@ + 1"), ofMetric("metric_peaks", "metric_peaks@ + 1")],
+    "a metric peak too high": [ofMetric("metric_peaks", "metric_peaks@ + 1")],
+    "a metric peak too low": [ofMetric("metric_peaks", "metric_totals@")],
+    "a missing metric total": [withoutMetric("spend")],
     "a metric total of no event": [
-      `insert into laurel.user_metrics (tenant_id, user_id, metric_id, metric_key, total, peak, last_event_id)
-       select tenant_id, 'ada', gen_random_uuid(), 'ghost', 1, 1, last_event_id from laurel.user_metrics limit 1`,
+      `update laurel_private.user_states set metric_ids = metric_ids || gen_random_uuid(), metric_totals = metric_totals || 1.0,
+         metric_peaks = metric_peaks || 1.0, last_event_ids = last_event_ids || last_event_ids[1] where ${ada}`,
     ],
     "a trigger count": [`update laurel.points_trigger_counts set count = count - 1 where ${ada}`],
     "a trigger count's peak": [`update laurel.points_trigger_counts set peak = peak + 1 where ${ada}`],
     "a missing trigger count": [`delete from laurel.points_trigger_counts where ${ada}`],
-    "a balance too high": [`update laurel_private.points_totals set total = total + 1 where ${ada}`],
-    "a balance too low": [`update laurel_private.points_totals set total = 0 where ${ada}`],
-    "a balance's last sequence": [`update laurel_private.points_totals set last_sequence = last_sequence + 1 where ${ada}`],
-    "a missing balance": [`delete from laurel_private.points_totals where ${ada}`],
+    "a balance too high": [ofSystem("totals", "totals[1] + 1")],
+    "a balance too low": [ofSystem("totals", "0")],
+    "a balance's last sequence": [ofSystem("last_sequences", "last_sequences[1] + 1")],
+    "a missing balance": [`update laurel_private.user_states set system_ids = '{}', totals = '{}', last_sequences = '{}' where ${ada}`],
     "a balance without ledger rows": [
-      `insert into laurel_private.points_totals (tenant_id, user_id, system_id, system_key, total, last_sequence)
-       select tenant_id, 'ada', gen_random_uuid(), 'ghost', 5, 1 from laurel_private.points_totals limit 1`,
+      `update laurel_private.user_states set system_ids = system_ids || gen_random_uuid(), totals = totals || 5::bigint,
+         last_sequences = last_sequences || 1::bigint where ${ada}`,
     ],
     "a ledger row's points, balance adapted": [
       `update laurel.points_awards set points = points + 1, total_after = total_after + 1 where ${ada} and sequence = (select max(sequence) from laurel.points_awards where ${ada})`,
-      `update laurel_private.points_totals set total = total + 1 where ${ada}`,
+      ofSystem("totals", "totals[1] + 1"),
     ],
     "the first ledger row missing": [`delete from laurel.points_awards where ${ada} and sequence = 1`],
     "a ledger row in the middle missing": [`delete from laurel.points_awards where ${ada} and sequence = 3`],
@@ -150,7 +163,7 @@ describe("verify() names the user of", () => {
     ],
     "a gap in the sequence": [
       `update laurel.points_awards set sequence = sequence + 1 where ${ada} and sequence = (select max(sequence) from laurel.points_awards where ${ada})`,
-      `update laurel_private.points_totals set last_sequence = last_sequence + 1 where ${ada}`,
+      ofSystem("last_sequences", "last_sequences[1] + 1"),
     ],
     "two ledger rows with their places changed": [
       `update laurel.points_awards set sequence = 5 - sequence where ${ada} and sequence in (2, 3)`,
@@ -175,7 +188,7 @@ describe("verify() names the user of", () => {
     "an event removed": [`delete from laurel.metric_events where ${ada} and metric_key = 'spend'`],
     "an event removed with its total": [
       `delete from laurel.metric_events where ${ada} and metric_key = 'spend'`,
-      `delete from laurel.user_metrics where ${ada} and metric_key = 'spend'`,
+      withoutMetric("spend"),
     ],
     "an event's value changed": [`update laurel.metric_events set value = value + 1 where ${ada} and metric_key = 'spend'`],
     "an event's attributes changed": [
@@ -196,6 +209,10 @@ describe("verify() names the user of", () => {
          select result_id from laurel_private.idempotency_keys o where o.user_id = 'bob' and o.key = 'k1') where ${ada} and key = 'k1'`,
     ],
     "an adjustment's forgotten key": [`delete from laurel_private.idempotency_keys where ${ada} and key = 'present'`],
+    "a missing state": [`delete from laurel_private.user_states where ${ada}`],
+    "a state's time zone": [`update laurel_private.user_states set time_zone = 'Asia/Seoul' where ${ada}`],
+    "a state's attributes": [`update laurel_private.user_states set attributes = '{}' where ${ada}`],
+    "a state's version of attributes": [`update laurel_private.user_states set attributes_version = 9 where ${ada}`],
     "a missing user": ["delete from laurel.users where id = 'ada'"],
   };
 
