@@ -81,8 +81,8 @@ function forGraphql(authenticate: Authenticate): AuthenticateGraphql {
     const caller = await authenticate(request);
     const tenant = tenantOf(caller, request);
     return caller.kind === "admin"
-      ? { role: "laurel_admin", tenant, userId: undefined }
-      : { role: "laurel_user", tenant, userId: caller.userId };
+      ? { role: "laurel_admin", tenant, userId: undefined, actor: caller.prefix }
+      : { role: "laurel_user", tenant, userId: caller.userId, actor: caller.prefix };
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Task } from "../src/worker/tasks.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
+import { processQueuedEvents } from "./process_queued_events.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
-export const tasks: readonly Task[] = [maintainPartitions];
+export const tasks: readonly Task[] = [maintainPartitions, processQueuedEvents];

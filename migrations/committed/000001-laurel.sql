@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:2452179c627ee42da3a0a4e696b71bd7ccee8155
+--! Hash: sha1:7a9780b9fe1d0495eaab445d8865d6d023a94e4a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -57,7 +57,7 @@ create function laurel_private.error_catalogue()
     ('LR016', 422, 'invalid_time_zone', 'Unknown time zone: %s.',
       'Use a name such as Europe/London, from pg_timezone_names.'),
     ('LR017', 422, 'invalid_profile', 'The user''s profile is not valid: %s.',
-      'A profile may hold email, name, tz, deviceTokens, subscribeToEmails and attributes.'),
+      'A profile may hold email, name, tz, signUpDate, deviceTokens, subscribeToEmails and attributes.'),
     ('LR018', 422, 'invalid_points', 'The points are not valid: %s.',
       'Points are a whole number from -2147483648 to 2147483647, and not 0.'),
     ('LR019', 422, 'invalid_reason', 'The reason is not valid: %s.',
@@ -66,6 +66,12 @@ create function laurel_private.error_catalogue()
       'Nothing was saved; correct the value and send it again.'),
     ('LR021', 422, 'duplicate_key', '%s',
       'Choose another key, or archive what uses this one.'),
+    ('LR022', 422, 'invalid_preferences', 'The preferences are not valid: %s.',
+      'Preferences hold notifications (by type, lists of email and push) and streak.'),
+    ('LR023', 422, 'invalid_period', 'The period is not valid: %s.',
+      'aggregation is daily, weekly or monthly; endDate is after startDate, at most 400 days.'),
+    ('LR024', 422, 'no_levels', 'The points system %s has no levels.',
+      'Create levels first.'),
     ('LR030', 422, 'out_of_points',
       'Not enough points: this event would take %s below 0.',
       'The trigger that deducts here blocks events its user cannot pay for.'),
@@ -74,7 +80,9 @@ create function laurel_private.error_catalogue()
     ('LR041', 403, 'forbidden', 'This key may not do that: %s.',
       'Use a key with the right role.'),
     ('LR050', 422, 'ledger_is_append_only', 'The award ledger cannot be changed: %s.',
-      'Correct a balance with laurel.adjust_points(), which adds a row.');
+      'Correct a balance with laurel.adjust_points(), which adds a row.'),
+    ('LR051', 422, 'audit_log_is_append_only', 'The audit log cannot be changed: %s.',
+      'Entries stay as they were written.');
 $$;
 
 comment on function laurel_private.error_catalogue() is
@@ -264,17 +272,25 @@ create table laurel.tenants (
   customer_id text collate "C" not null,
   name text not null,
   streak_frequency laurel.streak_frequency not null default 'daily',
+  has_streak_customization boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  archived_at timestamptz,
   constraint tenant_customer_id_is_1_to_255_characters check (length(customer_id) between 1 and 255),
-  constraint tenant_name_is_1_to_255_characters check (length(name) between 1 and 255),
-  constraint tenant_customer_ids_are_unique unique (customer_id)
+  constraint tenant_name_is_1_to_255_characters check (length(name) between 1 and 255)
 );
+
+create unique index tenant_customer_ids_are_unique on laurel.tenants (customer_id) where archived_at is null;
 
 comment on table laurel.tenants is
   'A customer of yours whose users and configuration are kept apart from all others.';
 comment on column laurel.tenants.customer_id is
   'Your own ID for the tenant, named by the Tenant-ID header or `set laurel.tenant`. Callers who name none get "default".';
+comment on column laurel.tenants.archived_at is 'Null while in use. An archived tenant is gone for callers; its rows stay.';
+comment on column laurel.tenants.has_streak_customization is 'Whether users may have streak rules of their own.';
+comment on constraint tenant_customer_id_is_1_to_255_characters on laurel.tenants is 'A tenant''s customer ID has 1 to 255 characters.';
+comment on constraint tenant_name_is_1_to_255_characters on laurel.tenants is 'A tenant''s name has 1 to 255 characters.';
+comment on index laurel.tenant_customer_ids_are_unique is 'Another tenant already has this customer ID.';
 comment on column laurel.tenants.streak_frequency is 'How long one streak period is.';
 
 insert into laurel.tenants (customer_id, name) values ('default', 'Default');
@@ -293,7 +309,7 @@ declare
   tenant_id uuid;
   customer text := laurel_private.current_customer_id();
 begin
-  select t.id into tenant_id from laurel.tenants t where t.customer_id = customer;
+  select t.id into tenant_id from laurel.tenants t where t.customer_id = customer and t.archived_at is null;
   if tenant_id is null then
     perform laurel_private.fail('LR001', null, customer);
   end if;
@@ -465,6 +481,7 @@ create table laurel.users (
   email text,
   name text,
   tz text,
+  sign_up_on date,
   device_tokens text[],
   subscribe_to_emails boolean not null default true,
   attributes laurel.attribute_values not null default '{}',
@@ -483,6 +500,7 @@ comment on table laurel.users is 'A user of your product, under your own ID for 
 comment on column laurel.users.tz is 'Name of the time zone, as in pg_timezone_names; null counts as UTC.';
 comment on column laurel.users.email is 'Null when unknown.';
 comment on column laurel.users.name is 'Null when unknown.';
+comment on column laurel.users.sign_up_on is 'Day of sign-up with your product; null when unknown.';
 comment on column laurel.users.device_tokens is 'For push notifications; null when never given.';
 comment on column laurel.users.attributes is 'Declared user attributes with their values.';
 comment on column laurel.users.attributes_version is
@@ -501,6 +519,25 @@ begin
   end if;
 end
 $$;
+
+-- The user of the session's tenant whom the caller may act for.
+create function laurel_private.own_user(user_id text)
+  returns laurel.users language plpgsql stable as $$
+declare
+  found_user laurel.users;
+begin
+  perform laurel_private.require_own_user(own_user.user_id);
+  select u.* into found_user from laurel.users u
+  where u.tenant_id = laurel.current_tenant_id() and u.id = own_user.user_id;
+  if found_user.id is null then
+    perform laurel_private.fail('LR002', null, left(coalesce(own_user.user_id, 'null'), 255));
+  end if;
+  return found_user;
+end
+$$;
+
+comment on function laurel_private.own_user(text) is
+  'The user with this ID. LR041 when the caller acts for another user alone, LR002 when there is none.';
 --! EndIncluded users/users.sql
 --! Included users/user_states.sql
 -- Where a user stands: what the flow must know of it and what it moves, in one row, so that an event
@@ -581,7 +618,7 @@ begin
     select s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, added into locked
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = lock_user.user_id
-    where t.customer_id = laurel_private.current_customer_id()
+    where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null
     for no key update of s;
     exit when found;
     perform laurel_private.check_user_id(lock_user.user_id);
@@ -605,25 +642,33 @@ create function laurel_private.lock_users(tenant_id uuid, user_ids text[])
   returns text[] language plpgsql volatile as $$
 #variable_conflict use_column
 declare
-  new_user_ids text[];
+  new_user_ids text[] := '{}';
+  added_ids text[];
+  locked bigint;
 begin
-  with added as (
-    insert into laurel.users (tenant_id, id)
-    select lock_users.tenant_id, q.id
-    from unnest(user_ids) with ordinality as q (id, no)
-    where not exists (
-      select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
-    order by q.no
-    on conflict do nothing
-    returning id
-  )
-  select array_agg(a.id) into new_user_ids from added a;
-  perform from unnest(user_ids) q (id)
-  cross join lateral (
-    select from laurel_private.user_states s
-    where s.tenant_id = lock_users.tenant_id and s.user_id = q.id
-    for no key update) locked;
-  return coalesce(new_user_ids, '{}');
+  loop
+    with added as (
+      insert into laurel.users (tenant_id, id)
+      select lock_users.tenant_id, q.id
+      from unnest(user_ids) with ordinality as q (id, no)
+      where not exists (
+        select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
+      order by q.no
+      on conflict do nothing
+      returning id
+    )
+    select array_agg(a.id) into added_ids from added a;
+    new_user_ids := new_user_ids || added_ids;
+    perform from unnest(user_ids) q (id)
+    cross join lateral (
+      select from laurel_private.user_states s
+      where s.tenant_id = lock_users.tenant_id and s.user_id = q.id
+      for no key update) found_state;
+    get diagnostics locked = row_count;
+    -- Fewer when a user was erased while this waited for it: it is added anew.
+    exit when locked = cardinality(user_ids);
+  end loop;
+  return new_user_ids;
 end
 $$;
 
@@ -658,8 +703,22 @@ comment on function laurel_private.is_time_zone(text) is
 --! EndIncluded users/time_zones.sql
 --! Included users/profiles.sql
 -- A profile is what a caller knows about a user: a jsonb object with any of email, name, tz,
--- deviceTokens, subscribeToEmails and attributes, as in the REST contract. Given properties
+-- signUpDate, deviceTokens, subscribeToEmails and attributes, as in the REST contract. Given properties
 -- change, absent ones stay; attributes merge, and a null value removes the key (U2, U4).
+
+-- The UTC day of a date or an instant; null for other text.
+create function laurel_private.day_of(given text)
+  returns date language plpgsql stable as $$
+begin
+  if given !~ '^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2}))?$' then
+    return null;
+  end if;
+  return case when length(given) = 10 then given::date else (given::timestamptz at time zone 'UTC')::date end;
+exception
+  when datetime_field_overflow or invalid_datetime_format then
+    return null;
+end
+$$;
 
 create function laurel_private.check_profile(tenant_id uuid, profile jsonb)
   returns void language plpgsql stable as $$
@@ -683,6 +742,10 @@ begin
           perform laurel_private.fail('LR017', null, 'tz must be a string');
         elsif entry.type = 'string' and not laurel_private.is_time_zone(entry.text) then
           perform laurel_private.fail('LR016', null, left(entry.text, 100));
+        end if;
+      when entry.key = 'signUpDate' then
+        if entry.type <> 'null' and (entry.type <> 'string' or laurel_private.day_of(entry.text) is null) then
+          perform laurel_private.fail('LR017', null, 'signUpDate must be a date such as 2026-01-31');
         end if;
       when entry.key = 'subscribeToEmails' then
         if entry.type not in ('boolean', 'null') then
@@ -729,6 +792,12 @@ begin
   after := before;
   if profile ? 'name' then after.name := profile ->> 'name'; end if;
   if profile ? 'tz' then after.tz := profile ->> 'tz'; end if;
+  if profile ? 'signUpDate' then
+    after.sign_up_on := laurel_private.day_of(profile ->> 'signUpDate');
+    if after.sign_up_on > (clock_timestamp() at time zone coalesce(after.tz, 'UTC'))::date then
+      perform laurel_private.fail('LR017', null, 'signUpDate lies in the future');
+    end if;
+  end if;
   if profile ? 'email' then after.email := profile ->> 'email'; end if;
   after.subscribe_to_emails := coalesce((profile ->> 'subscribeToEmails')::boolean, before.subscribe_to_emails);
   -- As the reference does: whoever wants no e-mails has no address stored.
@@ -745,7 +814,7 @@ begin
   end if;
   if after is distinct from before then
     update laurel.users u
-    set email = after.email, name = after.name, tz = after.tz, device_tokens = after.device_tokens,
+    set email = after.email, name = after.name, tz = after.tz, sign_up_on = after.sign_up_on, device_tokens = after.device_tokens,
       subscribe_to_emails = after.subscribe_to_emails, attributes = after.attributes,
       attributes_version = after.attributes_version, updated_at = clock_timestamp()
     where u.tenant_id = locked.tenant_id and u.id = locked.id;
@@ -826,7 +895,7 @@ create function laurel_private.find_api_key(prefix text)
   select k.id, k.key_sha256, k.kind::text, t.customer_id, k.user_id
   from laurel_private.api_keys k
   left join laurel.tenants t on t.id = k.tenant_id
-  where k.prefix = find_api_key.prefix and k.revoked_at is null
+  where k.prefix = find_api_key.prefix and k.revoked_at is null and t.archived_at is null
 $$;
 
 comment on function laurel_private.find_api_key(text) is
@@ -2312,7 +2381,7 @@ begin
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = for_user
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
     cross join lateral (select array_position(s.metric_ids, r.metric_id)) x (place)
-    where t.customer_id = laurel_private.current_customer_id()
+    where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null
     for no key update of s;
     exit when found;
     locked := laurel_private.lock_user(for_user);
@@ -2724,7 +2793,7 @@ create function laurel_private.user_as_json(u laurel.users)
   returns jsonb language sql stable parallel safe as $$
   select jsonb_build_object(
     'id', u.id, 'email', u.email, 'name', u.name, 'tz', u.tz, 'deviceTokens', u.device_tokens,
-    'subscribeToEmails', u.subscribe_to_emails, 'attributes', u.attributes, 'control', u.control,
+    'signUpDate', u.sign_up_on, 'subscribeToEmails', u.subscribe_to_emails, 'attributes', u.attributes, 'control', u.control,
     'created', laurel_private.instant_as_text(u.created_at),
     'updated', laurel_private.instant_as_text(u.updated_at))
 $$;
@@ -2771,19 +2840,14 @@ end
 $$;
 
 comment on function laurel.identify_user(text, jsonb) is
-  'Adds the user or changes what the profile gives (email, name, tz, deviceTokens, subscribeToEmails, attributes), and returns the user. Attributes merge; null removes one. LR010, LR012, LR013, LR016, LR017. Rules U2, TR6.';
+  'Adds the user or changes what the profile gives (email, name, tz, signUpDate, deviceTokens, subscribeToEmails, attributes), and returns the user. Attributes merge; null removes one. LR010, LR012, LR013, LR016, LR017. Rules U2, TR6.';
 
 create function laurel.update_user(user_id text, profile jsonb)
   returns jsonb language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
-declare
-  for_tenant uuid := laurel.current_tenant_id();
 begin
-  perform laurel_private.require_own_user(update_user.user_id);
-  if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = update_user.user_id) then
-    perform laurel_private.fail('LR002', null, left(coalesce(update_user.user_id, 'null'), 255));
-  end if;
+  perform laurel_private.own_user(update_user.user_id);
   return laurel.identify_user(update_user.user_id, profile);
 end
 $$;
@@ -2792,27 +2856,93 @@ comment on function laurel.update_user(text, jsonb) is
   'As identify_user(), but refuses a user that does not exist: LR002.';
 
 create function laurel.user_profile(user_id text)
-  returns jsonb language plpgsql stable security definer
+  returns jsonb language sql stable security definer
   set search_path = pg_catalog, pg_temp as $$
-declare
-  found_user laurel.users;
-begin
-  perform laurel_private.require_own_user(user_profile.user_id);
-  select u.* into found_user from laurel.users u
-  where u.tenant_id = laurel.current_tenant_id() and u.id = user_profile.user_id;
-  if found_user.id is null then
-    perform laurel_private.fail('LR002', null, left(coalesce(user_profile.user_id, 'null'), 255));
-  end if;
-  return laurel_private.user_as_json(found_user);
-end
+  select laurel_private.user_as_json(laurel_private.own_user(user_id))
 $$;
 
 comment on function laurel.user_profile(text) is
-  'The user: id, email, name, tz, deviceTokens, subscribeToEmails, attributes, control, created, updated. LR002 when unknown.';
+  'The user: id, email, name, tz, signUpDate, deviceTokens, subscribeToEmails, attributes, control, created, updated. LR002 when unknown.';
 
 grant execute on function laurel.identify_user(text, jsonb), laurel.update_user(text, jsonb), laurel.user_profile(text)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded users/identify_user.sql
+--! Included points/explain_award.sql
+-- Why this many points (Q5): read from the ledger row alone, whatever was edited since.
+
+create function laurel_private.award_explanation(award laurel.points_awards)
+  returns jsonb language plpgsql stable as $$
+declare
+  cause text;
+  boosts text;
+  limits text;
+  sentence text;
+begin
+  cause := case award.cause
+    when 'metric' then format('%s points for every %s of %s, reached %s %s', award.trigger_points,
+      award.metric_threshold, award.metric_key, award.firings, case when award.firings = 1 then 'time' else 'times' end)
+    when 'user_creation' then format('%s points for a new user', award.trigger_points)
+    when 'streak' then format('%s points for a streak of %s', award.trigger_points, award.streak_length)
+    when 'achievement' then format('%s points for an achievement', award.trigger_points)
+    when 'time' then format('%s points for tick %s', award.trigger_points, award.tick)
+    when 'adjustment' then format('adjusted by hand (%s)', award.reason)
+  end;
+  select string_agg(format('%s ×%s', b ->> 'name', b ->> 'multiplier'), ', ' order by n) into boosts
+  from jsonb_array_elements(award.boosts) with ordinality as e (b, n);
+  limits := case
+    when award.points < award.rounded_points then format('; the cap of %s left room for %s',
+      coalesce(award.max_points, 9007199254740991), award.points)
+    when award.points > award.rounded_points then format('; the floor of 0 let only %s be taken', -award.points)
+    else '' end;
+  sentence := format('%s: %s = %s%s%s. Total %s → %s.',
+    award.system_key, cause, award.base_points,
+    case when boosts is null then '' else format('; boosted ×%s (%s) to %s, rounded %s to %s',
+      award.boost_multiplier, boosts, trim_scale(award.base_points * award.boost_multiplier),
+      award.rounding, award.rounded_points) end,
+    limits, award.total_before, award.total_after);
+
+  return jsonb_build_object(
+    'id', award.id, 'userId', award.user_id, 'systemKey', award.system_key, 'sequence', award.sequence,
+    'date', laurel_private.instant_as_text(award.occurred_at), 'cause', award.cause,
+    'trigger', case when award.trigger_id is not null then jsonb_strip_nulls(jsonb_build_object(
+      'id', award.trigger_id, 'type', award.cause, 'points', award.trigger_points,
+      'metricKey', award.metric_key, 'metricThreshold', award.metric_threshold,
+      'streakLength', award.streak_length, 'achievementId', award.achievement_id, 'tick', award.tick,
+      'userAttributes', coalesce(award.user_attributes, '{}'),
+      'eventAttributes', coalesce(award.event_attributes, '{}'))) end,
+    'eventId', award.event_id, 'reason', award.reason,
+    'firings', award.firings, 'basePoints', award.base_points,
+    'boosts', coalesce(award.boosts, '[]'), 'boostMultiplier', award.boost_multiplier,
+    'boostedPoints', trim_scale(award.base_points * award.boost_multiplier),
+    'rounding', award.rounding, 'roundedPoints', award.rounded_points, 'maxPoints', award.max_points,
+    'lostToCap', case when award.rounded_points > award.points then award.rounded_points - award.points else 0 end,
+    'lostToFloor', case when award.rounded_points < award.points then award.points - award.rounded_points else 0 end,
+    'points', award.points, 'totalBefore', award.total_before, 'totalAfter', award.total_after,
+    'sentence', sentence);
+end
+$$;
+
+create function laurel.explain_award(award_id uuid)
+  returns jsonb language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  award laurel.points_awards;
+begin
+  select a.* into award from laurel.points_awards a
+  where a.id = award_id and a.tenant_id = laurel.current_tenant_id();
+  -- Somebody else's award is as unknown as none.
+  if award.id is null or not laurel_private.may_act_for(award.user_id) then
+    perform laurel_private.fail('LR005', null, coalesce(award_id::text, 'null'));
+  end if;
+  return laurel_private.award_explanation(award);
+end
+$$;
+
+
+comment on function laurel.explain_award(uuid) is
+  'Why an award is as large as it is: cause, trigger, base, boosts and product, rounding, cap and floor, total before and after, and a sentence that says it. LR005 when unknown. Rule Q5.';
+grant execute on function laurel.explain_award(uuid) to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded points/explain_award.sql
 --! Included points/user_points.sql
 -- Reading a user's points: total, level and latest awards (RP4, RP5).
 
@@ -2851,25 +2981,21 @@ create function laurel_private.award_as_json(award laurel.points_awards, today d
       then jsonb_build_object('reason', award.reason) else '{}' end
 $$;
 
-create function laurel.user_points(system_key text, user_id text, awards int default 10)
+create function laurel.user_points(system_key text, user_id text, awards int default 10, as_of timestamptz default null)
   returns jsonb language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
 declare
-  for_tenant uuid := laurel.current_tenant_id();
-  system laurel.points_systems;
-  today date;
+  for_user laurel.users := laurel_private.own_user(user_points.user_id);
+  system laurel.points_systems := laurel_private.active_system(for_user.tenant_id, system_key);
+  today date := (coalesce(as_of, now()) at time zone coalesce(for_user.tz, 'UTC'))::date;
   total bigint;
 begin
-  perform laurel_private.require_own_user(user_points.user_id);
-  system := laurel_private.active_system(for_tenant, system_key);
-  select (now() at time zone coalesce(u.tz, 'UTC'))::date into today from laurel.users u
-  where u.tenant_id = for_tenant and u.id = user_points.user_id;
-  if not found then
-    perform laurel_private.fail('LR002', null, left(coalesce(user_points.user_id, 'null'), 255));
+  if as_of is null then
+    select s.totals[array_position(s.system_ids, system.id)] into total from laurel_private.user_states s
+    where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id;
+  else
+    total := laurel_private.total_as_of(system, for_user, as_of);
   end if;
-  select b.total into total from laurel.points_balances b
-  where b.tenant_id = for_tenant and b.user_id = user_points.user_id and b.system_id = system.id;
   total := coalesce(total, 0);
   return laurel_private.system_as_json(system) || jsonb_build_object(
     'total', total,
@@ -2878,39 +3004,67 @@ begin
       select jsonb_agg(laurel_private.award_as_json(a, today) order by a.sequence desc)
       from (
         select a.* from laurel.points_awards a
-        where a.tenant_id = for_tenant and a.user_id = user_points.user_id and a.system_id = system.id
+        where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
+          and (as_of is null or a.occurred_at <= as_of)
         order by a.sequence desc
         limit least(greatest(coalesce(awards, 10), 0), 100)) a), '[]'));
 end
 $$;
 
-comment on function laurel.user_points(text, text, int) is
-  'A user''s total, level and latest awards (at most 100, latest sequence first) in a points system. LR004, LR002. Rule RP4.';
+comment on function laurel.user_points(text, text, int, timestamptz) is
+  'A user''s total, level and latest awards (at most 100, latest sequence first) in a points system; with as_of those of that moment, at the levels of today. LR004, LR002. Rule RP4.';
+
+create function laurel_private.total_as_of(system laurel.points_systems, for_user laurel.users, as_of timestamptz)
+  returns bigint language sql stable as $$
+  select coalesce(sum(a.points), 0)::bigint from laurel.points_awards a
+  where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
+    and a.occurred_at <= as_of
+$$;
 
 create function laurel.balance_as_of(system_key text, user_id text, as_of timestamptz)
   returns bigint language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
 declare
-  for_tenant uuid := laurel.current_tenant_id();
-  system laurel.points_systems;
+  for_user laurel.users := laurel_private.own_user(balance_as_of.user_id);
 begin
-  perform laurel_private.require_own_user(balance_as_of.user_id);
-  system := laurel_private.active_system(for_tenant, system_key);
-  if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = balance_as_of.user_id) then
-    perform laurel_private.fail('LR002', null, left(coalesce(balance_as_of.user_id, 'null'), 255));
-  end if;
-  return (
-    select coalesce(sum(a.points), 0) from laurel.points_awards a
-    where a.tenant_id = for_tenant and a.user_id = balance_as_of.user_id and a.system_id = system.id
-      and a.occurred_at <= balance_as_of.as_of);
+  return laurel_private.total_as_of(laurel_private.active_system(for_user.tenant_id, system_key), for_user, as_of);
 end
 $$;
 
 comment on function laurel.balance_as_of(text, text, timestamptz) is
   'The user''s total at a past moment: the sum of its ledger rows dated up to it. LR004, LR002. Rules Q6, RP4.';
 
-grant execute on function laurel.user_points(text, text, int), laurel.balance_as_of(text, text, timestamptz)
+-- A page of the ledger: one more row than asked tells whether there is a next page.
+create function laurel.user_awards(system_key text, user_id text, most int default 100, before_sequence bigint default null)
+  returns jsonb language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_awards.user_id);
+  system laurel.points_systems := laurel_private.active_system(for_user.tenant_id, system_key);
+  today date := (now() at time zone coalesce(for_user.tz, 'UTC'))::date;
+  page_size int := least(greatest(coalesce(most, 100), 1), 100);
+  page laurel.points_awards[];
+begin
+  page := array(
+    select a from laurel.points_awards a
+    where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
+      and (before_sequence is null or a.sequence < before_sequence)
+    order by a.sequence desc
+    limit page_size + 1);
+  return jsonb_build_object(
+    'awards', coalesce((
+      select jsonb_agg(laurel_private.award_as_json(a, today) || jsonb_build_object(
+        'sequence', a.sequence, 'explanation', laurel_private.award_explanation(a)) order by a.sequence desc)
+      from unnest(page[:page_size]) a), '[]'),
+    'nextCursor', case when cardinality(page) > page_size then (page[page_size]).sequence::text end);
+end
+$$;
+
+comment on function laurel.user_awards(text, text, int, bigint) is
+  'Every ledger row of a user in a system, latest sequence first, at most 100 a page, each with its explanation: {awards, nextCursor}; pass nextCursor as before_sequence for the next page, null ends the list. LR004, LR002. Rule RP4.';
+
+grant execute on function laurel.user_points(text, text, int, timestamptz), laurel.balance_as_of(text, text, timestamptz),
+  laurel.user_awards(text, text, int, bigint)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded points/user_points.sql
 --! Included points/adjust_points.sql
@@ -2976,74 +3130,610 @@ comment on function laurel.adjust_points(text, text, int, text, text) is
   'Adds or takes points by hand, with a reason, and returns the user''s points. Not boosted; capped and floored. The idempotency key counts once per user and system. LR002, LR004, LR014, LR018, LR019. Rule Q3.';
 grant execute on function laurel.adjust_points(text, text, int, text, text) to laurel_admin, laurel_service;
 --! EndIncluded points/adjust_points.sql
---! Included points/explain_award.sql
--- Why this many points (Q5): read from the ledger row alone, whatever was edited since.
+--! Included points/points_catalogue.sql
+-- What everybody may read of a points system: itself with its active triggers, its boosts, its
+-- levels (RP3, RP5), and how many users have how much (RP1, L4). Definers: summaries count users
+-- whom the caller may not see, and let out nothing but the counts.
 
-create function laurel.explain_award(award_id uuid)
-  returns jsonb language plpgsql stable security definer
-  set search_path = pg_catalog, pg_temp as $$
+create function laurel.describe_points_system(system_key text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  award laurel.points_awards;
-  cause text;
-  boosts text;
-  limits text;
-  sentence text;
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
 begin
-  select a.* into award from laurel.points_awards a
-  where a.id = award_id and a.tenant_id = laurel.current_tenant_id();
-  -- Somebody else's award is as unknown as none.
-  if award.id is null or not laurel_private.may_act_for(award.user_id) then
-    perform laurel_private.fail('LR005', null, coalesce(award_id::text, 'null'));
-  end if;
-
-  cause := case award.cause
-    when 'metric' then format('%s points for every %s of %s, reached %s %s', award.trigger_points,
-      award.metric_threshold, award.metric_key, award.firings, case when award.firings = 1 then 'time' else 'times' end)
-    when 'user_creation' then format('%s points for a new user', award.trigger_points)
-    when 'streak' then format('%s points for a streak of %s', award.trigger_points, award.streak_length)
-    when 'achievement' then format('%s points for an achievement', award.trigger_points)
-    when 'time' then format('%s points for tick %s', award.trigger_points, award.tick)
-    when 'adjustment' then format('adjusted by hand (%s)', award.reason)
-  end;
-  select string_agg(format('%s ×%s', b ->> 'name', b ->> 'multiplier'), ', ' order by n) into boosts
-  from jsonb_array_elements(award.boosts) with ordinality as e (b, n);
-  limits := case
-    when award.points < award.rounded_points then format('; the cap of %s left room for %s',
-      coalesce(award.max_points, 9007199254740991), award.points)
-    when award.points > award.rounded_points then format('; the floor of 0 let only %s be taken', -award.points)
-    else '' end;
-  sentence := format('%s: %s = %s%s%s. Total %s → %s.',
-    award.system_key, cause, award.base_points,
-    case when boosts is null then '' else format('; boosted ×%s (%s) to %s, rounded %s to %s',
-      award.boost_multiplier, boosts, trim_scale(award.base_points * award.boost_multiplier),
-      award.rounding, award.rounded_points) end,
-    limits, award.total_before, award.total_after);
-
-  return jsonb_build_object(
-    'id', award.id, 'userId', award.user_id, 'systemKey', award.system_key, 'sequence', award.sequence,
-    'date', laurel_private.instant_as_text(award.occurred_at), 'cause', award.cause,
-    'trigger', case when award.trigger_id is not null then jsonb_strip_nulls(jsonb_build_object(
-      'id', award.trigger_id, 'type', award.cause, 'points', award.trigger_points,
-      'metricKey', award.metric_key, 'metricThreshold', award.metric_threshold,
-      'streakLength', award.streak_length, 'achievementId', award.achievement_id, 'tick', award.tick,
-      'userAttributes', coalesce(award.user_attributes, '{}'),
-      'eventAttributes', coalesce(award.event_attributes, '{}'))) end,
-    'eventId', award.event_id, 'reason', award.reason,
-    'firings', award.firings, 'basePoints', award.base_points,
-    'boosts', coalesce(award.boosts, '[]'), 'boostMultiplier', award.boost_multiplier,
-    'boostedPoints', trim_scale(award.base_points * award.boost_multiplier),
-    'rounding', award.rounding, 'roundedPoints', award.rounded_points, 'maxPoints', award.max_points,
-    'lostToCap', case when award.rounded_points > award.points then award.rounded_points - award.points else 0 end,
-    'lostToFloor', case when award.rounded_points < award.points then award.points - award.rounded_points else 0 end,
-    'points', award.points, 'totalBefore', award.total_before, 'totalAfter', award.total_after,
-    'sentence', sentence);
+  return laurel_private.system_as_json(system) || jsonb_build_object('triggers', (
+    select coalesce(jsonb_agg(laurel_private.trigger_as_json(t) order by t.id), '[]')
+    from laurel.points_triggers t
+    where t.tenant_id = system.tenant_id and t.system_id = system.id and t.status = 'active'));
 end
 $$;
 
-comment on function laurel.explain_award(uuid) is
-  'Why an award is as large as it is: cause, trigger, base, boosts and product, rounding, cap and floor, total before and after, and a sentence that says it. LR005 when unknown. Rule Q5.';
-grant execute on function laurel.explain_award(uuid) to laurel_admin, laurel_service, laurel_user;
---! EndIncluded points/explain_award.sql
+comment on function laurel.describe_points_system(text) is
+  'A points system with its active triggers, as REST shows it. LR004. Rule RP3.';
+
+-- Boosts that are not of one user, judged in UTC (B3).
+create function laurel.describe_points_boosts(system_key text, include_finished boolean)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  today date := (now() at time zone 'UTC')::date;
+begin
+  return (
+    select coalesce(jsonb_agg(laurel_private.boost_as_json(b)
+      || jsonb_build_object('status', laurel_private.boost_status(b.starts_on, b.ends_on, today)) order by b.id), '[]')
+    from laurel.points_boosts b
+    where b.tenant_id = system.tenant_id and b.system_id = system.id and b.user_id is null
+      and b.is_active and b.archived_at is null
+      and (include_finished or b.ends_on is null or b.ends_on >= today));
+end
+$$;
+
+comment on function laurel.describe_points_boosts(text, boolean) is
+  'The boosts of a system that are not for a single user, without finished ones unless asked. LR004. Rule B3.';
+
+create function laurel.describe_points_levels(system_key text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+begin
+  return (
+    select coalesce(jsonb_agg(laurel_private.level_as_json(l) order by l.points), '[]')
+    from laurel.points_levels l where l.system_id = system.id);
+end
+$$;
+
+comment on function laurel.describe_points_levels(text) is 'The levels of a system, lowest first. LR004. Rule L1.';
+
+-- The boosts that apply to a user today, in the user's own time zone (B2).
+create function laurel.user_points_boosts(system_key text, user_id text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  system laurel.points_systems;
+  found_user laurel.users;
+  today date;
+begin
+  found_user := laurel_private.own_user(user_id);
+  system := laurel_private.active_system(found_user.tenant_id, system_key);
+  today := (now() at time zone coalesce(found_user.tz, 'UTC'))::date;
+  return (
+    select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
+    from laurel.points_boosts b
+    where b.tenant_id = system.tenant_id and b.system_id = system.id and b.is_active and b.archived_at is null
+      and (b.user_id is null or b.user_id = found_user.id)
+      and b.starts_on <= today and (b.ends_on is null or b.ends_on >= today)
+      and found_user.attributes @> b.user_attributes);
+end
+$$;
+
+comment on function laurel.user_points_boosts(text, text) is
+  'The boosts that apply to a user now: its own, and others whose filter it matches. LR002, LR004. Rule B2.';
+
+-- A filter as addresses carry it: key:value,key:value. The first colon of a pair divides it.
+create function laurel_private.parse_user_attributes(tenant_id uuid, filter text)
+  returns jsonb language plpgsql stable as $$
+declare
+  attributes jsonb;
+begin
+  if coalesce(filter, '') = '' then
+    return '{}';
+  elsif exists (select from string_to_table(filter, ',') pair where position(':' in pair) < 2) then
+    perform laurel_private.fail('LR013', null, 'write them as key:value,key:value');
+  end if;
+  select jsonb_object_agg(split_part(pair, ':', 1), substr(pair, position(':' in pair) + 1)) into attributes
+  from string_to_table(filter, ',') pair;
+  perform laurel_private.check_attributes(tenant_id, 'user', attributes, false);
+  return attributes;
+end
+$$;
+
+comment on function laurel_private.parse_user_attributes(uuid, text) is
+  'A filter such as plan:pro,country:fr as jsonb; LR013 when it is of another form, LR012 for undeclared keys. Rule RP1.';
+
+create function laurel.points_summary(system_key text, user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  filter jsonb := laurel_private.parse_user_attributes(system.tenant_id, user_attributes);
+  summary jsonb;
+begin
+  with total as materialized (
+    select coalesce(s.totals[array_position(s.system_ids, system.id)], 0) as total, count(*) as users
+    from laurel_private.user_states s
+    where s.tenant_id = system.tenant_id and s.attributes @> filter
+    group by 1
+  ),
+  step as (
+    -- The highest total rounded up to a power of ten, at least 10, in ten equal ranges.
+    select greatest(('1' || repeat('0', length((greatest(max(t.total), 1) - 1)::text)))::bigint, 10) / 10 as width
+    from total t
+  )
+  select jsonb_agg(jsonb_build_object(
+      'from', case when r.no > 0 then (r.no - 1) * step.width + 1 else 0 end,
+      'to', r.no * step.width,
+      'users', (
+        select coalesce(sum(t.users), 0) from total t
+        where case when t.total > 0 then (t.total - 1) / step.width + 1 else 0 end = r.no)) order by r.no)
+  into summary
+  from step, generate_series(0, 10) r (no);
+  return summary;
+end
+$$;
+
+comment on function laurel.points_summary(text, text) is
+  'How many users have how many points: 0, then ten equal ranges up to the highest total rounded up to a power of ten, as [{from, to, users}]. user_attributes (key:value,key:value) narrows it to matching users. LR004, LR012, LR013. Rule RP1.';
+
+create function laurel.points_level_summary(system_key text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  thresholds bigint[] := array(
+    select l.points::bigint from laurel.points_levels l where l.system_id = system.id order by l.points);
+  summary jsonb;
+begin
+  if thresholds = '{}' then
+    perform laurel_private.fail('LR024', null, system_key);
+  end if;
+  with reached as (
+    select width_bucket(coalesce(s.totals[array_position(s.system_ids, system.id)], 0), thresholds) as level, count(*) as users
+    from laurel_private.user_states s where s.tenant_id = system.tenant_id group by 1
+  )
+  select jsonb_agg(jsonb_build_object('level', laurel_private.level_as_json(l), 'users', coalesce(r.users, 0)) order by l.points)
+  into summary
+  from laurel.points_levels l
+  left join reached r on thresholds[r.level] = l.points
+  where l.system_id = system.id;
+  return summary;
+end
+$$;
+
+comment on function laurel.points_level_summary(text) is
+  'How many users stand at each level, lowest first, as [{level, users}]; users without points count with a total of 0. LR004; LR024 when there are no levels. Rule L4.';
+
+grant execute on function laurel.describe_points_system(text), laurel.describe_points_boosts(text, boolean),
+  laurel.describe_points_levels(text), laurel.user_points_boosts(text, text),
+  laurel.points_summary(text, text), laurel.points_level_summary(text)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded points/points_catalogue.sql
+--! Included metrics/user_metric_totals.sql
+-- Reading a user's metrics as REST shows them: every metric in use, with 0 where the user has none.
+
+create function laurel_private.active_metric(for_tenant uuid, key text)
+  returns laurel.metrics language plpgsql stable as $$
+declare
+  metric laurel.metrics;
+begin
+  select m.* into metric from laurel.metrics m
+  where m.tenant_id = for_tenant and m.key = active_metric.key and m.archived_at is null;
+  if metric.id is null then
+    perform laurel_private.fail('LR003', null, left(coalesce(key, 'null'), 255));
+  end if;
+  return metric;
+end
+$$;
+
+comment on function laurel_private.active_metric(uuid, text) is
+  'The tenant''s metric in use with this key; LR003 when there is none.';
+
+-- Achievements come with the part of the engine that completes them.
+create function laurel_private.user_metric_as_json(for_user laurel.users, metric laurel.metrics)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', metric.id, 'key', metric.key, 'name', metric.name, 'status', 'active',
+    'current', coalesce((
+      select trim_scale(s.metric_totals[array_position(s.metric_ids, metric.id)])
+      from laurel_private.user_states s where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id), 0),
+    'achievements', '[]'::jsonb)
+$$;
+
+create function laurel.user_metric_total(metric_key text, user_id text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+begin
+  return laurel_private.user_metric_as_json(for_user, laurel_private.active_metric(for_user.tenant_id, metric_key));
+end
+$$;
+
+comment on function laurel.user_metric_total(text, text) is 'A user''s total on one metric in use. LR002, LR003.';
+
+create function laurel.user_metric_totals(user_id text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+begin
+  return (
+    select coalesce(jsonb_agg(laurel_private.user_metric_as_json(for_user, m) order by m.id), '[]')
+    from laurel.metrics m where m.tenant_id = for_user.tenant_id and m.archived_at is null);
+end
+$$;
+
+comment on function laurel.user_metric_totals(text) is 'A user''s totals on all metrics in use. LR002.';
+
+grant execute on function laurel.user_metric_total(text, text), laurel.user_metric_totals(text)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded metrics/user_metric_totals.sql
+--! Included users/preferences.sql
+-- A user's preferences: where to notify it, and how its streak is judged. Stored as given; read by
+-- whatever sends notifications, and by streaks.
+
+create function laurel_private.preferences_as_json(preferences jsonb)
+  returns jsonb language sql immutable parallel safe
+  return '{"notifications": {}, "streak": {"enabled": true}}'::jsonb || jsonb_build_object(
+    'notifications', coalesce(preferences -> 'notifications', '{}'),
+    'streak', '{"enabled": true}'::jsonb || coalesce(preferences -> 'streak', '{}'));
+
+create function laurel_private.check_preferences(tenant_id uuid, given jsonb)
+  returns void language plpgsql stable as $$
+declare
+  entry record;
+  streak jsonb := coalesce(nullif(given -> 'streak', 'null'), '{}');
+  unknown text;
+begin
+  if jsonb_typeof(given) is distinct from 'object' then
+    perform laurel_private.fail('LR022', null, 'they must be an object');
+  end if;
+  for entry in select e.key, e.value from jsonb_each(given) e loop
+    if entry.key not in ('notifications', 'streak') then
+      perform laurel_private.fail('LR022', null, 'unknown property: ' || left(entry.key, 100));
+    elsif jsonb_typeof(entry.value) not in ('object', 'null') then
+      perform laurel_private.fail('LR022', null, entry.key || ' must be an object');
+    end if;
+  end loop;
+  for entry in select e.key, e.value from jsonb_each(coalesce(nullif(given -> 'notifications', 'null'), '{}')) e loop
+    if entry.key not in ('achievement_completed', 'recap', 'reactivation', 'streak_reminder') then
+      perform laurel_private.fail('LR022', null, 'unknown notification: ' || left(entry.key, 100));
+    elsif jsonb_typeof(entry.value) <> 'array'
+      or entry.value - 'email' - 'push' <> '[]' or jsonb_array_length(entry.value) > 2 then
+      perform laurel_private.fail('LR022', null, format('notifications.%s must be a list of email and push', entry.key));
+    end if;
+  end loop;
+
+  for entry in select e.key, e.value from jsonb_each(streak) e loop
+    case entry.key
+      when 'enabled' then
+        if jsonb_typeof(entry.value) <> 'boolean' then
+          perform laurel_private.fail('LR022', null, 'streak.enabled must be true or false');
+        end if;
+      when 'evaluationMode' then
+        if entry.value not in ('"AND"', '"OR"') then
+          perform laurel_private.fail('LR022', null, 'streak.evaluationMode must be AND or OR');
+        end if;
+      when 'metrics' then
+        if jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) > 100 or exists (
+          select from jsonb_array_elements(entry.value) m
+          where jsonb_typeof(m -> 'key') is distinct from 'string' or jsonb_typeof(m -> 'threshold') is distinct from 'number'
+            or (m ->> 'threshold')::numeric not between 0.000000001 and 999999999999999) then
+          perform laurel_private.fail('LR022', null,
+            'streak.metrics must be a list of at most 100 metrics, each with a key and a threshold above 0');
+        end if;
+        select string_agg(m ->> 'key', ', ') into unknown from jsonb_array_elements(entry.value) m
+        where not exists (
+          select from laurel.metrics x
+          where x.tenant_id = check_preferences.tenant_id and x.key = m ->> 'key' and x.archived_at is null);
+        if unknown is not null then
+          perform laurel_private.fail('LR022', null, 'streak.metrics names unknown metrics: ' || left(unknown, 500));
+        end if;
+      when 'daysOff' then
+        if jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) > 6 or exists (
+          select from jsonb_array_elements(entry.value) d where d not in ('0', '1', '2', '3', '4', '5', '6'))
+          or jsonb_array_length(entry.value) <> (select count(distinct d) from jsonb_array_elements(entry.value) d) then
+          perform laurel_private.fail('LR022', null, 'streak.daysOff must be at most 6 different weekdays, 0 (Sunday) to 6');
+        end if;
+      else
+        perform laurel_private.fail('LR022', null, 'unknown property: streak.' || left(entry.key, 100));
+    end case;
+  end loop;
+  if streak - 'enabled' <> '{}' and not (
+    select t.has_streak_customization from laurel.tenants t where t.id = check_preferences.tenant_id) then
+    perform laurel_private.fail('LR041', null, 'change how its streak is judged while streak customization is off');
+  end if;
+end
+$$;
+
+comment on function laurel_private.check_preferences(uuid, jsonb) is
+  'Raises LR022 for preferences of another form, LR041 for streak rules of its own while the tenant has them switched off.';
+
+create function laurel.user_preferences(user_id text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+begin
+  return laurel_private.preferences_as_json(for_user.preferences);
+end
+$$;
+
+comment on function laurel.user_preferences(text) is 'A user''s preferences: {notifications, streak}. LR002.';
+
+create function laurel.update_user_preferences(user_id text, preferences jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_user laurel.users := laurel_private.own_user(update_user_preferences.user_id);
+  given jsonb := coalesce(update_user_preferences.preferences, '{}');
+  after jsonb;
+begin
+  perform laurel_private.check_preferences(for_user.tenant_id, given);
+  -- Each part merges: what is not given stays. The row's own lock makes two calls follow one another.
+  update laurel.users u
+  set preferences = jsonb_build_object(
+      'notifications', coalesce(u.preferences -> 'notifications', '{}') || coalesce(nullif(given -> 'notifications', 'null'), '{}'),
+      'streak', coalesce(u.preferences -> 'streak', '{}') || coalesce(nullif(given -> 'streak', 'null'), '{}')),
+    updated_at = clock_timestamp()
+  where u.tenant_id = for_user.tenant_id and u.id = for_user.id
+  returning u.preferences into after;
+  return laurel_private.preferences_as_json(after);
+end
+$$;
+
+comment on function laurel.update_user_preferences(text, jsonb) is
+  'Changes the given preferences of a user, and returns all. LR002, LR022; LR041 for streak rules of its own while they are switched off.';
+
+grant execute on function laurel.user_preferences(text), laurel.update_user_preferences(text, jsonb)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded users/preferences.sql
+--! Included insight/event_summaries.sql
+-- Totals over time (RP2): one entry for every day, week or month that touches a range of local
+-- dates, from the event log (metrics) or the ledger (points).
+
+-- The periods: first day, and the last day that lies in the range. Weeks begin on Sundays.
+create function laurel_private.summary_periods(aggregation text, start_on date, end_on date)
+  returns table (first_on date, last_on date) language plpgsql immutable as $$
+begin
+  if aggregation is null or aggregation not in ('daily', 'weekly', 'monthly') then
+    perform laurel_private.fail('LR023', null, 'aggregation must be daily, weekly or monthly');
+  elsif start_on is null or end_on is null or not isfinite(start_on) or not isfinite(end_on) then
+    perform laurel_private.fail('LR023', null, 'startDate and endDate must be dates');
+  elsif end_on <= start_on then
+    perform laurel_private.fail('LR023', null, 'endDate must be after startDate');
+  elsif end_on - start_on > 400 then
+    perform laurel_private.fail('LR023', null, 'startDate and endDate are more than 400 days apart');
+  end if;
+  return query
+    select p.day, least(end_on, case aggregation when 'daily' then p.day when 'weekly' then p.day + 6
+      else (p.day + interval '1 month')::date - 1 end)
+    from (
+      select distinct case aggregation when 'daily' then d.day when 'weekly' then d.day - extract(dow from d.day)::int
+        else date_trunc('month', d.day::timestamp)::date end as day
+      from (select start_on + n as day from generate_series(0, end_on - start_on) n) d) p;
+end
+$$;
+
+comment on function laurel_private.summary_periods(text, date, date) is
+  'First day and last counted day of every period that touches the range. LR023 for other aggregations and ranges. Rule RP2.';
+
+create function laurel.metric_event_summary(metric_key text, user_id text, aggregation text, start_on date, end_on date)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+  metric laurel.metrics := laurel_private.active_metric(for_user.tenant_id, metric_key);
+begin
+  return (
+    with change as (
+      select (e.occurred_at at time zone coalesce(for_user.tz, 'UTC'))::date as day, sum(e.value) as value
+      from laurel.metric_events e
+      where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.metric_id = metric.id
+      group by 1
+    )
+    select jsonb_agg(jsonb_build_object('date', p.first_on,
+      'total', (select trim_scale(coalesce(sum(c.value), 0)) from change c where c.day <= p.last_on),
+      'change', (
+        select trim_scale(coalesce(sum(c.value), 0)) from change c
+        where c.day between greatest(p.first_on, start_on) and p.last_on)) order by p.first_on)
+    from laurel_private.summary_periods(aggregation, start_on, end_on) p);
+end
+$$;
+
+comment on function laurel.metric_event_summary(text, text, text, date, date) is
+  'A user''s total on a metric over time, as [{date, total, change}] with an entry for every day, week (from Sunday) or month that touches the dates, in the user''s time zone. LR002, LR003, LR023. Rule RP2.';
+
+create function laurel.points_event_summary(system_key text, user_id text, aggregation text, start_on date, end_on date)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+  system laurel.points_systems := laurel_private.active_system(for_user.tenant_id, system_key);
+begin
+  return (
+    with change as (
+      select (a.occurred_at at time zone coalesce(for_user.tz, 'UTC'))::date as day, sum(a.points) as points
+      from laurel.points_awards a
+      where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
+      group by 1
+    )
+    select jsonb_agg(jsonb_build_object('date', p.first_on,
+      'total', (select coalesce(sum(c.points), 0) from change c where c.day <= p.last_on),
+      'change', (
+        select coalesce(sum(c.points), 0) from change c
+        where c.day between greatest(p.first_on, start_on) and p.last_on)) order by p.first_on)
+    from laurel_private.summary_periods(aggregation, start_on, end_on) p);
+end
+$$;
+
+comment on function laurel.points_event_summary(text, text, text, date, date) is
+  'A user''s points over time, as metric_event_summary() shows a metric. LR002, LR004, LR023. Rules RP2, RP4.';
+
+grant execute on function laurel.metric_event_summary(text, text, text, date, date),
+  laurel.points_event_summary(text, text, text, date, date)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded insight/event_summaries.sql
+--! Included metrics/queued_events.sql
+-- Events accepted by the batch operation and not yet recorded. Written by enqueue_events(), emptied
+-- by the worker (tasks/process_queued_events.ts); rows that were refused stay, with the reason.
+-- Invariant: a user's events are recorded in the order in which they were accepted.
+
+create table laurel_private.queued_events (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  user_id text collate "C" not null,
+  metric_key text collate "C" not null,
+  value numeric not null,
+  attributes jsonb not null,
+  idempotency_key text collate "C",
+  occurred_at timestamptz not null,
+  profile jsonb,
+  is_alone boolean not null,
+  refused_code text,
+  refused_message text,
+  constraint queued_events_have_ids primary key (id),
+  constraint refused_events_say_why check ((refused_code is null) = (refused_message is null))
+);
+
+create index queued_events_waiting on laurel_private.queued_events (id) where refused_code is null;
+create index queued_events_by_user on laurel_private.queued_events (tenant_id, user_id, id) where refused_code is null;
+create index queued_events_refused on laurel_private.queued_events (tenant_id, id) where refused_code is not null;
+comment on table laurel_private.queued_events is 'Events of the batch operation that wait for the worker, and those that it could not record.';
+comment on column laurel_private.queued_events.occurred_at is 'As given, or when the batch was accepted.';
+comment on column laurel_private.queued_events.is_alone is
+  'Whether its user is recorded by itself: it brings a profile, or was in a statement that was refused.';
+comment on column laurel_private.queued_events.refused_code is 'SQLSTATE of the refusal; null while it waits.';
+alter table laurel_private.queued_events enable row level security;
+
+-- Checks all, then stores all: one that breaks a rule refuses the request. Definer, since nobody
+-- may write the queue himself.
+create function laurel_private.enqueue_events(events jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant uuid := laurel.current_tenant_id();
+  accepted_at timestamptz := clock_timestamp();
+  event record;
+  metric laurel.metrics;
+begin
+  for event in
+    select e ->> 'key' as metric_key, e -> 'user' ->> 'id' as user_id, e -> 'user' as profile,
+      (e ->> 'value')::numeric as value, coalesce(nullif(e -> 'attributes', 'null'), '{}') as attributes,
+      e ->> 'idempotencyKey' as idempotency_key, coalesce((e ->> 'occurredAt')::timestamptz, accepted_at) as occurred_at
+    from jsonb_array_elements(events) with ordinality as x (e, no) order by no
+  loop
+    if metric.key is distinct from event.metric_key then
+      metric := laurel_private.active_metric(tenant, event.metric_key);
+    end if;
+    perform laurel_private.check_user_id(event.user_id);
+    perform laurel_private.check_event(tenant, metric.id, metric.key, event.value, event.attributes,
+      event.idempotency_key, event.occurred_at);
+    perform laurel_private.check_profile(tenant, event.profile);
+  end loop;
+  insert into laurel_private.queued_events (id, tenant_id, user_id, metric_key, value, attributes, idempotency_key,
+    occurred_at, profile, is_alone)
+  select laurel_private.uuid_v7(), tenant, e.user_id, e.metric_key, e.value, e.attributes, e.idempotency_key, e.occurred_at,
+    nullif(e.profile, '{}'), e.profile <> '{}'
+  from (
+    select e ->> 'key' as metric_key, e -> 'user' ->> 'id' as user_id, (e -> 'user') - 'id' as profile,
+      (e ->> 'value')::numeric as value, coalesce(nullif(e -> 'attributes', 'null'), '{}') as attributes,
+      e ->> 'idempotencyKey' as idempotency_key, coalesce((e ->> 'occurredAt')::timestamptz, accepted_at) as occurred_at
+    from jsonb_array_elements(events) with ordinality as x (e, no) order by no) e;
+  -- A hint; the queue itself is looked at every minute anyway. No award is made in this transaction.
+  if to_regnamespace('graphile_worker') is not null then
+    perform graphile_worker.add_job('process_queued_events');
+  end if;
+  return jsonb_build_object('accepted', jsonb_array_length(events));
+end
+$$;
+
+comment on function laurel_private.enqueue_events(jsonb) is
+  'Stores up to 1,000 events [{key, user, value, attributes, idempotencyKey, occurredAt}] for the worker; all or none. LR003, LR010 to LR017.';
+
+-- Records some of what waits, in one transaction: a worker that dies leaves everything as it was.
+-- Any number may run at once. Only users whose first waiting event is among the locked rows are
+-- touched, so that nobody overtakes. Users whose events bring no profile are recorded by one
+-- statement, which locks them in order; the others one user at a time, since each call of
+-- record_event() locks its own. Returns how many rows were dealt with; 0 when there is nothing to do.
+create function laurel_private.process_queued_events(most int default 1000)
+  returns int language plpgsql volatile as $$
+declare
+  claimed laurel_private.queued_events[];
+  first laurel_private.queued_events;
+  one laurel_private.queued_events;
+  answer jsonb;
+  code text;
+  message text;
+begin
+  claimed := array(
+    select q from (
+      select q as q from laurel_private.queued_events q
+      where q.refused_code is null
+      order by q.id
+      limit most
+      for update skip locked) q);
+  -- In a statement of its own: it sees rows that a worker has finished with since.
+  claimed := array(
+    select c from unnest(claimed) c
+    where (
+      select q.id from laurel_private.queued_events q
+      where q.tenant_id = c.tenant_id and q.user_id = c.user_id and q.refused_code is null
+      order by q.id limit 1
+    ) in (select x.id from unnest(claimed) x)
+    order by c.id);
+  if claimed = '{}' then
+    return 0;
+  end if;
+  first := claimed[1];
+  claimed := array(
+    select c from (
+      select c, bool_or((c).is_alone) over (partition by (c).user_id) as is_alone
+      from unnest(claimed) c where (c).tenant_id = first.tenant_id) c
+    where case when first.is_alone or c.is_alone and (c.c).user_id = first.user_id
+      then (c.c).user_id = first.user_id else not c.is_alone end
+    order by (c.c).id);
+  perform set_config('laurel.tenant', (select t.customer_id from laurel.tenants t where t.id = first.tenant_id), true);
+
+  if not (select bool_or(c.is_alone) from unnest(claimed) c) then
+    begin
+      insert into laurel.metric_events (metric_key, user_id, value, attributes, idempotency_key, occurred_at)
+      select c.metric_key, c.user_id, c.value, c.attributes, c.idempotency_key, c.occurred_at
+      from unnest(claimed) with ordinality as c (id, tenant_id, user_id, metric_key, value, attributes, idempotency_key,
+        occurred_at, profile, is_alone, refused_code, refused_message, no)
+      order by c.no;
+    exception when others then
+      get stacked diagnostics code = returned_sqlstate;
+      if code !~ '^(LR|2)' then
+        raise;
+      end if;
+      -- One of them is refused: find out which, user by user.
+      update laurel_private.queued_events q set is_alone = true where q.id in (select c.id from unnest(claimed) c);
+      return cardinality(claimed);
+    end;
+  else
+    foreach one in array claimed loop
+      begin
+        answer := laurel.record_event(one.metric_key, one.user_id, one.value, one.attributes, one.idempotency_key,
+          one.occurred_at, one.profile);
+      exception when others then
+        get stacked diagnostics code = returned_sqlstate, message = message_text;
+        if code !~ '^(LR|2)' then
+          raise;
+        end if;
+        update laurel_private.queued_events q set refused_code = code, refused_message = message where q.id = one.id;
+      end;
+    end loop;
+  end if;
+  delete from laurel_private.queued_events q
+  where q.refused_code is null and q.id in (select c.id from unnest(claimed) c);
+  return cardinality(claimed);
+end
+$$;
+
+comment on function laurel_private.process_queued_events(int) is
+  'Records waiting events of one tenant, at most so many, in order per user; returns how many it dealt with, 0 when nothing waits. Refused ones are kept with the reason. Rules E6, E7, TR8.';
+
+-- What became of a tenant's batches.
+create function laurel_private.read_queued_events(most int, skipped int)
+  returns jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object(
+    'waiting', (
+      select count(*) from laurel_private.queued_events q
+      where q.tenant_id = laurel.current_tenant_id() and q.refused_code is null),
+    'refused', (
+      select coalesce(jsonb_agg(jsonb_build_object('id', q.id, 'key', q.metric_key, 'userId', q.user_id,
+        'value', trim_scale(q.value), 'idempotencyKey', q.idempotency_key,
+        'occurredAt', laurel_private.instant_as_text(q.occurred_at), 'error', q.refused_message) order by q.id), '[]')
+      from (
+        select q.* from laurel_private.queued_events q
+        where q.tenant_id = laurel.current_tenant_id() and q.refused_code is not null
+        order by q.id limit most offset skipped) q))
+$$;
+
+comment on function laurel_private.read_queued_events(int, int) is
+  'How many accepted events wait, and those that were refused when they were recorded, with the reason.';
+
+grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
+--! EndIncluded metrics/queued_events.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -3916,9 +4606,378 @@ grant execute on function laurel_private.admin_points_system(laurel.points_syste
   laurel_private.delete_points_system(uuid)
   to laurel_admin;
 --! EndIncluded points/admin_points_systems.sql
+--! Included points/admin_adjustments.sql
+-- Adjustments as the admin API has them: a user's points changed by hand (Q3), one result each.
+create function laurel_private.create_adjustment(system_id uuid, item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  system_key text;
+begin
+  select s.key into system_key from laurel.points_systems s where s.id = create_adjustment.system_id;
+  return jsonb_build_object('userId', item ->> 'userId', 'points',
+    laurel.adjust_points(system_key, item ->> 'userId', (item ->> 'points')::int, item ->> 'reason', item ->> 'idempotencyKey'));
+end
+$$;
+
+grant execute on function laurel_private.create_adjustment(uuid, jsonb) to laurel_admin;
+--! EndIncluded points/admin_adjustments.sql
+--! Included tenants/admin_tenants.sql
+-- Tenants as the admin API has them. An admin key reaches the whole account (K1), while row-level
+-- security shows its session one tenant: so these are definers.
+
+create function laurel_private.admin_tenant(t laurel.tenants)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', t.id, 'customerId', t.customer_id, 'name', t.name,
+    'status', case when t.archived_at is null then 'active' else 'archived' end,
+    'created', laurel_private.instant_as_text(t.created_at), 'updated', laurel_private.instant_as_text(t.updated_at))
+$$;
+
+create function laurel_private.create_tenant(item jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  created laurel.tenants;
+begin
+  insert into laurel.tenants (customer_id, name) values (item ->> 'customerId', item ->> 'name')
+  returning * into created;
+  return laurel_private.admin_tenant(created);
+end
+$$;
+
+create function laurel_private.update_tenant(item jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  updated laurel.tenants;
+begin
+  update laurel.tenants t
+  set customer_id = coalesce(item ->> 'customerId', t.customer_id), name = coalesce(item ->> 'name', t.name)
+  where t.id = (item ->> 'id')::uuid and t.archived_at is null
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'tenant', item ->> 'id');
+  end if;
+  return laurel_private.admin_tenant(updated);
+end
+$$;
+
+-- Archives it: gone for callers at once, its rows stay.
+create function laurel_private.delete_tenant(id uuid)
+  returns void language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update laurel.tenants t set archived_at = now() where t.id = delete_tenant.id and t.archived_at is null;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'tenant', id::text);
+  end if;
+end
+$$;
+
+-- Callers who name no tenant get the one with this customer ID (T1).
+create function laurel_private.tg_tenants__keep_default()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.customer_id = 'default' and (new.customer_id <> 'default' or new.archived_at is not null) then
+    perform laurel_private.fail('LR020', 'default_tenant', 'The default tenant cannot be deleted or given another customer ID.');
+  end if;
+  return new;
+end
+$$;
+
+create trigger tenants__keep_default before update of customer_id, archived_at on laurel.tenants
+  for each row execute function laurel_private.tg_tenants__keep_default();
+
+create function laurel_private.list_tenants(id uuid, most int, skipped int)
+  returns setof jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select laurel_private.admin_tenant(t) from laurel.tenants t
+  where t.archived_at is null and (list_tenants.id is null or t.id = list_tenants.id)
+  order by t.id limit most offset skipped
+$$;
+
+grant execute on function laurel_private.create_tenant(jsonb), laurel_private.update_tenant(jsonb),
+  laurel_private.delete_tenant(uuid), laurel_private.list_tenants(uuid, int, int)
+  to laurel_admin;
+--! EndIncluded tenants/admin_tenants.sql
+--! Included access/admin_api_keys.sql
+-- API keys as the admin API has them: application keys of the session's tenant, admin keys of the
+-- account. The server makes the secret and hands in its prefix and hash; nothing here can show it
+-- again. Definers, since no role may touch keys.
+
+create function laurel_private.admin_api_key(k laurel_private.api_keys)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', k.id, 'prefix', k.prefix, 'name', k.name,
+      'created', laurel_private.instant_as_text(k.created_at),
+      'lastUsed', case when k.last_used_at is not null then laurel_private.instant_as_text(k.last_used_at) end)
+    || case when k.kind = 'application' then jsonb_build_object('userId', k.user_id) else '{}' end
+$$;
+
+create function laurel_private.create_api_key(kind laurel_private.api_key_kind, item jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  created laurel_private.api_keys;
+begin
+  insert into laurel_private.api_keys (kind, prefix, key_sha256, name, tenant_id, user_id)
+  values (create_api_key.kind, item ->> 'prefix', decode(item ->> 'sha256', 'hex'), coalesce(item ->> 'name', ''),
+    case when create_api_key.kind = 'application' then laurel.current_tenant_id() end,
+    case when create_api_key.kind = 'application' then item ->> 'userId' end)
+  returning * into created;
+  return laurel_private.admin_api_key(created);
+end
+$$;
+
+-- Revokes it. One admin key always remains: without any, nobody could make another.
+create function laurel_private.delete_api_key(kind laurel_private.api_key_kind, id uuid)
+  returns void language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  if delete_api_key.kind = 'admin' then
+    -- Two revocations of two last keys: the second waits, then sees the first.
+    perform pg_advisory_xact_lock(hashtext('laurel_private.create_first_admin_key'));
+    if not exists (
+      select from laurel_private.api_keys k
+      where k.kind = 'admin' and k.revoked_at is null and k.id <> delete_api_key.id) then
+      perform laurel_private.fail('LR020', 'last_admin_key', 'The last admin key cannot be deleted; create another first.');
+    end if;
+  end if;
+  update laurel_private.api_keys k set revoked_at = clock_timestamp()
+  where k.id = delete_api_key.id and k.kind = delete_api_key.kind and k.revoked_at is null
+    and (k.kind = 'admin' or k.tenant_id = laurel.current_tenant_id());
+  if not found then
+    perform laurel_private.fail('LR006', null, 'API key', id::text);
+  end if;
+end
+$$;
+
+create function laurel_private.list_api_keys(kind laurel_private.api_key_kind, id uuid, most int, skipped int)
+  returns setof jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select laurel_private.admin_api_key(k) from laurel_private.api_keys k
+  where k.kind = list_api_keys.kind and k.revoked_at is null
+    and (k.kind = 'admin' or k.tenant_id = laurel.current_tenant_id())
+    and (list_api_keys.id is null or k.id = list_api_keys.id)
+  order by k.id limit most offset skipped
+$$;
+
+-- Called by the server, as owner, at most once a minute per key and process.
+create function laurel_private.touch_api_key(id uuid)
+  returns void language sql volatile as $$
+  update laurel_private.api_keys k set last_used_at = clock_timestamp() where k.id = touch_api_key.id
+$$;
+
+comment on function laurel_private.touch_api_key(uuid) is 'Notes that a key was just used. Rule K1.';
+
+grant execute on function laurel_private.create_api_key(laurel_private.api_key_kind, jsonb),
+  laurel_private.delete_api_key(laurel_private.api_key_kind, uuid),
+  laurel_private.list_api_keys(laurel_private.api_key_kind, uuid, int, int)
+  to laurel_admin;
+grant usage on type laurel_private.api_key_kind to laurel_admin;
+--! EndIncluded access/admin_api_keys.sql
+--! Included access/audit_log.sql
+-- The audit log (K5): every change of configuration, whichever way in, with who made it and what it
+-- was before and after. Written by triggers alone; append-only; read by admins.
+
+create table laurel.audit_entries (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid,
+  happened_at timestamptz not null default clock_timestamp(),
+  actor text not null,
+  operation text not null,
+  kind text not null,
+  object_id uuid not null,
+  object_key text,
+  before jsonb,
+  after jsonb,
+  constraint audit_entries_have_ids primary key (id),
+  constraint audit_entry_operation_is_known check (operation in ('create', 'update', 'archive', 'delete')),
+  constraint audit_entry_shows_a_change check (before is not null or after is not null)
+);
+
+create index audit_entries_by_tenant on laurel.audit_entries (tenant_id, id);
+
+comment on table laurel.audit_entries is 'Who changed what of the configuration, and when. Rule K5.';
+comment on column laurel.audit_entries.tenant_id is 'Null for what belongs to the account: tenants and admin keys.';
+comment on column laurel.audit_entries.actor is 'The API key''s prefix, as key:prefix, or the database role, as role:name.';
+comment on column laurel.audit_entries.operation is 'create, update, archive or delete.';
+comment on column laurel.audit_entries.kind is 'What was changed: the name of its table.';
+comment on column laurel.audit_entries.object_id is 'Its ID.';
+comment on column laurel.audit_entries.object_key is 'Its key when it has one; otherwise null.';
+comment on column laurel.audit_entries.before is 'The row before; null when it was created.';
+comment on column laurel.audit_entries.after is 'The row after; null when it was deleted.';
+
+alter table laurel.audit_entries enable row level security;
+grant select on laurel.audit_entries to laurel_admin;
+create policy admins_read on laurel.audit_entries for select to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id()) or tenant_id is null);
+
+-- Who acts: the server names the key it has authenticated; everybody else is a database role.
+create function laurel_private.current_actor()
+  returns text language sql stable as $$
+  select coalesce('key:' || nullif(current_setting('laurel.actor', true), ''), 'role:' || laurel_private.caller())
+$$;
+
+create function laurel_private.tg_configuration__log()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  -- A key's hash is nobody's business, and when it was used is no change.
+  before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - 'key_sha256' - 'last_used_at' end;
+  after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - 'key_sha256' - 'last_used_at' end;
+  object jsonb := coalesce(after, before);
+begin
+  if before - 'updated_at' is distinct from after - 'updated_at' then
+    insert into laurel.audit_entries (tenant_id, actor, operation, kind, object_id, object_key, before, after)
+    values ((object ->> 'tenant_id')::uuid, laurel_private.current_actor(),
+      case when tg_op = 'INSERT' then 'create' when tg_op = 'DELETE' then 'delete'
+        when coalesce(after ->> 'archived_at', after ->> 'revoked_at') is not null or after ->> 'status' = 'archived'
+        then 'archive' else 'update' end,
+      tg_table_name, (object ->> 'id')::uuid,
+      coalesce(object ->> 'key', object ->> 'customer_id', object ->> 'prefix', object ->> 'name'), before, after);
+  end if;
+  return null;
+end
+$$;
+
+create function laurel_private.tg_audit_entries__keep()
+  returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Set by the one function that erases a user (K4), for its own transaction.
+  if tg_op = 'UPDATE' and coalesce(current_setting('laurel_private.erasing_user', true), '') <> '' then
+    return new;
+  end if;
+  perform laurel_private.fail('LR051', null, lower(tg_op) || ' is refused');
+end
+$$;
+
+create trigger audit_entries__keep before update or delete on laurel.audit_entries
+  for each row execute function laurel_private.tg_audit_entries__keep();
+create trigger audit_entries__keep_all before truncate on laurel.audit_entries
+  for each statement execute function laurel_private.tg_audit_entries__keep();
+
+do $$
+declare
+  table_name text;
+begin
+  foreach table_name in array array['laurel.tenants', 'laurel.attributes', 'laurel.metrics', 'laurel.achievements',
+    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel_private.api_keys']
+  loop
+    execute format('create trigger %s__log after insert or update or delete on %s
+      for each row execute function laurel_private.tg_configuration__log()', split_part(table_name, '.', 2), table_name);
+  end loop;
+end
+$$;
+
+-- As the admin API lists it: the latest first.
+create function laurel_private.list_audit_log(id uuid, most int, skipped int)
+  returns table (id uuid, date text, actor text, operation text, kind text, "objectId" uuid, "objectKey" text, before jsonb, after jsonb)
+  language sql stable as $$
+  select l.id, laurel_private.instant_as_text(l.happened_at), l.actor, l.operation, l.kind, l.object_id, l.object_key, l.before, l.after
+  from laurel.audit_entries l
+  where list_audit_log.id is null or l.id = list_audit_log.id
+  order by l.id desc limit most offset skipped
+$$;
+
+grant execute on function laurel_private.list_audit_log(uuid, int, int), laurel_private.instant_as_text(timestamptz) to laurel_admin;
+--! EndIncluded access/audit_log.sql
+--! Included users/erase_user.sql
+-- Exporting and erasing a user (K4).
+
+-- Everything that is stored about a user, as one document.
+create function laurel.export_user(user_id text)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_user laurel.users := laurel_private.own_user(export_user.user_id);
+begin
+  return jsonb_build_object(
+    'user', laurel_private.user_as_json(for_user),
+    'preferences', laurel_private.preferences_as_json(for_user.preferences),
+    'metrics', (
+      select coalesce(jsonb_agg(jsonb_build_object('metricId', m.id, 'key', x.key, 'total', trim_scale(m.total), 'peak', trim_scale(m.peak))), '[]')
+      from laurel_private.user_states s
+      cross join lateral unnest(s.metric_ids, s.metric_totals, s.metric_peaks) m (id, total, peak)
+      left join laurel.metrics x on x.id = m.id
+      where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id),
+    'points', (
+      select coalesce(jsonb_agg(jsonb_build_object('systemId', p.id, 'key', x.key, 'total', p.total)), '[]')
+      from laurel_private.user_states s
+      cross join lateral unnest(s.system_ids, s.totals) p (id, total)
+      left join laurel.points_systems x on x.id = p.id
+      where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id),
+    'events', (
+      select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'metricKey', e.metric_key, 'value', trim_scale(e.value),
+        'attributes', e.attributes, 'idempotencyKey', e.idempotency_key,
+        'occurredAt', laurel_private.instant_as_text(e.occurred_at)) order by e.id), '[]')
+      from laurel.metric_events e where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id),
+    'awards', (
+      select coalesce(jsonb_agg(laurel_private.award_explanation(a) order by a.id), '[]')
+      from laurel.points_awards a where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id),
+    'boosts', (
+      select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
+      from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
+    'apiKeys', (
+      select coalesce(jsonb_agg(laurel_private.admin_api_key(k) order by k.id), '[]')
+      from laurel_private.api_keys k where k.tenant_id = for_user.tenant_id and k.user_id = for_user.id));
+end
+$$;
+
+comment on function laurel.export_user(text) is
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, boosts, API keys without their secrets. LR002. Rule K4.';
+
+-- What erased users had earned, without saying who: systems' figures are those of ledger and this.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid,
+  awarded_on date not null,
+  points bigint not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
+alter table laurel_private.erased_points enable row level security;
+
+-- Under the user's lock: an event that waits for it meanwhile finds no user, and starts a new one.
+create function laurel.erase_user(user_id text)
+  returns boolean language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  locked laurel_private.locked_user;
+begin
+  perform laurel_private.own_user(erase_user.user_id);
+  -- The configuration's lock first, as whoever makes a boost for the user takes it first.
+  perform from laurel.tenants t where t.id = laurel.current_tenant_id() for no key update;
+  locked := laurel_private.lock_user(erase_user.user_id);
+  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points, awards)
+  select a.tenant_id, a.system_id, a.cause, a.trigger_id, (a.occurred_at at time zone 'UTC')::date, sum(a.points), count(*)
+  from laurel.points_awards a
+  where a.tenant_id = locked.tenant_id and a.user_id = locked.id
+  group by 1, 2, 3, 4, 5;
+  perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
+  delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
+  perform set_config('laurel_private.erasing_user', '', true);
+  delete from laurel.metric_events e where e.tenant_id = locked.tenant_id and e.user_id = locked.id;
+  delete from laurel_private.api_keys k where k.tenant_id = locked.tenant_id and k.user_id = locked.id;
+  delete from laurel_private.queued_events q where q.tenant_id = locked.tenant_id and q.user_id = locked.id;
+  -- State, counts, keys and boosts go with the user.
+  delete from laurel.users u where u.tenant_id = locked.tenant_id and u.id = locked.id;
+  -- Their traces in the audit log too: it keeps that something was there, not whose.
+  perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
+  update laurel.audit_entries l
+  set before = l.before - 'user_id' - 'name', after = l.after - 'user_id' - 'name', object_key = null
+  where l.tenant_id = locked.tenant_id and locked.id in (l.before ->> 'user_id', l.after ->> 'user_id');
+  perform set_config('laurel_private.erasing_user', '', true);
+  return true;
+end
+$$;
+
+comment on function laurel.erase_user(text) is
+  'Erases a user and everything stored about it, for good; what it earned stays in the systems'' figures without its name. LR002. Rule K4.';
+
+grant execute on function laurel.export_user(text), laurel.erase_user(text) to laurel_admin;
+--! EndIncluded users/erase_user.sql
 --! Included access/change_configuration.sql
--- The admin API's writes and reads of configuration. A batch takes each item by itself: one that
--- breaks a rule becomes an issue, and the others are kept.
+-- The admin API's writes and reads, of configuration and of what else it does to lists of things
+-- (keys, adjustments). A batch takes each item by itself: one that breaks a rule becomes an issue,
+-- and the others are kept.
 
 -- Older client libraries read `level` and `reason`, newer ones `severity` and `message`.
 create function laurel_private.admin_issue(item_index int, id text, message text)
@@ -3944,12 +5003,14 @@ declare
 begin
   -- An unknown tenant or system is the whole call's fault, not an item's.
   perform laurel.current_tenant_id();
-  if resource in ('levels', 'boosts', 'triggers') then
+  if resource in ('levels', 'boosts', 'triggers', 'adjustments') then
     perform laurel_private.require_points_system(system_id);
   end if;
   for entry in
     select (i ->> 'index')::int as item_index, i -> 'item' as item, i #>> '{item,id}' as id
-    from jsonb_array_elements(items) i
+    from jsonb_array_elements(items) with ordinality as x (i, no)
+    -- Adjustments lock users: every call in the same order.
+    order by case when resource = 'adjustments' then i #>> '{item,userId}' end collate "C", no
   loop
     begin
       if operation = 'delete' then
@@ -3989,6 +5050,11 @@ begin
     when 'update boosts' then return laurel_private.update_points_boost(system_id, item);
     when 'create triggers' then return laurel_private.create_points_trigger(system_id, item);
     when 'update triggers' then return laurel_private.update_points_trigger(system_id, item);
+    when 'create adjustments' then return laurel_private.create_adjustment(system_id, item);
+    when 'create tenants' then return laurel_private.create_tenant(item);
+    when 'update tenants' then return laurel_private.update_tenant(item);
+    when 'create application-api-keys' then return laurel_private.create_api_key('application', item);
+    when 'create admin-api-keys' then return laurel_private.create_api_key('admin', item);
   end case;
 end
 $$;
@@ -4003,6 +5069,9 @@ begin
     when 'levels' then perform laurel_private.delete_points_level(system_id, id);
     when 'boosts' then perform laurel_private.delete_points_boost(system_id, id);
     when 'triggers' then perform laurel_private.delete_points_trigger(system_id, id);
+    when 'tenants' then perform laurel_private.delete_tenant(id);
+    when 'application-api-keys' then perform laurel_private.delete_api_key('application', id);
+    when 'admin-api-keys' then perform laurel_private.delete_api_key('admin', id);
   end case;
 end
 $$;
@@ -4041,6 +5110,14 @@ begin
         where t.system_id = read_configuration.system_id and t.status <> 'archived'
           and (read_configuration.id is null or t.id = read_configuration.id)
         order by t.id limit most offset skipped;
+    when 'tenants' then
+      return query select t from laurel_private.list_tenants(read_configuration.id, most, skipped) t;
+    when 'application-api-keys' then
+      return query select k from laurel_private.list_api_keys('application', read_configuration.id, most, skipped) k;
+    when 'admin-api-keys' then
+      return query select k from laurel_private.list_api_keys('admin', read_configuration.id, most, skipped) k;
+    when 'audit-log' then
+      return query select to_jsonb(l) from laurel_private.list_audit_log(read_configuration.id, most, skipped) l;
   end case;
 end
 $$;
@@ -4070,7 +5147,8 @@ begin
   select c into one from laurel_private.read_configuration(resource, system_id, id, 1, 0) c;
   if one is null then
     perform laurel_private.fail('LR006', null,
-      case resource when 'points' then 'points system' else left(resource, -1) end, id::text);
+      case resource when 'points' then 'points system' when 'audit-log' then 'audit log entry'
+        else left(resource, -1) end, id::text);
   end if;
   return one;
 end

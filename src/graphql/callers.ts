@@ -8,6 +8,8 @@ export interface GraphqlCaller {
   readonly tenant: string;
   /** The one user the key is for; undefined for keys that act for the whole tenant. */
   readonly userId: string | undefined;
+  /** The key's prefix, which the audit log shows. */
+  readonly actor: string;
 }
 
 /**
@@ -18,5 +20,5 @@ export type AuthenticateGraphql = (request: IncomingMessage) => Promise<GraphqlC
 
 /** The settings under which every statement of the caller's request runs: the role, and what row-level security reads. */
 export function settingsOf(caller: GraphqlCaller): Record<string, string> {
-  return { role: caller.role, "laurel.tenant": caller.tenant, "laurel.user_id": caller.userId ?? "" };
+  return { role: caller.role, "laurel.tenant": caller.tenant, "laurel.user_id": caller.userId ?? "", "laurel.actor": caller.actor };
 }

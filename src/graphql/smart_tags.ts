@@ -60,6 +60,7 @@ const tables: Tables = {
     attribute: searchable("system_id", "key", "points"),
     constraint: { level_system_is_of_the_same_tenant: relation("system", "levels") },
   },
+  "laurel.audit_entries": { tags: { behavior: readOnly }, attribute: searchable("kind", "object_id") },
   "laurel.users": {
     // Unique in what row-level security lets a caller see: one tenant.
     tags: { behavior: readOnly, unique: "id|@fieldName user" },

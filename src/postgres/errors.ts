@@ -41,10 +41,14 @@ export const errorCatalogue: ReadonlyMap<string, ErrorCatalogueEntry> = new Map(
     { code: "LR019", httpStatus: 422, name: "invalid_reason" },
     { code: "LR020", httpStatus: 422, name: "invalid_configuration" },
     { code: "LR021", httpStatus: 422, name: "duplicate_key" },
+    { code: "LR022", httpStatus: 422, name: "invalid_preferences" },
+    { code: "LR023", httpStatus: 422, name: "invalid_period" },
+    { code: "LR024", httpStatus: 422, name: "no_levels" },
     { code: "LR030", httpStatus: 422, name: "out_of_points" },
     { code: "LR040", httpStatus: 401, name: "unauthenticated" },
     { code: "LR041", httpStatus: 403, name: "forbidden" },
     { code: "LR050", httpStatus: 422, name: "ledger_is_append_only" },
+    { code: "LR051", httpStatus: 422, name: "audit_log_is_append_only" },
   ].map((entry) => [entry.code, entry]),
 );
 

@@ -6,9 +6,14 @@ import { singleHeader } from "./headers.ts";
 import { Refusal } from "./refusals.ts";
 
 /** Who a key stands for (rule K1). */
-export type Caller =
+export type Caller = {
+  /** The key's ID and the part of it that is no secret. */
+  readonly keyId: string;
+  readonly prefix: string;
+} & (
   | { readonly kind: "admin" }
-  | { readonly kind: "application"; readonly customerId: string; readonly userId: string };
+  | { readonly kind: "application"; readonly customerId: string; readonly userId: string }
+);
 
 /** Finds the caller of a request. Throws `Refusal` 401 for a key that is missing, wrong or revoked. */
 export type Authenticate = (request: IncomingMessage) => Promise<Caller>;
@@ -32,6 +37,7 @@ const prefixForm = /^[A-Za-z0-9_-]{1,64}$/;
 export function createAuthenticator(pool: Pool, now: () => number = () => performance.now()): Authenticate {
   const known = createCache<KnownKey>(now);
   const unknown = createCache<undefined>(now);
+  const noteUse = createUseNotes(pool, now);
   const findKey = async (prefix: string): Promise<KnownKey | undefined> => {
     const cached = known.get(prefix) ?? unknown.get(prefix);
     if (cached !== undefined) return cached;
@@ -59,24 +65,45 @@ export function createAuthenticator(pool: Pool, now: () => number = () => perfor
     if (key === undefined || stored?.sha256.length !== key.sha256.length || !timingSafeEqual(stored.sha256, key.sha256)) {
       throw new Refusal(401, "The API key is not valid.");
     }
+    noteUse(stored.caller.keyId);
     return stored.caller;
+  };
+}
+
+/** How often a key's last use is written, at most; to the minute is what people look at. */
+const useNotedEveryMs = 60_000;
+
+/** Writes down that a key was used, now and then and beside the request: nobody waits for it. */
+function createUseNotes(pool: Pool, now: () => number): (keyId: string) => void {
+  const noted = new Map<string, number>();
+  return (keyId) => {
+    const last = noted.get(keyId);
+    if (last !== undefined && now() - last < useNotedEveryMs) return;
+    if (noted.size >= mostKeys) noted.clear();
+    noted.set(keyId, now());
+    pool.query("select laurel_private.touch_api_key($1)", [keyId]).catch(() => {
+      // The database is away: the next use tries again.
+      noted.delete(keyId);
+    });
   };
 }
 
 async function lookUpKey(pool: Pool, prefix: string): Promise<KnownKey | undefined> {
   const found = await pool.query<{
+    id: string;
     key_sha256: Buffer;
     kind: "admin" | "application";
     customer_id: string | null;
     user_id: string | null;
-  }>("select key_sha256, kind, customer_id, user_id from laurel_private.find_api_key($1)", [prefix]);
+  }>("select id, key_sha256, kind, customer_id, user_id from laurel_private.find_api_key($1)", [prefix]);
   const [row] = found.rows;
   if (row === undefined) return undefined;
-  if (row.kind === "admin") return { sha256: row.key_sha256, caller: { kind: "admin" } };
+  const key = { keyId: row.id, prefix };
+  if (row.kind === "admin") return { sha256: row.key_sha256, caller: { ...key, kind: "admin" } };
   if (row.customer_id === null || row.user_id === null) return undefined;
   return {
     sha256: row.key_sha256,
-    caller: { kind: "application", customerId: row.customer_id, userId: row.user_id },
+    caller: { ...key, kind: "application", customerId: row.customer_id, userId: row.user_id },
   };
 }
 

@@ -7,6 +7,9 @@ const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?$/;
 const mayBeInexact = /\d[\d.]{15,}|\d[eE]/;
 const longestDecimal = 100;
 
+/** Whether a text is a decimal in a form that is accepted. */
+export const isDecimal = (text: string): boolean => text.length <= longestDecimal && decimal.test(text);
+
 /**
  * The body's own property `value` as decimal text, exactly as it was sent: a JSON number keeps the digits that a
  * double cannot. How many digits are too many is the database's to say (rule E2); 422 when it is no decimal at all.
@@ -18,7 +21,7 @@ export function decimalOf(body: JsonBody): string {
     throw new Refusal(422, "value must be a number, or a decimal in a string.");
   }
   const text = typeof value === "number" ? sourceOf(body, value) : value.trim();
-  if (text.length > longestDecimal || !decimal.test(text)) {
+  if (!isDecimal(text)) {
     throw new Refusal(422, "value must be a finite number, or a decimal in a string such as \"12.50\".");
   }
   return text;

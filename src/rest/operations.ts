@@ -1,10 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
+import type { z } from "zod";
 import type { Pools } from "../postgres/pools.ts";
 import { type JsonBody, readJsonBody, requireStorableText } from "./bodies.ts";
 import { type Authenticate, type Caller, tenantOf } from "./callers.ts";
 import { singleHeader } from "./headers.ts";
+import { parseQuery } from "./parameters.ts";
 import { Refusal, toAnswer } from "./refusals.ts";
+import { parseShape } from "./shapes.ts";
 
 /** Which of the two APIs: they differ in who may call and in the database role that acts. */
 export type Api = "application" | "admin";
@@ -13,6 +16,8 @@ export type Api = "application" | "admin";
 export interface Statement {
   readonly name: string;
   readonly text: string;
+  /** What `$2` is: the user that the caller acts for, or the key that changes things. */
+  readonly second: "user" | "actor";
 }
 
 /** One request, as an operation sees it. */
@@ -32,15 +37,58 @@ export interface Answer {
   readonly body: string;
 }
 
-/** One operation of the contract. */
+/** One operation of the contract. What it takes and gives is written in zod: checked by it, and published as OpenAPI. */
 export interface Operation {
   readonly api: Api;
+  /** The contract's operationId. */
+  readonly id: string;
+  /** The group it is listed under. */
+  readonly tag: string;
+  /** What it does, in one sentence. */
+  readonly summary: string;
   readonly method: "get" | "post" | "put" | "patch" | "delete";
   /** As Express writes paths, below the API's own: `/users/:id`. */
   readonly path: string;
+  /** Query parameters, as JSON types. */
+  readonly query?: z.ZodObject;
+  /** Request headers beyond those of every operation. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: z.ZodType;
   /** Bytes of the body that are read; undefined when there is none. */
   readonly bodyLimitBytes?: number;
+  /** What it answers when it succeeds, by status. Held against every answer in tests. */
+  readonly answers: Readonly<Record<number, z.ZodType>>;
+  /** Statuses of refusals beyond 401 and 422. */
+  readonly refusals?: readonly number[];
   answer: (call: Call) => Promise<Answer>;
+}
+
+/** A request with its query and body parsed. */
+export interface ParsedCall<Query, Body> extends Pick<Call, "params" | "header" | "run"> {
+  readonly query: Query;
+  readonly body: Body;
+}
+
+/** Makes an operation whose `answer` gets query and body parsed by their shapes; what does not fit is refused with 422. */
+export function defineOperation<Query extends z.ZodObject = z.ZodObject, Body extends z.ZodType = z.ZodUndefined>(
+  definition: Omit<Operation, "answer" | "query" | "body"> & {
+    readonly query?: Query;
+    readonly body?: Body;
+    readonly answer: (call: ParsedCall<z.output<Query>, z.output<Body>>) => Promise<Answer>;
+  },
+): Operation {
+  const { query, body, answer } = definition;
+  return {
+    ...definition,
+    answer: async ({ params, header, run, query: given, body: sent }) =>
+      answer({
+        params,
+        header,
+        run,
+        query: (query === undefined ? {} : parseQuery(query, given)) as z.output<Query>,
+        body: (body === undefined ? undefined : parseShape(body, sent.value)) as z.output<Body>,
+      }),
+  };
 }
 
 /** What answering needs. */
@@ -55,9 +103,19 @@ export interface OperationDependencies {
  * the same round trip. `offset 0` keeps the planner from doing the call before the claims.
  */
 export function claimed(name: string, call: string): Statement {
+  return statement(name, call, "user", "laurel.user_id");
+}
+
+/** The same for the admin API, whose callers act for nobody but themselves: the audit log shows their key (rule K5). */
+export function administered(name: string, call: string): Statement {
+  return statement(name, call, "actor", "laurel.actor");
+}
+
+function statement(name: string, call: string, second: Statement["second"], setting: string): Statement {
   return {
     name: `rest ${name}`,
-    text: `select (${call})::text as body from (select set_config('laurel.tenant', $1, true), set_config('laurel.user_id', $2, true) offset 0) claim`,
+    text: `select (${call})::text as body from (select set_config('laurel.tenant', $1, true), set_config('${setting}', $2, true) offset 0) claim`,
+    second,
   };
 }
 
@@ -81,7 +139,10 @@ export async function serve(
     const body =
       operation.bodyLimitBytes === undefined ? noBody : await readJsonBody(request, operation.bodyLimitBytes);
     const pool = poolOf(dependencies.pools, operation.api, caller);
-    const userId = caller.kind === "application" ? caller.userId : "";
+    const claims = {
+      user: caller.kind === "application" ? caller.userId : "",
+      actor: caller.prefix,
+    };
     const answer = await operation.answer({
       params,
       get query() {
@@ -89,8 +150,8 @@ export async function serve(
       },
       body,
       header: (name) => singleHeader(request, name),
-      run: async ({ name, text }, values) => {
-        const result = await pool.query<Record<string, string>>({ name, text, values: [tenant, userId, ...values] });
+      run: async ({ name, text, second }, values) => {
+        const result = await pool.query<Record<string, string>>({ name, text, values: [tenant, claims[second], ...values] });
         const [row] = result.rows;
         if (row === undefined) throw new Error(`${name} returned no row`);
         return row;

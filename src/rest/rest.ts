@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Router } from "express";
 import { adminOperations } from "./admin.ts";
-import { applicationOperations, recordEvent } from "./application.ts";
+import { recordEvent } from "./application/events.ts";
+import { applicationOperations } from "./application.ts";
 import { answerError, type Operation, type OperationDependencies, serve } from "./operations.ts";
 import { Refusal } from "./refusals.ts";
 

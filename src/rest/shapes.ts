@@ -86,6 +86,7 @@ export const profileShape = z.object({
   email: z.string().nullish(),
   name: z.string().nullish(),
   tz: z.string().nullish(),
+  signUpDate: z.string().nullish(),
   deviceTokens: z.array(z.string()).nullish(),
   subscribeToEmails: z.boolean().nullish(),
   attributes: z.record(z.string(), z.string().nullable()).nullish().transform((given) => given ?? undefined),

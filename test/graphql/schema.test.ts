@@ -39,6 +39,7 @@ describe("the GraphQL schema", () => {
       "createPointsTrigger",
       "deleteAttribute",
       "deletePointsLevel",
+      "eraseUser",
       "identifyUser",
       "recordEvent",
       "updateAttribute",
@@ -48,15 +49,18 @@ describe("the GraphQL schema", () => {
       "updatePointsSystem",
       "updatePointsTrigger",
       "updateUser",
+      "updateUserPreferences",
     ]);
   });
 
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
-      "achievement", "achievements", "attribute", "attributes", "balanceAsOf", "explainAward", "metric", "metricEvents",
-      "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost", "pointsBoosts", "pointsLevel",
-      "pointsLevels", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userMetrics",
-      "userPoints", "userProfile", "users",
+      "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
+      "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
+      "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
+      "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAwards", "userMetricTotal",
+      "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
     ]);
   });
 

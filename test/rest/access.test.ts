@@ -45,7 +45,7 @@ describe("a key", () => {
     let time = 0;
     const authenticate = createAuthenticator(rest.database.pools.owner, () => time);
     const incoming = { headers: { "x-api-key": key.secret } } as unknown as Parameters<typeof authenticate>[0];
-    await expect(authenticate(incoming)).resolves.toEqual({ kind: "application", customerId: "default", userId: "ann" });
+    await expect(authenticate(incoming)).resolves.toMatchObject({ kind: "application", customerId: "default", userId: "ann" });
     await rest.database.pools.owner.query("update laurel_private.api_keys set revoked_at = now() where prefix = $1", [key.prefix]);
     time = 4_999;
     await expect(authenticate(incoming)).resolves.toBeDefined();

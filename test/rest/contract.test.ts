@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import type { Response } from "supertest";
 import { adminOperations } from "../../src/rest/admin.ts";
+import { errorAnswer } from "../../src/rest/answers.ts";
 import { applicationOperations } from "../../src/rest/application.ts";
+import type { Operation } from "../../src/rest/operations.ts";
 import { readReference, referenceDirectory, type ReferenceApi } from "../support/reference.ts";
 import { idsOf, type RestApi, startRestApi } from "../support/rest.ts";
 
@@ -9,9 +11,13 @@ const reference = readReference();
 const describeContract = reference === undefined ? describe.skip : describe;
 const nobody = "00000000-0000-7000-8000-000000000000";
 
+const addressOf = ({ api, method, path }: Operation): string => `${api} ${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`;
+const operations = [...applicationOperations, ...adminOperations];
+const operationsByAddress = new Map(operations.map((operation) => [addressOf(operation), operation]));
+
 describeContract(`every answer has the contract's schema (${referenceDirectory})`, () => {
   let rest: RestApi;
-  const seen = new Set<string>();
+  const seen = new Map<string, Set<number>>();
 
   beforeAll(async () => {
     rest = await startRestApi();
@@ -31,11 +37,18 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     if (idempotencyKey !== undefined) void started.set("Idempotency-Key", idempotencyKey);
     const response = await started;
     expect({ status: response.status, text: response.text }).toEqual({ status, text: expect.any(String) });
-    // A replay is answered with a status of its own (rule E4), and the body of a first use.
-    const contractStatus = status === 202 ? 201 : status;
-    const faults = reference?.faultsOf({ api, method, path, status: contractStatus, body: response.body });
-    expect({ faults, text: response.text }).toEqual({ faults: [], text: response.text });
-    seen.add(`${api} ${method} ${path}`);
+    const operation = operationsByAddress.get(`${api} ${method} ${path}`);
+    const shape = status >= 400 ? errorAnswer : operation?.answers[status];
+    expect({ path, status, documented: shape !== undefined }).toEqual({ path, status, documented: true });
+    expect({ fault: shape?.safeParse(response.body).error?.message, text: response.text }).toEqual({ text: response.text });
+    if (reference?.has(api, method, path) === true) {
+      // A replay is answered with a status of its own (rule E4), and the body of a first use.
+      const contractStatus = path === "/metrics/{key}/event" && status === 202 ? 201 : status;
+      const faults = reference.faultsOf({ api, method, path, status: contractStatus, body: response.body });
+      expect({ faults, text: response.text }).toEqual({ faults: [], text: response.text });
+    }
+    const statuses = seen.get(`${api} ${method} ${path}`) ?? new Set<number>();
+    seen.set(`${api} ${method} ${path}`, statuses.add(status));
     return response;
   }
 
@@ -202,10 +215,244 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     await call("application", "patch", "/users/{id}", 422, { params, body: { tz: "Mars/Base" } });
   });
 
-  test("and no operation was left out", () => {
-    const operations = [...applicationOperations, ...adminOperations].map(
-      ({ api, method, path }) => `${api} ${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`,
-    );
-    expect([...seen].sort()).toEqual(operations.sort());
+  test("of what users may read of points", async () => {
+    const [plan = ""] = idsOf(await call("admin", "post", "/attributes", 201, { body: [{ name: "Tier", key: "tier", type: "user" }] }));
+    const [metricId = ""] = idsOf(await call("admin", "post", "/metrics", 201, { body: [{ name: "Runs", key: "runs" }] }));
+    const [systemId = ""] = idsOf(await call("admin", "post", "/points", 201, {
+      body: [{
+        name: "Miles", key: "miles",
+        levels: [{ name: "Starter", key: "starter", points: 0 }, { name: "Runner", key: "runner", points: 50 }],
+        boosts: [
+          { name: "Always", start: "2020-01-01", multiplier: 2 },
+          { name: "Gone", start: "2020-01-01", end: "2020-01-02", multiplier: 3 },
+          { name: "Gold", start: "2020-01-01", multiplier: 1.5, userAttributes: [{ attributeId: plan, attributeValue: "gold" }] },
+        ],
+        triggers: [{ type: "metric", points: 5, status: "active", metricId, metricThreshold: 1 }],
+      }],
+    }));
+    const [bare = ""] = idsOf(await call("admin", "post", "/points", 201, { body: [{ name: "Bare", key: "bare" }] }));
+    expect(bare).not.toBe("");
+    const event = { user: { id: "rae", tz: "America/New_York", attributes: { tier: "gold" } }, value: 4, occurredAt: "2026-03-08T06:30:00Z" };
+    await call("application", "post", "/metrics/{key}/event", 201, { params: { key: "runs" }, body: event });
+    const params = { id: "rae", key: "miles" };
+
+    const system = await call("application", "get", "/points/{key}", 200, { params });
+    expect(system.body).toMatchObject({ key: "miles", triggers: [{ type: "metric", points: 5 }] });
+    await call("application", "get", "/points/{key}", 404, { params: { key: "none" } });
+    const boosts = await call("application", "get", "/points/{key}/boosts", 200, { params });
+    expect((boosts.body as { name: string }[]).map(({ name }) => name)).toEqual(["Always", "Gold"]);
+    const all = await call("application", "get", "/points/{key}/boosts", 200, { params, query: "?includeFinished=true" });
+    expect((all.body as { status: string }[]).map(({ status }) => status)).toEqual(["active", "finished", "active"]);
+    await call("application", "get", "/points/{key}/boosts", 404, { params: { key: "none" } });
+    await call("application", "get", "/points/{key}/boosts", 422, { params, query: "?includeFinished=perhaps" });
+    await call("application", "get", "/points/{key}/levels", 200, { params });
+    await call("application", "get", "/points/{key}/levels", 404, { params: { key: "none" } });
+    // 4 × 5 × 2 × 1.5 = 60: the highest total, so the ranges are ten wide up to 100.
+    const summary = await call("application", "get", "/points/{key}/summary", 200, { params, query: "?userAttributes=tier:gold" });
+    expect(summary.body).toEqual([
+      { from: 0, to: 0, users: 0 },
+      ...Array.from({ length: 10 }, (_none, no) => ({ from: no * 10 + 1, to: no * 10 + 10, users: no === 5 ? 1 : 0 })),
+    ]);
+    await call("application", "get", "/points/{key}/summary", 404, { params: { key: "none" } });
+    await call("application", "get", "/points/{key}/summary", 422, { params, query: "?userAttributes=tier" });
+    await call("application", "get", "/points/{key}/summary", 422, { params, query: "?userAttributes=none:x" });
+    const levels = await call("application", "get", "/points/{key}/level-summary", 200, { params });
+    expect((levels.body as { level: { key: string }; users: number }[]).map(({ level, users }) => [level.key, users]).at(-1)).toEqual(["runner", 1]);
+    await call("application", "get", "/points/{key}/level-summary", 404, { params: { key: "none" } });
+    await call("application", "get", "/points/{key}/level-summary", 422, { params: { key: "bare" } });
+
+    const own = await call("application", "get", "/users/{id}/points/{key}/boosts", 200, { params });
+    expect((own.body as { name: string }[]).map(({ name }) => name)).toEqual(["Always", "Gold"]);
+    await call("application", "get", "/users/{id}/points/{key}/boosts", 404, { params: { id: "nobody", key: "miles" } });
+    await call("application", "get", "/users/{id}/points/{key}/boosts", 404, { params: { id: "rae", key: "none" } });
+    // 06:30 UTC on 8 March is still the 8th at 01:30 in New York, the night the clocks change.
+    const range = "?aggregation=daily&startDate=2026-03-07&endDate=2026-03-09";
+    const points = await call("application", "get", "/users/{id}/points/{key}/event-summary", 200, { params, query: range });
+    expect(points.body).toEqual([
+      { date: "2026-03-07", total: 0, change: 0 },
+      { date: "2026-03-08", total: 60, change: 60 },
+      { date: "2026-03-09", total: 60, change: 0 },
+    ]);
+    const runs = { id: "rae", key: "runs" };
+    const metric = await call("application", "get", "/users/{id}/metrics/{key}/event-summary", 200, { params: runs, query: range });
+    expect(metric.body).toEqual([
+      { date: "2026-03-07", total: 0, change: 0 },
+      { date: "2026-03-08", total: 4, change: 4 },
+      { date: "2026-03-09", total: 4, change: 0 },
+    ]);
+    for (const [path, given] of [["points", params], ["metrics", runs]] as const) {
+      const address = `/users/{id}/${path}/{key}/event-summary`;
+      await call("application", "get", address, 422, { params: given });
+      await call("application", "get", address, 422, { params: given, query: "?aggregation=daily&startDate=2026-03-07&endDate=2026-03-07" });
+      await call("application", "get", address, 404, { params: { ...given, id: "nobody" }, query: range });
+      await call("application", "get", address, 404, { params: { ...given, key: "none" }, query: range });
+    }
+    await call("application", "get", "/users/{id}/metrics", 200, { params });
+    await call("application", "get", "/users/{id}/metrics", 404, { params: { id: "nobody" } });
+    const single = await call("application", "get", "/users/{id}/metrics/{key}", 200, { params: runs });
+    expect(single.body).toMatchObject({ key: "runs", current: 4, status: "active" });
+    await call("application", "get", "/users/{id}/metrics/{key}", 404, { params: { id: "rae", key: "none" } });
+
+    await call("admin", "post", "/points/{systemId}/adjustments", 201, {
+      params: { systemId },
+      body: [
+        { userId: "rae", points: -10, reason: "A correction", idempotencyKey: "c1" },
+        { userId: "nobody", points: 5, reason: "Nobody" },
+        { userId: "rae", points: 0, reason: "Nothing" },
+        { userId: "rae", points: 1.5, reason: "Half" },
+      ],
+    }).then(({ body }) => {
+      expect(body).toMatchObject({
+        created: [{ userId: "rae", points: { total: 50, level: { key: "runner" } } }],
+        issues: [{ index: 1 }, { index: 2 }, { index: 3 }],
+      });
+    });
+    await call("admin", "post", "/points/{systemId}/adjustments", 200, { params: { systemId }, body: [{ userId: "nobody", points: 5, reason: "x" }] });
+    await call("admin", "post", "/points/{systemId}/adjustments", 404, { params: { systemId: nobody }, body: [{ userId: "rae", points: 5, reason: "x" }] });
+    await call("admin", "post", "/points/{systemId}/adjustments", 422, { params: { systemId }, body: {} });
+    const page = await call("application", "get", "/users/{id}/points/{key}/awards", 200, { params, query: "?limit=1" });
+    expect(page.body).toMatchObject({ awards: [{ sequence: 2, reason: "A correction", explanation: { points: -10 } }], nextCursor: "2" });
+    const last = await call("application", "get", "/users/{id}/points/{key}/awards", 200, { params, query: "?limit=1&cursor=2" });
+    expect(last.body).toMatchObject({ awards: [{ sequence: 1, awarded: 60 }], nextCursor: null });
+    await call("application", "get", "/users/{id}/points/{key}/awards", 404, { params: { id: "rae", key: "none" } });
+    await call("application", "get", "/users/{id}/points/{key}/awards", 422, { params, query: "?cursor=x" });
+    const before = await call("application", "get", "/users/{id}/points/{key}", 200, { params, query: "?at=2026-03-08T06:29:59Z" });
+    expect(before.body).toMatchObject({ total: 0, level: { key: "starter" }, awards: [] });
+    const after = await call("application", "get", "/users/{id}/points/{key}", 200, { params, query: "?at=2026-03-08T06:30:00Z" });
+    expect(after.body).toMatchObject({ total: 60, level: { key: "runner" }, awards: [{ awarded: 60 }] });
+    await call("application", "get", "/users/{id}/points/{key}", 422, { params, query: "?at=yesterday" });
+  });
+
+  test("of preferences", async () => {
+    await call("application", "post", "/users", 201, { body: { id: "pia", signUpDate: "2024-02-29" } });
+    const params = { id: "pia" };
+    const none = await call("application", "get", "/users/{id}/preferences", 200, { params });
+    expect(none.body).toEqual({ notifications: {}, streak: { enabled: true } });
+    await call("application", "get", "/users/{id}/preferences", 404, { params: { id: "nobody" } });
+    await call("application", "patch", "/users/{id}/preferences", 200, { params, body: { notifications: { recap: ["email", "push"] } } });
+    const merged = await call("application", "patch", "/users/{id}/preferences", 200, {
+      params, body: { notifications: { reactivation: [] }, streak: { enabled: false } },
+    });
+    expect(merged.body).toEqual({ notifications: { recap: ["email", "push"], reactivation: [] }, streak: { enabled: false } });
+    await call("application", "patch", "/users/{id}/preferences", 403, { params, body: { streak: { daysOff: [0] } } });
+    await call("application", "patch", "/users/{id}/preferences", 404, { params: { id: "nobody" }, body: {} });
+    for (const body of [[], { notifications: { recap: ["fax"] } }, { other: 1 }, { streak: { enabled: "yes" } }, { notifications: { news: [] } }]) {
+      await call("application", "patch", "/users/{id}/preferences", 422, { params, body });
+    }
+  });
+
+  test("of tenants and keys", async () => {
+    const created = await call("admin", "post", "/tenants", 201, {
+      body: [{ customerId: "acme", name: "Acme" }, { customerId: "acme", name: "Again" }, { customerId: "", name: "x" }, { name: "x" }],
+    });
+    expect(created.body).toMatchObject({ created: [{ customerId: "acme", status: "active" }], issues: [{ index: 1 }, { index: 2 }, { index: 3 }] });
+    const [id = ""] = idsOf(created);
+    await call("admin", "post", "/tenants", 200, { body: [{ customerId: "acme", name: "Acme" }] });
+    await call("admin", "post", "/tenants", 422, { body: {} });
+    await call("admin", "get", "/tenants", 200);
+    await call("admin", "get", "/tenants", 422, { query: "?limit=0" });
+    await call("admin", "get", "/tenants/{id}", 200, { params: { id } });
+    await call("admin", "get", "/tenants/{id}", 404, { params: { id: nobody } });
+    await call("admin", "get", "/tenants/{id}", 422, { params: { id: "acme" } });
+    await call("admin", "patch", "/tenants", 200, { body: [{ id, name: "Acme Inc.", customerId: "acme-2" }, { id: nobody, name: "x" }] });
+    await call("admin", "patch", "/tenants", 422, { body: [] });
+    const [fallback] = (await rest.as().get("/admin/v1/tenants")).body as { id: string; customerId: string }[];
+    const deleted = await call("admin", "delete", "/tenants", 200, { query: `?ids=${id},${fallback?.id ?? ""}` });
+    expect(deleted.body).toMatchObject({ deleted: [{ id }], issues: [{ id: fallback?.id, severity: "error" }] });
+    await call("admin", "get", "/tenants/{id}", 404, { params: { id } });
+    await call("admin", "delete", "/tenants", 422);
+    await rest.as().get("/v1/users/pia").set("Tenant-ID", "acme-2").expect(404);
+
+    const keys = await call("admin", "post", "/application-api-keys", 201, { body: [{ userId: "pia" }, { userId: "" }, {}] });
+    const [key] = (keys.body as { created: { id: string; key: string; prefix: string; userId: string }[] }).created;
+    expect(key).toMatchObject({ userId: "pia", key: expect.stringMatching(/^lk_[0-9a-f]{8}\.[\w-]{43}$/) });
+    await rest.as({ secret: key?.key ?? "" } as never).get("/v1/users/pia").expect(200);
+    await rest.as({ secret: key?.key ?? "" } as never).get("/v1/users/rae").expect(403);
+    await call("admin", "post", "/application-api-keys", 200, { body: [{ userId: "" }] });
+    await call("admin", "post", "/application-api-keys", 422, { body: {} });
+    const listed = await call("admin", "get", "/application-api-keys", 200);
+    expect(listed.text).not.toContain(key?.key.slice(12));
+    await call("admin", "delete", "/application-api-keys", 200, { query: `?ids=${key?.id ?? ""},${nobody}` });
+    await call("admin", "delete", "/application-api-keys", 422);
+    expect((await rest.as().get("/admin/v1/application-api-keys")).body).toEqual([]);
+
+    const admin = await call("admin", "post", "/admin-api-keys", 201, { body: [{ name: "Second" }] });
+    await call("admin", "post", "/admin-api-keys", 200, { body: [{}] });
+    const all = await call("admin", "get", "/admin-api-keys", 200);
+    const ids = (all.body as { id: string }[]).map((one) => one.id);
+    expect(ids).toEqual(expect.arrayContaining(idsOf(admin)));
+    const revoked = await call("admin", "delete", "/admin-api-keys", 200, { query: `?ids=${idsOf(admin).join(",")}` });
+    expect(revoked.body).toMatchObject({ deleted: [{}], issues: [] });
+    const lastOne = ids.find((one) => !idsOf(admin).includes(one)) ?? "";
+    const kept = await call("admin", "delete", "/admin-api-keys", 200, { query: `?ids=${lastOne}` });
+    expect(kept.body).toMatchObject({ deleted: [], issues: [{ message: expect.stringContaining("last admin key") }] });
+  });
+
+  test("of batches, of a user's export and erasure, and of the audit log", async () => {
+    await call("admin", "post", "/metrics", 201, { body: [{ name: "Steps", key: "steps" }] });
+    const accepted = await call("admin", "post", "/metrics/events", 202, {
+      body: [{ key: "steps", user: { id: "sam", name: "Sam" }, value: 3 }, { key: "steps", user: { id: "sam" }, value: "0.25", idempotencyKey: "s2" }],
+    });
+    expect(accepted.body).toEqual({ accepted: 2 });
+    const waiting = await call("admin", "get", "/metrics/events", 200);
+    expect(waiting.body).toEqual({ waiting: 2, refused: [] });
+    await call("admin", "post", "/metrics/events", 404, { body: [{ key: "none", user: { id: "sam" }, value: 3 }] });
+    for (const body of [
+      {}, [], [{ key: "steps", user: {}, value: 3 }], [{ key: "steps", user: { id: "sam" } }], [{ key: "steps", user: { id: "sam" }, value: "x" }],
+      [{ key: "steps", user: { id: "sam" }, value: 1 }, { key: "steps", user: { id: "sam", tz: "Mars" }, value: 1 }],
+      [{ key: "steps", user: { id: "sam" }, value: 1, attributes: { none: "x" } }],
+      Array.from({ length: 1001 }, () => ({ key: "steps", user: { id: "sam" }, value: 1 })),
+    ]) await call("admin", "post", "/metrics/events", 422, { body });
+    const { owner } = rest.database.pools;
+    for (let left = 1; left > 0; ) {
+      const found = await owner.query<{ count: number }>("select laurel_private.process_queued_events() as count");
+      left = found.rows[0]?.count ?? 0;
+    }
+    expect((await call("admin", "get", "/metrics/events", 200)).body).toEqual({ waiting: 0, refused: [] });
+
+    const params = { id: "sam" };
+    const exported = await call("admin", "get", "/users/{id}/export", 200, { params });
+    expect(exported.body).toMatchObject({ user: { id: "sam", name: "Sam" }, metrics: [{ key: "steps", total: 3.25 }], events: [{}, {}] });
+    await call("admin", "get", "/users/{id}/export", 404, { params: { id: "nobody" } });
+    await call("admin", "delete", "/users/{id}", 200, { params });
+    await call("admin", "delete", "/users/{id}", 404, { params });
+    await call("application", "get", "/users/{id}", 404, { params });
+
+    const log = await call("admin", "get", "/audit-log", 200, { query: "?limit=1" });
+    expect(log.body).toMatchObject([{ kind: "metrics", operation: "create", objectKey: "steps", actor: `key:${rest.adminKey.prefix}`, before: null }]);
+  });
+
+  test("of lists of a system that is not there, and of lists with nothing that could be done", async () => {
+    const params = { systemId: nobody };
+    for (const kind of ["levels", "boosts", "triggers"]) {
+      const path = `/points/{systemId}/${kind}`;
+      await call("admin", "get", path, 404, { params });
+      await call("admin", "post", path, 404, { params, body: [{}] });
+      await call("admin", "patch", path, 404, { params, body: [{}] });
+      await call("admin", "delete", path, 404, { params, query: `?ids=${nobody}` });
+    }
+    const [systemId = ""] = idsOf(await call("admin", "post", "/points", 201, { body: [{ name: "Empty", key: "empty" }] }));
+    await call("admin", "post", "/points/{systemId}/boosts", 200, { params: { systemId }, body: [{}] });
+    await call("admin", "post", "/points/{systemId}/triggers", 200, { params: { systemId }, body: [{}] });
+    await call("admin", "post", "/points", 200, { body: [{}] });
+    await call("admin", "post", "/metrics", 200, { body: [{}] });
+  });
+
+  test("and no operation, and none of its statuses, was left out", () => {
+    expect([...seen.keys()].sort()).toEqual(operations.map(addressOf).sort());
+    const untried = operations.flatMap((operation) => {
+      const statuses = seen.get(addressOf(operation)) ?? new Set();
+      const contract = reference?.statusesOf(operation.api, operation.method, addressOf(operation).split(" ")[2] ?? "") ?? [];
+      return [...new Set([...Object.keys(operation.answers).map(Number), ...contract])]
+        // Tried on every operation by every_operation.test.ts.
+        .filter((status) => ![400, 401, 403, 422].includes(status) && !statuses.has(status))
+        .map((status) => `${addressOf(operation)} ${status}`);
+    });
+    expect(untried).toEqual([]);
+  });
+
+  test("and what the contract has beyond them is known", () => {
+    const missing = (reference?.operations() ?? []).filter((address) => !operationsByAddress.has(address));
+    expect(missing.filter((address) => !/achievement|streak|leaderboard|wrapped|settings|environments/.test(address))).toEqual([]);
   });
 });

@@ -27,6 +27,10 @@ export interface Reference {
     readonly body: unknown;
   }) => string[];
   has: (api: ReferenceApi, method: string, path: string) => boolean;
+  /** The statuses that the contract documents for an operation. */
+  statusesOf: (api: ReferenceApi, method: string, path: string) => number[];
+  /** Every operation, as "api method path"; those of the additions too. */
+  operations: () => string[];
 }
 
 const directory = resolve(projectDirectory, process.env["LAUREL_REFERENCE_DIR"] ?? "../shared/reference");
@@ -47,7 +51,24 @@ export function readReference(): Reference | undefined {
   }
   const operationOf = (api: ReferenceApi, method: string, path: string): Operation | undefined =>
     documents[api].paths[path]?.[method];
+  const additions = (["application", "admin"] as const).map((api) => ({
+    api,
+    document: JSON.parse(readFileSync(join(directory, `${api}-additions.json`), "utf8")) as Document,
+  }));
   return {
+    statusesOf: (api, method, path) => Object.keys(operationOf(api, method, path)?.responses ?? {}).map(Number),
+    operations: () => [
+      ...new Set(
+        [...(["application", "admin"] as const).map((api) => ({ api, document: documents[api] })), ...additions].flatMap(
+          ({ api, document }) =>
+            Object.entries(document.paths).flatMap(([path, methods]) =>
+              Object.keys(methods)
+                .filter((method) => ["get", "post", "put", "patch", "delete"].includes(method))
+                .map((method) => `${api} ${method} ${path}`),
+            ),
+        ),
+      ),
+    ],
     has: (api, method, path) => operationOf(api, method, path) !== undefined,
     faultsOf: ({ api, method, path, status, body }) => {
       const responses = operationOf(api, method, path)?.responses ?? {};

@@ -1,0 +1,234 @@
+import { z } from "zod";
+
+/** What the APIs answer, as zod shapes named for OpenAPI. Tests hold every answer against them. */
+
+const named = <T extends z.ZodType>(name: string, shape: T): T => shape.meta({ id: name });
+
+const instant = z.iso.datetime();
+const uuid = z.guid();
+const attributePairs = z.array(z.object({ key: z.string(), value: z.string() }));
+
+/** The one form of every refusal. */
+export const errorAnswer = named("Error", z.object({ error: z.string() }));
+
+export const userAnswer = named("User", z.object({
+  id: z.string(),
+  email: z.string().nullable(),
+  name: z.string().nullable(),
+  tz: z.string().nullable(),
+  signUpDate: z.iso.date().nullable(),
+  deviceTokens: z.array(z.string()).nullable(),
+  subscribeToEmails: z.boolean(),
+  attributes: z.record(z.string(), z.string()),
+  control: z.boolean(),
+  created: instant,
+  updated: instant,
+}));
+
+const channel = z.enum(["email", "push"]);
+/** Where to notify a user, by kind of notification. */
+export const notificationsShape = named("NotificationPreferences", z.object({
+  achievement_completed: z.array(channel).optional(),
+  recap: z.array(channel).optional(),
+  reactivation: z.array(channel).optional(),
+  streak_reminder: z.array(channel).optional(),
+}));
+/** How a user's streak is judged. */
+export const streakPreferencesShape = named("StreakPreferences", z.object({
+  enabled: z.boolean().optional(),
+  evaluationMode: z.enum(["AND", "OR"]).optional(),
+  metrics: z.array(z.object({ key: z.string(), threshold: z.number() })).optional(),
+  daysOff: z.array(z.int().min(0).max(6)).max(6).optional(),
+}));
+export const preferencesAnswer = named("UserPreferences", z.object({
+  notifications: notificationsShape,
+  streak: streakPreferencesShape,
+}));
+
+export const levelAnswer = named("PointsLevel", z.object({
+  id: uuid,
+  key: z.string(),
+  name: z.string(),
+  description: z.string(),
+  badgeUrl: z.string().nullable(),
+  points: z.int(),
+}));
+
+export const triggerAnswer = named("PointsTrigger", z.object({
+  id: uuid,
+  type: z.enum(["metric", "achievement", "streak", "time", "user_creation"]),
+  points: z.int(),
+  status: z.enum(["active", "inactive", "archived"]),
+  metricId: uuid.optional(),
+  metricName: z.string().optional(),
+  metricThreshold: z.int().optional(),
+  achievementId: uuid.optional(),
+  achievementName: z.string().optional(),
+  streakLengthThreshold: z.int().optional(),
+  timeUnit: z.enum(["hour", "day"]).optional(),
+  timeInterval: z.int().optional(),
+  userAttributes: attributePairs,
+  eventAttributes: attributePairs.optional(),
+  eventAttribute: z.object({ key: z.string(), value: z.string() }).optional(),
+  created: instant,
+  updated: instant,
+}));
+
+export const boostAnswer = named("PointsBoost", z.object({
+  id: uuid,
+  name: z.string(),
+  status: z.enum(["active", "scheduled", "finished"]),
+  start: z.iso.date(),
+  end: z.iso.date().nullable(),
+  multiplier: z.number(),
+  rounding: z.enum(["down", "up", "nearest"]),
+}));
+
+export const awardAnswer = named("PointsAward", z.object({
+  id: uuid,
+  awarded: z.int(),
+  date: instant,
+  total: z.int(),
+  trigger: triggerAnswer.optional(),
+  boosts: z.array(boostAnswer),
+  reason: z.string().optional(),
+}));
+
+const systemFields = {
+  id: uuid,
+  key: z.string(),
+  name: z.string(),
+  description: z.string().nullable(),
+  badgeUrl: z.string().nullable(),
+  maxPoints: z.int().nullable(),
+};
+export const systemAnswer = named("PointsSystem", z.object({ ...systemFields, triggers: z.array(triggerAnswer) }));
+export const userPointsAnswer = named("UserPoints", z.object({
+  ...systemFields,
+  total: z.int(),
+  level: levelAnswer.nullable(),
+  awards: z.array(awardAnswer),
+}));
+/** What one event did in one system; `level` is there when it changed (rule L3). */
+export const changedPointsAnswer = named("ChangedPoints", z.object({
+  ...systemFields,
+  total: z.int(),
+  added: z.int(),
+  level: levelAnswer.nullable().optional(),
+  awards: z.array(awardAnswer),
+}));
+
+export const streakAnswer = named("EventStreak", z.object({
+  length: z.int(),
+  frequency: z.enum(["daily", "weekly", "monthly"]),
+  started: z.iso.date().nullable(),
+  periodStart: z.iso.date().nullable(),
+  periodEnd: z.iso.date().nullable(),
+  expires: z.iso.date().nullable(),
+  extended: z.boolean(),
+}));
+
+export const eventAnswer = named("EventAnswer", z.object({
+  eventId: uuid,
+  metricId: uuid,
+  total: z.number(),
+  achievements: z.array(z.unknown()),
+  currentStreak: streakAnswer,
+  points: z.record(z.string(), changedPointsAnswer),
+  leaderboards: z.record(z.string(), z.unknown()),
+  idempotencyKey: z.string().optional(),
+  idempotentReplayed: z.boolean(),
+}));
+
+export const userMetricAnswer = named("UserMetric", z.object({
+  id: uuid,
+  key: z.string(),
+  name: z.string(),
+  status: z.literal("active"),
+  current: z.number(),
+  achievements: z.array(z.unknown()),
+}));
+
+export const eventSummaryAnswer = named("EventSummary", z.array(z.object({
+  date: z.iso.date(),
+  total: z.number(),
+  change: z.number(),
+})));
+export const pointsSummaryAnswer = named("PointsSummary", z.array(z.object({
+  from: z.int(),
+  to: z.int(),
+  users: z.int(),
+})).length(11));
+export const levelSummaryAnswer = named("PointsLevelSummary", z.array(z.object({ level: levelAnswer, users: z.int() })));
+
+export const explanationAnswer = named("AwardExplanation", z.object({
+  id: uuid,
+  userId: z.string(),
+  systemKey: z.string(),
+  sequence: z.int(),
+  date: instant,
+  cause: z.enum(["user_creation", "metric", "streak", "achievement", "time", "adjustment"]),
+  trigger: z.record(z.string(), z.unknown()).nullable(),
+  eventId: uuid.nullable(),
+  reason: z.string().nullable(),
+  firings: z.number(),
+  basePoints: z.number(),
+  boosts: z.array(z.record(z.string(), z.unknown())),
+  boostMultiplier: z.number(),
+  boostedPoints: z.number(),
+  rounding: z.enum(["down", "up", "nearest"]).nullable(),
+  roundedPoints: z.number(),
+  maxPoints: z.int().nullable(),
+  lostToCap: z.number(),
+  lostToFloor: z.number(),
+  points: z.int(),
+  totalBefore: z.int(),
+  totalAfter: z.int(),
+  sentence: z.string(),
+}));
+export const awardsAnswer = named("UserAwards", z.object({
+  awards: z.array(awardAnswer.extend({ sequence: z.int(), explanation: explanationAnswer })),
+  nextCursor: z.string().nullable(),
+}));
+
+/** One thing that keeps an item from being done, with `level` and `reason` for older clients. */
+export const issueAnswer = named("Issue", z.object({
+  index: z.int().optional(),
+  id: z.string().optional(),
+  userId: z.string().optional(),
+  severity: z.enum(["error", "warning"]),
+  level: z.enum(["error", "warning"]),
+  message: z.string(),
+  reason: z.string(),
+}));
+export const deletedAnswer = named("Deleted", z.object({
+  deleted: z.array(z.object({ id: z.string() })),
+  issues: z.array(issueAnswer),
+}));
+
+const badgeAnswer = z.object({ url: z.string() }).nullable();
+const adminFilter = z.array(z.object({ attributeId: uuid, attributeKey: z.string().optional(), attributeValue: z.string() }).loose());
+export const adminAttributeAnswer = named("AdminAttribute", z.object({
+  id: uuid, name: z.string(), key: z.string(), type: z.enum(["user", "event"]),
+}));
+export const adminMetricAnswer = named("AdminMetric", z.object({
+  id: uuid, name: z.string(), key: z.string(), unitType: z.enum(["number", "currency"]), units: z.string().nullable(),
+}).loose());
+export const adminLevelAnswer = named("AdminPointsLevel", z.object({
+  id: uuid, name: z.string(), key: z.string(), points: z.int(), description: z.string().nullable(), badge: badgeAnswer.optional(),
+}).loose());
+export const adminBoostAnswer = named("AdminPointsBoost", z.object({
+  id: uuid, name: z.string(), start: z.string(), end: z.string().nullable(), multiplier: z.number(),
+  rounding: z.enum(["down", "up", "nearest"]), userAttributes: adminFilter.optional(),
+}).loose());
+export const adminTriggerAnswer = named("AdminPointsTrigger", z.object({
+  id: uuid, type: z.enum(["metric", "achievement", "streak", "time", "user_creation"]), points: z.int(),
+  status: z.enum(["active", "inactive", "archived"]), userAttributes: adminFilter.optional(), eventAttributes: adminFilter.optional(),
+}).loose());
+export const adminSystemAnswer = named("AdminPointsSystem", z.object({
+  id: uuid, name: z.string(), key: z.string(), description: z.string().nullable(), badge: badgeAnswer.optional(),
+  maxPoints: z.int().nullable(),
+}).loose());
+export const adminTenantAnswer = named("AdminTenant", z.object({
+  id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,
+}));
