@@ -10,6 +10,7 @@ import { createMetrics, type Metrics } from "./metrics.ts";
 import { type HttpError, toHttpError } from "./postgres/errors.ts";
 import type { Pools } from "./postgres/pools.ts";
 import { type Authenticate, createAuthenticator, tenantOf } from "./rest/callers.ts";
+import { createDocs } from "./rest/docs.ts";
 import { createRest } from "./rest/rest.ts";
 
 /** What the HTTP side is made from. */
@@ -58,6 +59,7 @@ export function createApp(dependencies: AppDependencies): App {
     response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
+  app.use(createDocs());
   app.use(rest.router);
   app.use(graphql.handler);
 

@@ -8,6 +8,8 @@ import { projectDirectory } from "../../src/config.ts";
 export type ReferenceApi = "application" | "admin";
 
 interface Operation {
+  readonly operationId: string;
+  readonly parameters?: readonly { readonly name?: string; readonly in?: string; readonly required?: boolean }[];
   readonly responses: Record<string, { readonly content?: Record<string, unknown>; readonly $ref?: string }>;
 }
 
@@ -27,6 +29,7 @@ export interface Reference {
     readonly body: unknown;
   }) => string[];
   has: (api: ReferenceApi, method: string, path: string) => boolean;
+  operation: (api: ReferenceApi, method: string, path: string) => Operation | undefined;
   /** The statuses that the contract documents for an operation. */
   statusesOf: (api: ReferenceApi, method: string, path: string) => number[];
   /** Every operation, as "api method path"; those of the additions too. */
@@ -56,6 +59,7 @@ export function readReference(): Reference | undefined {
     document: JSON.parse(readFileSync(join(directory, `${api}-additions.json`), "utf8")) as Document,
   }));
   return {
+    operation: operationOf,
     statusesOf: (api, method, path) => Object.keys(operationOf(api, method, path)?.responses ?? {}).map(Number),
     operations: () => [
       ...new Set(

@@ -30,7 +30,7 @@ const kinds = [
 
 /** Keys (rule K1): made and revoked here, shown once. */
 export const apiKeyOperations: readonly Operation[] = kinds.flatMap(({ name, idPrefix, noun, item }): Operation[] => {
-  const common = { api: "admin", tag: "API keys", path: `/${name}` } as const;
+  const common = { api: "admin", tag: "API keys", path: `/${name}`, refusals: [403] } as const;
   return [
     {
       ...common,
