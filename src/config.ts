@@ -51,6 +51,7 @@ const environment = z.object({
   LAUREL_LOCK_TIMEOUT_MS: milliseconds.default(15_000),
   LAUREL_IDLE_TRANSACTION_TIMEOUT_MS: milliseconds.default(30_000),
   LAUREL_DRAIN_TIMEOUT_MS: milliseconds.default(25_000),
+  LAUREL_RATE_LIMIT_PER_MINUTE: wholeNumber(1, 10_000_000).optional(),
   NODE_ENV: z.string().optional(),
 });
 
@@ -84,6 +85,8 @@ export interface Config {
   readonly timeouts: Timeouts;
   /** How long a stop waits for requests and jobs in flight before it cuts them off. */
   readonly drainTimeoutMs: number;
+  /** Requests that one key may make in a minute in each process; undefined for any number. */
+  readonly requestsPerMinute: number | undefined;
   readonly isDevelopment: boolean;
 }
 
@@ -135,6 +138,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       idleTransactionTimeoutMs: values.LAUREL_IDLE_TRANSACTION_TIMEOUT_MS,
     },
     drainTimeoutMs: values.LAUREL_DRAIN_TIMEOUT_MS,
+    requestsPerMinute: values.LAUREL_RATE_LIMIT_PER_MINUTE,
     isDevelopment: values.NODE_ENV === "development",
   };
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import express, { type ErrorRequestHandler, type RequestHandler, type Response } from "express";
@@ -11,6 +12,7 @@ import { type HttpError, toHttpError } from "./postgres/errors.ts";
 import type { Pools } from "./postgres/pools.ts";
 import { type Authenticate, createAuthenticator, tenantOf } from "./rest/callers.ts";
 import { createDocs } from "./rest/docs.ts";
+import { limitRate } from "./rest/rate_limits.ts";
 import { createRest } from "./rest/rest.ts";
 
 /** What the HTTP side is made from. */
@@ -37,19 +39,27 @@ export interface App {
 export function createApp(dependencies: AppDependencies): App {
   const { config, pools, logger } = dependencies;
   const metrics = createMetrics(pools);
-  const observe = createObserver(logger, metrics);
-  const authenticate = createAuthenticator(pools.owner);
-  const rest = createRest({ pools, logger, authenticate });
+  const operations = new WeakMap<IncomingMessage, string>();
+  const observe = createObserver(logger, metrics, operations);
+  const authenticate = limitRate(createAuthenticator(pools.owner), config.requestsPerMinute);
+  const rest = createRest({
+    pools,
+    logger,
+    authenticate,
+    noteOperation: (request, id) => {
+      operations.set(request, id);
+    },
+  });
   const graphql = createGraphql({
     pools,
     logger,
     authenticate: forGraphql(authenticate),
     isDevelopment: config.isDevelopment,
   });
+  // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
+  const secure = helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
   const app = express();
   app.disable("x-powered-by");
-  // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
-  app.use(helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } }));
 
   app.get("/healthz", (_request, response) => {
     response.json({ status: "ok" });
@@ -70,7 +80,9 @@ export function createApp(dependencies: AppDependencies): App {
   return {
     listener: (request, response) => {
       observe(request, response);
-      if (!rest.answerEvent(request, response)) app(request, response);
+      secure(request, response, () => {
+        if (!rest.answerEvent(request, response)) app(request, response);
+      });
     },
     prepare: graphql.prepare,
     release: graphql.release,
@@ -133,22 +145,43 @@ export function sendError(response: Response, error: HttpError): void {
   response.status(error.status).json(error.body);
 }
 
-/** Counts and logs each request when it is over. */
-function createObserver(logger: Logger, metrics: Metrics): (request: IncomingMessage, response: ServerResponse) => void {
+/** Request IDs as callers and proxies make them; others are replaced, so that logs stay readable. */
+const requestIdForm = /^[\w.:/+=-]{1,128}$/;
+
+/** Gives each request an ID, and counts and logs it when it is over. */
+function createObserver(
+  logger: Logger,
+  metrics: Metrics,
+  operations: WeakMap<IncomingMessage, string>,
+): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     const start = performance.now();
+    const given = request.headers["x-request-id"];
+    const requestId = typeof given === "string" && requestIdForm.test(given) ? given : randomUUID();
+    response.setHeader("X-Request-Id", requestId);
     response.on("close", () => {
       const durationMs = Math.round(performance.now() - start);
       const status = response.writableFinished ? response.statusCode : 499;
       const { method = "" } = request;
-      metrics.requestSeconds.observe({ method, status: String(status) }, durationMs / 1000);
-      if (!logger.isLevelEnabled("debug")) return;
       // The path alone: a query may name users.
       const path = (request.url ?? "").replace(/\?.*$/s, "");
-      logger.debug({ method, path, status, durationMs }, "answered a request");
+      const operation = operations.get(request) ?? placeOf(path);
+      metrics.requestSeconds.observe({ operation, method: knownMethod(method), status: String(status) }, durationMs / 1000);
+      if (logger.isLevelEnabled("debug")) {
+        logger.debug({ requestId, operation, method, status, durationMs }, "answered a request");
+      }
     });
   };
 }
+
+/** Where a request went that is no operation of REST's: few values, whatever callers send. */
+function placeOf(path: string): string {
+  const [, first = ""] = path.split("/");
+  return ["graphql", "ruru-static", "healthz", "readyz", "metrics", "docs", "openapi"].includes(first) ? first : "none";
+}
+
+const knownMethod = (method: string): string =>
+  ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].includes(method) ? method : "other";
 
 function answerReadiness({ pools, isDraining, logger }: AppDependencies): RequestHandler {
   return async (_request, response) => {
@@ -179,7 +212,7 @@ function answerErrors(logger: Logger): ErrorRequestHandler {
       return;
     }
     const answer = errorOfBody(error) ?? toHttpError(error);
-    if (answer.status >= 500) logger.error({ err: error, method: request.method, path: request.path }, "a request failed");
+    if (answer.status >= 500) logger.error({ err: error, method: request.method, requestId: response.getHeader("X-Request-Id") }, "a request failed");
     sendError(response, answer);
   };
 }

@@ -41,7 +41,7 @@ test("shows its metrics in Prometheus' form", async () => {
   const app = createTestApp(database.pools);
   await request(app).get("/healthz");
   const { text } = await request(app).get("/metrics").expect(200).expect("Content-Type", /^text\/plain/);
-  expect(text).toContain('laurel_http_request_duration_seconds_count{method="GET",status="200"} 1');
+  expect(text).toContain('laurel_http_request_duration_seconds_count{operation="healthz",method="GET",status="200"} 1');
   expect(text).toContain('laurel_database_connections{pool="service",state="waiting"} 0');
   expect(text).toContain("nodejs_eventloop_lag_seconds");
 });

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:7a9780b9fe1d0495eaab445d8865d6d023a94e4a
+--! Hash: sha1:683c93a67234c73e536cc69046c41cc5475bfdb0
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3965,6 +3965,30 @@ comment on function laurel.verify() is
   'Recomputes totals, peaks, counts, balances, ledger arithmetic, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
+--! Included insight/activity_figures.sql
+-- Figures for monitoring, at a cost that does not grow: PostgreSQL's own counts of rows written
+-- rather than counters of ours, which every award would have to wait for.
+
+create function laurel_private.activity_figures()
+  returns table (events bigint, awards bigint, users bigint, queued_events bigint, oldest_queued_seconds numeric, refused_events bigint)
+  language sql stable as $$
+  select
+    (select coalesce(sum(s.n_tup_ins), 0)::bigint from pg_stat_user_tables s
+      where s.schemaname = 'laurel_private' and s.relname ~ '^metric_events_(default|\d{4}_\d{2})$'),
+    (select coalesce(sum(s.n_tup_ins), 0)::bigint from pg_stat_user_tables s
+      where s.schemaname = 'laurel_private' and s.relname ~ '^points_awards_(default|\d{4}_\d{2})$'),
+    (select greatest(c.reltuples, 0)::bigint from pg_class c where c.oid = 'laurel.users'::regclass),
+    -- Counted up to a bound: what alerts need to know is that there are many.
+    (select count(*) from (select from laurel_private.queued_events q where q.refused_code is null limit 10000) q),
+    (select coalesce(extract(epoch from clock_timestamp() - (
+      select to_timestamp(('x' || translate(left(q.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0)
+      from laurel_private.queued_events q where q.refused_code is null order by q.id limit 1)), 0)),
+    (select count(*) from (select from laurel_private.queued_events q where q.refused_code is not null limit 10000) q)
+$$;
+
+comment on function laurel_private.activity_figures() is
+  'Events and awards written since statistics began, users (estimated), events that wait in the queue and were refused there (at most 10,000 each), and the age of the oldest in seconds. Rule X6.';
+--! EndIncluded insight/activity_figures.sql
 --! Included access/constraint_sentences.sql
 -- Broken constraints in words: every constraint that a caller's input can break carries its sentence
 -- as a comment, unique indexes too. Read by the admin functions per item, by the server once.

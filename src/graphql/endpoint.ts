@@ -148,7 +148,7 @@ function forIdeUsers({ authenticate, isDevelopment }: GraphqlDependencies): Requ
 
 /** Answers what went wrong before GraphQL was reached, in the form of all errors over HTTP. */
 function answerRefusals(logger: Logger): ErrorRequestHandler {
-  return (error: unknown, request, response, next) => {
+  return (error: unknown, _request, response, next) => {
     if (response.headersSent) {
       next(error);
       return;
@@ -162,11 +162,12 @@ function answerRefusals(logger: Logger): ErrorRequestHandler {
             ? "The body is not valid JSON."
             : String(message);
       if (status === 405) response.set("Allow", "POST");
+      if (error instanceof Error && "headers" in error) response.set(error.headers as Record<string, string>);
       response.status(status).json({ error: text });
       return;
     }
     const answer = toHttpError(error);
-    if (answer.status >= 500) logger.error({ err: error, path: request.path }, "a GraphQL request failed");
+    if (answer.status >= 500) logger.error({ err: error, requestId: response.getHeader("X-Request-Id") }, "a GraphQL request failed");
     if (answer.retryAfterSeconds !== undefined) response.set("Retry-After", String(answer.retryAfterSeconds));
     response.status(answer.status).json(answer.body);
   };

@@ -96,6 +96,8 @@ export interface OperationDependencies {
   readonly pools: Pools;
   readonly logger: Logger;
   readonly authenticate: Authenticate;
+  /** Told which operation a request is for, for metrics and logs. */
+  readonly noteOperation: (request: IncomingMessage, id: string) => void;
 }
 
 /**
@@ -129,6 +131,7 @@ export async function serve(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  dependencies.noteOperation(request, operation.id);
   try {
     const caller = await dependencies.authenticate(request);
     if (operation.api === "admin" && caller.kind !== "admin") {
@@ -180,8 +183,8 @@ function queryOf(request: IncomingMessage): URLSearchParams {
 export function answerError(logger: Logger, error: unknown, request: IncomingMessage, response: ServerResponse): void {
   const answer = toAnswer(error);
   if (answer.status >= 500) {
-    const path = (request.url ?? "").replace(/\?.*$/s, "");
-    logger.error({ err: error, method: request.method, path }, "a request failed");
+    // Not the path, which names users.
+    logger.error({ err: error, method: request.method, requestId: response.getHeader("X-Request-Id") }, "a request failed");
   }
   if (response.headersSent || response.destroyed) {
     response.destroy();
