@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:683c93a67234c73e536cc69046c41cc5475bfdb0
+--! Hash: sha1:78dcc63a0f38bf02d3eb7b8a7204e9a15db3feaa
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3630,8 +3630,8 @@ comment on function laurel_private.enqueue_events(jsonb) is
   'Stores up to 1,000 events [{key, user, value, attributes, idempotencyKey, occurredAt}] for the worker; all or none. LR003, LR010 to LR017.';
 
 -- Records some of what waits, in one transaction: a worker that dies leaves everything as it was.
--- Any number may run at once. Only users whose first waiting event is among the locked rows are
--- touched, so that nobody overtakes. Users whose events bring no profile are recorded by one
+-- Any number may run at once. Of each user only events are taken that no other waiting one precedes,
+-- so that nobody overtakes. Users whose events bring no profile are recorded by one
 -- statement, which locks them in order; the others one user at a time, since each call of
 -- record_event() locks its own. Returns how many rows were dealt with; 0 when there is nothing to do.
 create function laurel_private.process_queued_events(most int default 1000)
@@ -3651,14 +3651,18 @@ begin
       order by q.id
       limit most
       for update skip locked) q);
-  -- In a statement of its own: it sees rows that a worker has finished with since.
+  -- Of each user only what comes before the first row that somebody else holds. In a statement of
+  -- its own: it sees rows that a worker has finished with since.
   claimed := array(
-    select c from unnest(claimed) c
-    where (
+    select c
+    from (select distinct c.tenant_id, c.user_id from unnest(claimed) c) u
+    left join lateral (
       select q.id from laurel_private.queued_events q
-      where q.tenant_id = c.tenant_id and q.user_id = c.user_id and q.refused_code is null
-      order by q.id limit 1
-    ) in (select x.id from unnest(claimed) x)
+      where q.tenant_id = u.tenant_id and q.user_id = u.user_id and q.refused_code is null
+        and q.id not in (select x.id from unnest(claimed) x)
+      order by q.id limit 1) other on true
+    join unnest(claimed) c on c.tenant_id = u.tenant_id and c.user_id = u.user_id
+    where other.id is null or c.id < other.id
     order by c.id);
   if claimed = '{}' then
     return 0;
@@ -4970,6 +4974,10 @@ begin
   -- The configuration's lock first, as whoever makes a boost for the user takes it first.
   perform from laurel.tenants t where t.id = laurel.current_tenant_id() for no key update;
   locked := laurel_private.lock_user(erase_user.user_id);
+  if locked.is_new then
+    -- Erased by somebody else while this waited; lock_user() would add it anew.
+    perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
+  end if;
   insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points, awards)
   select a.tenant_id, a.system_id, a.cause, a.trigger_id, (a.occurred_at at time zone 'UTC')::date, sum(a.points), count(*)
   from laurel.points_awards a
@@ -5010,9 +5018,7 @@ create function laurel_private.admin_issue(item_index int, id text, message text
     'severity', 'error', 'level', 'error', 'message', message, 'reason', message))
 $$;
 
--- `items` are [{"index": place in the request, "item": …}]; those that name what exists carry its
--- ID in the item. `resource` is the plural of the contract's paths. Returns {done, issues}.
-create function laurel_private.change_configuration(operation text, resource text, system_id uuid, items jsonb)
+create function laurel_private.change_items(operation text, resource text, system_id uuid, items jsonb)
   returns jsonb language plpgsql volatile as $$
 declare
   done jsonb := '[]';
@@ -5025,11 +5031,6 @@ declare
   constraint_name text;
   column_name text;
 begin
-  -- An unknown tenant or system is the whole call's fault, not an item's.
-  perform laurel.current_tenant_id();
-  if resource in ('levels', 'boosts', 'triggers', 'adjustments') then
-    perform laurel_private.require_points_system(system_id);
-  end if;
   for entry in
     select (i ->> 'index')::int as item_index, i -> 'item' as item, i #>> '{item,id}' as id
     from jsonb_array_elements(items) with ordinality as x (i, no)
@@ -5055,6 +5056,33 @@ begin
     end;
   end loop;
   return jsonb_build_object('done', done, 'issues', issues);
+end
+$$;
+
+-- `items` are [{"index": place in the request, "item": …}]; those that name what exists carry its
+-- ID in the item. `resource` is the plural of the contract's paths. Returns {done, issues}.
+create function laurel_private.change_configuration(operation text, resource text, system_id uuid, items jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  changed jsonb;
+begin
+  -- An unknown tenant or system is the whole call's fault, not an item's.
+  perform laurel.current_tenant_id();
+  if resource in ('levels', 'boosts', 'triggers', 'adjustments') then
+    perform laurel_private.require_points_system(system_id);
+  end if;
+  if operation = 'update' and resource = 'levels' then
+    -- Judged together first, so that two levels can change places.
+    begin
+      set constraints laurel.level_points_are_unique_in_their_system deferred;
+      changed := laurel_private.change_items(operation, resource, system_id, items);
+      set constraints laurel.level_points_are_unique_in_their_system immediate;
+      return changed;
+    exception when unique_violation then
+      null; -- One by one then, so that each has its own issue.
+    end;
+  end if;
+  return laurel_private.change_items(operation, resource, system_id, items);
 end
 $$;
 
@@ -5180,6 +5208,7 @@ $$;
 
 grant execute on function laurel_private.error_catalogue(), laurel_private.fail(text, text, text[]),
   laurel_private.admin_issue(int, text, text),
+  laurel_private.change_items(text, text, uuid, jsonb),
   laurel_private.change_configuration(text, text, uuid, jsonb),
   laurel_private.write_configuration(text, text, uuid, jsonb),
   laurel_private.delete_configuration(text, uuid, uuid),

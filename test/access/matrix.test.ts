@@ -110,7 +110,7 @@ const sharedHelpers: Readonly<Record<string, string>> = {
  */
 const adminHelpers = new Set([
   "admin_attribute", "admin_issue", "admin_metric", "admin_points_boost", "admin_points_level", "admin_points_system",
-  "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "create_adjustment", "create_attribute", "create_metric",
+  "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "change_items", "create_adjustment", "create_attribute", "create_metric",
   "create_points_boost", "create_points_level", "create_points_parts", "create_points_system", "create_points_trigger",
   "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
