@@ -20,7 +20,9 @@ export function checkShape<T>(shape: Shape<T>, value: unknown): { readonly value
 }
 
 function pathOf(path: readonly PropertyKey[]): string {
-  if (path.length === 0) return "It";
+  const [first, ...inner] = path;
+  if (first === undefined) return "It";
+  if (typeof first === "number") return inner.length === 0 ? `Item ${first}` : `Item ${first}: ${pathOf(inner)}`;
   const text = path.reduce<string>((before, key) => {
     if (typeof key === "number") return `${before}[${key}]`;
     return before === "" ? String(key) : `${before}.${String(key)}`;

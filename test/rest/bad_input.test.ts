@@ -38,7 +38,9 @@ async function storedState(): Promise<unknown> {
       (select count(*) from laurel.points_awards) as awards, (select count(*) from laurel.attributes) as attributes,
       (select count(*) from laurel.metrics) as metrics, (select count(*) from laurel.points_systems) as systems,
       (select count(*) from laurel.points_triggers) as triggers, (select count(*) from laurel.points_boosts) as boosts,
-      (select count(*) from laurel.points_levels) as levels`);
+      (select count(*) from laurel.points_levels) as levels, (select count(*) from laurel_private.queued_events) as queued,
+      (select count(*) from laurel_private.api_keys where revoked_at is null) as keys, (select count(*) from laurel.tenants) as tenants,
+      (select count(*) from laurel.audit_entries) as audited, (select string_agg(preferences::text, '') from laurel.users) as preferences`);
   return found.rows[0];
 }
 
@@ -79,6 +81,9 @@ const eventPath = "/v1/metrics/words/event";
 const event = (fields: string): string => `{"user":{"id":"known"},"value":1,${fields}}`;
 const valued = (value: string): string => `{"user":{"id":"known"},"value":${value}}`;
 const identified = (id: string): string => `{"user":{"id":${id}},"value":1}`;
+
+const summary = (of: string, query: string): string => `/v1/users/known/${of}/event-summary?${query}`;
+const batched = (fields: string): string => `{"key":"words","user":{"id":"known"},${fields}}`;
 
 type Case = readonly [what: string, status: number, method: string, path: string, body: string | Buffer, headers?: readonly string[]];
 
@@ -200,6 +205,67 @@ const cases: readonly Case[] = [
   ["a negative skip", 422, "GET", "/admin/v1/metrics?skip=-1", ""],
   ["a huge skip", 422, "GET", "/admin/v1/metrics?skip=99999999999", ""],
   ["NUL in a key of a batch", 422, "POST", "/admin/v1/metrics", '[{"name":"x","key":"a\\u0000"}]'],
+  // summaries and other reads
+  ["no aggregation", 422, "GET", summary("points/xp", "startDate=2026-01-01&endDate=2026-01-02"), ""],
+  ["an unknown aggregation", 422, "GET", summary("points/xp", "aggregation=hourly&startDate=2026-01-01&endDate=2026-01-02"), ""],
+  ["a range without an end", 422, "GET", summary("points/xp", "aggregation=daily&startDate=2026-01-01"), ""],
+  ["a range that ends before it starts", 422, "GET", summary("metrics/words", "aggregation=daily&startDate=2026-01-02&endDate=2026-01-01"), ""],
+  ["a range of 401 days", 422, "GET", summary("metrics/words", "aggregation=daily&startDate=2025-01-01&endDate=2026-02-06"), ""],
+  ["a date that is none", 422, "GET", summary("metrics/words", "aggregation=daily&startDate=2026-02-30&endDate=2026-03-01"), ""],
+  ["a date in another form", 422, "GET", summary("metrics/words", "aggregation=daily&startDate=01/02/2026&endDate=2026-03-01"), ""],
+  ["infinity as date", 422, "GET", summary("metrics/words", "aggregation=daily&startDate=-infinity&endDate=2026-03-01"), ""],
+  ["a summary of an unknown metric", 404, "GET", summary("metrics/none", "aggregation=daily&startDate=2026-01-01&endDate=2026-01-02"), ""],
+  ["a moment without a zone", 422, "GET", "/v1/users/known/points/xp?at=2026-01-01T00:00:00", ""],
+  ["a moment in words", 422, "GET", "/v1/users/known/points/xp?at=now", ""],
+  ["a cursor that is none", 422, "GET", "/v1/users/known/points/xp/awards?cursor=-1", ""],
+  ["a cursor of 30 digits", 422, "GET", `/v1/users/known/points/xp/awards?cursor=${"9".repeat(30)}`, ""],
+  ["awards of an unknown user", 404, "GET", "/v1/users/nobody/points/xp/awards", ""],
+  ["a filter in another form", 422, "GET", "/v1/points/xp/summary?userAttributes=plan", ""],
+  ["a filter by an unknown attribute", 422, "GET", "/v1/points/xp/summary?userAttributes=nope:x", ""],
+  ["a filter by an event attribute", 422, "GET", "/v1/points/xp/summary?userAttributes=device:x", ""],
+  ["a filter with NUL", 422, "GET", "/v1/points/xp/summary?userAttributes=plan:%00", ""],
+  ["levels of a system without any", 422, "GET", "/v1/points/xp/level-summary", ""],
+  ["yes for includeFinished", 422, "GET", "/v1/points/xp/boosts?includeFinished=yes", ""],
+  ["a summary by POST", 405, "POST", "/v1/points/xp/summary", "{}"],
+  // preferences
+  ["an array as preferences", 422, "PATCH", "/v1/users/known/preferences", "[]"],
+  ["an unknown preference", 422, "PATCH", "/v1/users/known/preferences", '{"colour":"red"}'],
+  ["an unknown notification", 422, "PATCH", "/v1/users/known/preferences", '{"notifications":{"news":[]}}'],
+  ["an unknown channel", 422, "PATCH", "/v1/users/known/preferences", '{"notifications":{"recap":["fax"]}}'],
+  ["a channel three times", 422, "PATCH", "/v1/users/known/preferences", '{"notifications":{"recap":["email","email","push"]}}'],
+  ["a text for enabled", 422, "PATCH", "/v1/users/known/preferences", '{"streak":{"enabled":"no"}}'],
+  ["streak rules that are switched off", 403, "PATCH", "/v1/users/known/preferences", '{"streak":{"evaluationMode":"AND"}}'],
+  ["an unknown streak metric", 422, "PATCH", "/v1/users/known/preferences", '{"streak":{"metrics":[{"key":"nope","threshold":1}]}}'],
+  ["a threshold of 0", 422, "PATCH", "/v1/users/known/preferences", '{"streak":{"metrics":[{"key":"words","threshold":0}]}}'],
+  ["an eighth weekday", 422, "PATCH", "/v1/users/known/preferences", '{"streak":{"daysOff":[7]}}'],
+  ["a weekday twice", 422, "PATCH", "/v1/users/known/preferences", '{"streak":{"daysOff":[1,1]}}'],
+  ["preferences of an unknown user", 404, "PATCH", "/v1/users/nobody/preferences", "{}"],
+  ["a sign-up day that is not", 422, "PATCH", "/v1/users/known", '{"signUpDate":"2026-02-30"}'],
+  ["a sign-up day to come", 422, "PATCH", "/v1/users/known", '{"signUpDate":"2999-01-01"}'],
+  ["a number as sign-up day", 422, "PATCH", "/v1/users/known", '{"signUpDate":20260101}'],
+  // batches of events
+  ["a batch that is an object", 422, "POST", "/admin/v1/metrics/events", '{"key":"words"}'],
+  ["a batch of none", 422, "POST", "/admin/v1/metrics/events", "[]"],
+  ["a batch of 1,001", 422, "POST", "/admin/v1/metrics/events", `[${Array(1001).fill(batched('"value":1')).join()}]`],
+  ["a batch with an unknown metric", 404, "POST", "/admin/v1/metrics/events", `[${batched('"value":1')},{"key":"nope","user":{"id":"known"},"value":1}]`],
+  ["a batch without a value", 422, "POST", "/admin/v1/metrics/events", `[${batched('"x":1')}]`],
+  ["a batch with NaN", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":"NaN"')}]`],
+  ["a batch with 1e400", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1e400')}]`],
+  ["a batch with ten decimals", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":0.1234567891')}]`],
+  ["a batch with digits that a double would drop", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1.00000000000000000001')}]`],
+  ["a batch with a far-future time", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1,"occurredAt":"2999-01-01T00:00:00Z"')}]`],
+  ["a batch with the year 0", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1,"occurredAt":"0000-01-01T00:00:00Z"')}]`],
+  ["a batch with an empty key", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1,"idempotencyKey":""')}]`],
+  ["a batch with an undeclared attribute", 422, "POST", "/admin/v1/metrics/events", `[${batched('"value":1,"attributes":{"plan":"x"}')}]`],
+  ["a batch with an unknown time zone", 422, "POST", "/admin/v1/metrics/events", '[{"key":"words","user":{"id":"known","tz":"Mars"},"value":1}]'],
+  ["a batch with NUL", 422, "POST", "/admin/v1/metrics/events", '[{"key":"words","user":{"id":"a\\u0000"},"value":1}]'],
+  // other extensions
+  ["adjustments of a system that is not there", 404, "POST", "/admin/v1/points/00000000-0000-7000-8000-000000000000/adjustments", '[{"userId":"known","points":1,"reason":"x"}]'],
+  ["adjustments that are no list", 422, "POST", "/admin/v1/points/00000000-0000-7000-8000-000000000000/adjustments", '{"userId":"known"}'],
+  ["erasing nobody", 404, "DELETE", "/admin/v1/users/nobody", ""],
+  ["exporting nobody", 404, "GET", "/admin/v1/users/nobody/export", ""],
+  ["limit 0 of the audit log", 422, "GET", "/admin/v1/audit-log?limit=0", ""],
+  ["changing the audit log", 405, "DELETE", "/admin/v1/audit-log", ""],
 ];
 
 describe("is refused with a sentence, and stores nothing:", () => {

@@ -11,10 +11,13 @@ const mostEvents = 1_000;
 const enqueueStatement = administered("enqueue_events", "laurel_private.enqueue_events($3::jsonb)");
 const readStatement = administered("read_queued_events", "laurel_private.read_queued_events($3::int, $4::int)");
 
+const notDecimal = (issue: { input?: unknown }): string =>
+  issue.input === undefined ? "is required" : "must be a finite number, or a decimal in a string";
+
 const batch = z
   .array(eventShape.extend({
     key: z.string(),
-    value: z.union([z.number(), z.string().refine(isDecimal)]),
+    value: z.union([z.number(), z.string().refine(isDecimal)], { error: notDecimal }),
     idempotencyKey: z.string().nullish(),
   }))
   .min(1)
