@@ -56,8 +56,9 @@ async function start(config: Config, parts: ReadonlySet<Part>, logger: Logger): 
     });
     if (parts.has("server")) {
       const app = createApp({ config, pools, logger, isDraining: () => draining });
-      const listening = await listen(app.listener, config.host, config.port);
+      const listening = await listen(app, config.host, config.port);
       closings.push(async () => {
+        app.endStreams();
         await closeServer(listening.server, config.drainTimeoutMs);
         await app.release();
       });

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import express, { type ErrorRequestHandler, type RequestHandler, type Response } from "express";
 import helmet from "helmet";
 import type { Logger } from "pino";
@@ -22,6 +23,8 @@ export interface AppDependencies {
   readonly logger: Logger;
   /** True from the moment a stop was asked for: load balancers then look elsewhere. */
   readonly isDraining: () => boolean;
+  /** Milliseconds between two looks at balances that subscriptions watch; a second unless told. */
+  readonly watchIntervalMs?: number;
 }
 
 const readinessDeadlineMs = 2_000;
@@ -29,6 +32,10 @@ const readinessDeadlineMs = 2_000;
 /** The HTTP side of a process. */
 export interface App {
   readonly listener: RequestListener;
+  /** Answers connections that ask for a WebSocket. */
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  /** Ends what would go on for ever: subscriptions. */
+  endStreams: () => void;
   /** Does ahead what the first requests would wait for. Rejects when the database is away; requests try again. */
   prepare: () => Promise<void>;
   /** Lets go of what was made, after the last request. */
@@ -55,6 +62,7 @@ export function createApp(dependencies: AppDependencies): App {
     logger,
     authenticate: forGraphql(authenticate),
     isDevelopment: config.isDevelopment,
+    ...(dependencies.watchIntervalMs === undefined ? {} : { watchIntervalMs: dependencies.watchIntervalMs }),
   });
   // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
   const secure = helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
@@ -84,6 +92,11 @@ export function createApp(dependencies: AppDependencies): App {
         if (!rest.answerEvent(request, response)) app(request, response);
       });
     },
+    upgrade: (request, socket, head) => {
+      if (graphql.upgrade(request, socket, head)) return;
+      socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    },
+    endStreams: graphql.endSubscriptions,
     prepare: graphql.prepare,
     release: graphql.release,
   };
@@ -95,16 +108,21 @@ function forGraphql(authenticate: Authenticate): AuthenticateGraphql {
     const caller = await authenticate(request);
     const tenant = tenantOf(caller, request);
     return caller.kind === "admin"
-      ? { role: "laurel_admin", tenant, userId: undefined, actor: caller.prefix }
-      : { role: "laurel_user", tenant, userId: caller.userId, actor: caller.prefix };
+      ? { role: "laurel_admin", tenant, userId: undefined, actor: caller.prefix, keyId: caller.keyId }
+      : { role: "laurel_user", tenant, userId: caller.userId, actor: caller.prefix, keyId: caller.keyId };
   };
 }
 
 /**
  * Listens, and answers when it does. Throws `ConfigError` when host or port cannot be had.
  */
-export async function listen(app: RequestListener, host: string, port: number): Promise<{ server: Server; url: string }> {
-  const server = createServer(app);
+export async function listen(
+  { listener, upgrade }: Pick<App, "listener" | "upgrade">,
+  host: string,
+  port: number,
+): Promise<{ server: Server; url: string }> {
+  const server = createServer(listener);
+  server.on("upgrade", upgrade);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       reject(error.code === undefined ? error : new ConfigError(reasonNotToListen(error.code, host, port)));

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:78dcc63a0f38bf02d3eb7b8a7204e9a15db3feaa
+--! Hash: sha1:1e34649489db1e9ce64b2621db9547ccf8286fc9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3293,6 +3293,26 @@ grant execute on function laurel.describe_points_system(text), laurel.describe_p
   laurel.points_summary(text, text), laurel.points_level_summary(text)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded points/points_catalogue.sql
+--! Included points/watched_balances.sql
+-- Live updates: what the server asks, about once a second and for all watchers at once, while somebody watches.
+-- Nothing of it touches an award's transaction: no NOTIFY there, which would make commits queue.
+
+create function laurel_private.watched_balances(customer_ids text[], user_ids text[], key_ids uuid[])
+  returns table (no int, is_allowed boolean, balances jsonb) language sql stable as $$
+  select w.no::int,
+    t.id is not null and exists (select from laurel_private.api_keys k where k.id = w.key_id and k.revoked_at is null),
+    coalesce((
+      select jsonb_agg(jsonb_build_object('systemKey', b.system_key, 'total', b.total::text, 'level', b.level,
+        'lastSequence', b.last_sequence::text) order by b.system_key)
+      from laurel.points_balances b where b.tenant_id = t.id and b.user_id = w.user_id), '[]')
+  from unnest(customer_ids, user_ids, key_ids) with ordinality as w (customer_id, user_id, key_id, no)
+  left join laurel.tenants t on t.customer_id = coalesce(nullif(w.customer_id, ''), 'default') and t.archived_at is null
+  order by w.no
+$$;
+
+comment on function laurel_private.watched_balances(text[], text[], uuid[]) is
+  'For each watcher, by place: whether its key and tenant still are there, and the balances of the user it watches. Asked by the server, as owner.';
+--! EndIncluded points/watched_balances.sql
 --! Included metrics/user_metric_totals.sql
 -- Reading a user's metrics as REST shows them: every metric in use, with 0 where the user has none.
 

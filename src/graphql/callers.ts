@@ -10,6 +10,7 @@ export interface GraphqlCaller {
   readonly userId: string | undefined;
   /** The key's prefix, which the audit log shows. */
   readonly actor: string;
+  readonly keyId: string;
 }
 
 /**

@@ -1,13 +1,17 @@
 import "./environment.ts";
 import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import express, { type ErrorRequestHandler, type RequestHandler } from "express";
+import type { GrafservBase } from "grafserv";
 import { grafserv } from "grafserv/express/v4";
 import type { Logger } from "pino";
 import { postgraphile } from "postgraphile";
 import { readConstraintSentences, toHttpError } from "../postgres/errors.ts";
 import type { Pools } from "../postgres/pools.ts";
+import { type BalanceWatch, createBalanceWatch } from "./balance_watch.ts";
 import type { AuthenticateGraphql, GraphqlCaller } from "./callers.ts";
 import { createErrorMask } from "./errors.ts";
+import { createSockets } from "./sockets.ts";
 import { createServerPreset, graphqlPath, idePath, largestBodyBytes } from "./preset.ts";
 
 const ideContentPolicy = [
@@ -28,6 +32,8 @@ export interface GraphqlDependencies {
   readonly logger: Logger;
   /** Opens the IDE to everybody and introspection to every key; otherwise both are for admin keys (spec K3). */
   readonly isDevelopment: boolean;
+  /** Between two looks at watched balances; a second unless told. */
+  readonly watchIntervalMs?: number;
 }
 
 /** The GraphQL endpoint. */
@@ -39,6 +45,10 @@ export interface GraphqlEndpoint {
    * database is away; the next call, or the next request, tries again.
    */
   prepare: () => Promise<void>;
+  /** Takes over a connection that asks for a WebSocket; false, and nothing done, for other addresses than GraphQL's. */
+  upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean;
+  /** Ends subscriptions, which would go on for ever. */
+  endSubscriptions: () => void;
   /** Lets go of what was built, after the last request. Leaves the pools to their owner. */
   release: () => Promise<void>;
 }
@@ -46,6 +56,7 @@ export interface GraphqlEndpoint {
 /** A schema and what answers requests with it. */
 interface Served {
   readonly handler: RequestHandler;
+  readonly serv: GrafservBase;
   release: () => Promise<void>;
 }
 
@@ -56,9 +67,14 @@ interface Served {
  */
 export function createGraphql(dependencies: GraphqlDependencies): GraphqlEndpoint {
   const callers = new WeakMap<IncomingMessage, GraphqlCaller>();
+  const balanceWatch = createBalanceWatch({
+    pool: dependencies.pools.owner,
+    logger: dependencies.logger,
+    ...(dependencies.watchIntervalMs === undefined ? {} : { intervalMs: dependencies.watchIntervalMs }),
+  });
   let building: Promise<Served> | undefined;
   const build = (): Promise<Served> => {
-    building ??= serveSchema(dependencies, callers).catch((error: unknown) => {
+    building ??= serveSchema(dependencies, callers, balanceWatch).catch((error: unknown) => {
       building = undefined;
       throw error;
     });
@@ -74,8 +90,22 @@ export function createGraphql(dependencies: GraphqlDependencies): GraphqlEndpoin
     served.handler(request, response, next);
   });
   handler.use(answerRefusals(dependencies.logger));
+  const sockets = createSockets({
+    authenticate: dependencies.authenticate,
+    callers,
+    serv: async () => (await build()).serv,
+  });
   return {
     handler,
+    upgrade: (request, socket, head) => {
+      if ((request.url ?? "").replace(/\?.*$/s, "") !== graphqlPath) return false;
+      sockets.upgrade(request, socket, head);
+      return true;
+    },
+    endSubscriptions: () => {
+      balanceWatch.stop();
+      sockets.close();
+    },
     prepare: async () => {
       await build();
     },
@@ -89,6 +119,7 @@ export function createGraphql(dependencies: GraphqlDependencies): GraphqlEndpoin
 async function serveSchema(
   { pools, logger, isDevelopment }: GraphqlDependencies,
   callers: WeakMap<IncomingMessage, GraphqlCaller>,
+  balanceWatch: BalanceWatch,
 ): Promise<Served> {
   const sentences = await readConstraintSentences(pools.owner);
   const instance = postgraphile(
@@ -97,6 +128,7 @@ async function serveSchema(
       schema: () => instance.getSchema(),
       maskError: createErrorMask({ logger, sentences }),
       isDevelopment,
+      balanceWatch,
     }),
   );
   await instance.getSchema();
@@ -107,6 +139,7 @@ async function serveSchema(
   await serv.addTo(app, null, false);
   return {
     handler: app,
+    serv,
     release: async () => {
       await instance.release();
     },

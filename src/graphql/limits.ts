@@ -10,6 +10,7 @@ import {
   isObjectType,
   Kind,
   type OperationDefinitionNode,
+  OperationTypeNode,
   parse,
   type SelectionSetNode,
 } from "graphql";
@@ -35,7 +36,7 @@ export const defaultLimits: Limits = { tokens: 4_000, depth: 15, fields: 500, al
 /** What a document asks for, or why it is refused. */
 export type Measured =
   | { readonly refusal: string }
-  | { readonly refusal: undefined; readonly introspects: boolean };
+  | { readonly refusal: undefined; readonly introspects: boolean; readonly subscribes: boolean };
 
 interface Size {
   readonly depth: number;
@@ -68,6 +69,7 @@ export function measureDocument(
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
   }
   let introspects = false;
+  let subscribes = false;
   for (const operation of document.definitions) {
     if (operation.kind !== Kind.OPERATION_DEFINITION) continue;
     const ruler = createRuler(schema, fragments, valuesOf(operation, variables));
@@ -75,8 +77,9 @@ export function measureDocument(
     const refusal = ruler.refusal() ?? refusalOf(size, limits);
     if (refusal !== undefined) return { refusal };
     introspects ||= size.introspects;
+    subscribes ||= operation.operation === OperationTypeNode.SUBSCRIPTION;
   }
-  return { refusal: undefined, introspects };
+  return { refusal: undefined, introspects, subscribes };
 }
 
 function refusalOf(size: Size, limits: Limits): string | undefined {

@@ -16,6 +16,8 @@ import { MissingRowsPlugin } from "./missing_rows.ts";
 import { NamesPlugin } from "./names.ts";
 import { PagesPlugin } from "./pages.ts";
 import { SmartTagsPlugin } from "./smart_tags.ts";
+import type { BalanceWatch } from "./balance_watch.ts";
+import { SubscriptionsPlugin } from "./subscriptions.ts";
 
 /** Where GraphQL answers. */
 export const graphqlPath = "/graphql";
@@ -30,6 +32,7 @@ export interface RequestDependencies {
   readonly callerOf: (request: IncomingMessage) => GraphqlCaller | undefined;
   readonly schema: () => PromiseLike<GraphQLSchema> | GraphQLSchema;
   readonly maskError: (error: GraphQLError) => GraphQLError;
+  readonly balanceWatch: BalanceWatch;
   readonly isDevelopment: boolean;
 }
 
@@ -37,7 +40,7 @@ export interface RequestDependencies {
 export function createSchemaPreset(pool: Pool): GraphileConfig.Preset {
   return {
     extends: [PostGraphileAmberPreset, PgSimplifyInflectionPreset, PostGraphileConnectionFilterPreset],
-    plugins: [NamesPlugin, SmartTagsPlugin, TenantsStayOutsidePlugin, PagesPlugin, ArgumentsPlugin, MissingRowsPlugin],
+    plugins: [NamesPlugin, SmartTagsPlugin, TenantsStayOutsidePlugin, PagesPlugin, ArgumentsPlugin, MissingRowsPlugin, SubscriptionsPlugin],
     disablePlugins: [
       // No global object IDs, which would carry the tenant's.
       "NodePlugin",
@@ -72,12 +75,16 @@ export function createSchemaPreset(pool: Pool): GraphileConfig.Preset {
 
 /** The schema's preset with all that requests need. */
 export function createServerPreset(pool: Pool, dependencies: RequestDependencies): GraphileConfig.Preset {
-  const { callerOf, maskError } = dependencies;
+  const { callerOf, maskError, balanceWatch } = dependencies;
   return {
     extends: [createSchemaPreset(pool)],
     plugins: [createLimitsPlugin(dependencies)],
     grafast: {
-      context: ({ expressv4 }) => ({ pgSettings: settingsOf(required(expressv4 && callerOf(expressv4.req))) }),
+      context: ({ expressv4, ws }) => {
+        const request = expressv4?.req ?? ws?.request;
+        const caller = required(request && callerOf(request));
+        return { pgSettings: settingsOf(caller), caller, balanceWatch };
+      },
       // Milliseconds; the database's own timeout ends statements, this ends what waits for many of them.
       timeouts: { planning: 2_000, execution: 60_000 },
       explain: false,
@@ -102,13 +109,17 @@ function createLimitsPlugin({ callerOf, schema, isDevelopment }: RequestDependen
     version: "1.0.0",
     grafserv: {
       middleware: {
-        processGraphQLRequestBody: async (next, { body, request }) => {
+        processGraphQLRequestBody: async (next, { body, request, graphqlWsContext }) => {
           const { query, variableValues } = body;
           if (typeof query === "string") {
             const variables = isRecord(variableValues) ? variableValues : {};
             const measured = measureDocument(await schema(), query, variables);
             if (measured.refusal !== undefined) refuse(400, "REFUSED", measured.refusal);
-            const caller = required(request?.requestContext.expressv4 && callerOf(request.requestContext.expressv4.req));
+            if (measured.subscribes && graphqlWsContext === undefined) {
+              refuse(400, "REFUSED", "Subscribe over a WebSocket at this address, by the protocol graphql-transport-ws.");
+            }
+            const incoming = request?.requestContext.expressv4?.req ?? (graphqlWsContext?.extra as { request?: IncomingMessage } | undefined)?.request;
+            const caller = required(incoming && callerOf(incoming));
             if (measured.introspects && caller.role !== "laurel_admin" && !isDevelopment) {
               refuse(403, "LR041", "Introspection is for admin keys.");
             }

@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 
 const thresholds = async (): Promise<Record<string, number>> => {
-  const { body } = await rest.as().get(path).expect(200);
-  return Object.fromEntries((body as { key: string; points: number }[]).map(({ key, points }) => [key, points]));
+  const found = await rest.as().get(path).expect(200);
+  return Object.fromEntries((found.body as { key: string; points: number }[]).map(({ key, points }) => [key, points]));
 };
 
 test("levels change places in one request", async () => {
