@@ -74,7 +74,7 @@ describe("measuring a document", () => {
   });
 
   test("lets the IDE's introspection through", () => {
-    expect(measureDocument(schema, getIntrospectionQuery(), {})).toEqual({ refusal: undefined, introspects: true });
+    expect(measureDocument(schema, getIntrospectionQuery(), {})).toEqual({ refusal: undefined, introspects: true, subscribes: false });
   });
 });
 
