@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1e34649489db1e9ce64b2621db9547ccf8286fc9
+--! Hash: sha1:36248194d36bf99c800af4ad2f691586480f2da2
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2347,6 +2347,7 @@ declare
   streak text;
   levels jsonb;
   snapshots jsonb;
+  is_current boolean;
   locked laurel_private.locked_user;
   rules laurel_private.points_rules;
   place int;
@@ -2362,8 +2363,8 @@ declare
   is_replay boolean := false;
 begin
   -- The advisory lock queues waiters as in lock_user(). One statement then locks and reads the
-  -- state: a row that had to be waited for is read anew. The rules come along as they were when it
-  -- began: a change of configuration meanwhile counts as coming after this event.
+  -- state, and the rules with it. If the row was written while this waited for it, the rules may be
+  -- older than those its writer went by: then all is read once more, under the lock.
   if not laurel_private.may_act_for(for_user) or pg_advisory_xact_lock(hashtextextended(coalesce(for_user, ''), 20)) is null then
     perform laurel_private.fail('LR041', null, 'act for another user');
   end if;
@@ -2372,18 +2373,20 @@ begin
       s.metric_totals[x.place], s.metric_peaks[x.place], s.last_event_ids[x.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(record_event.occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.counts_events,
-      r.has_user_boosts, r.streak, r.levels, r.snapshots
+      r.has_user_boosts, r.streak, r.levels, r.snapshots,
+      s.ctid = (select p.ctid from laurel_private.user_states p where p.tenant_id = t.id and p.user_id = for_user)
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, counts_events,
-      has_user_boosts, streak, levels, snapshots
+      has_user_boosts, streak, levels, snapshots, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = for_user
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
     cross join lateral (select array_position(s.metric_ids, r.metric_id)) x (place)
     where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null
     for no key update of s;
-    exit when found;
+    exit when is_current;
+    continue when found;
     locked := laurel_private.lock_user(for_user);
     is_new := locked.is_new;
   end loop;

@@ -8,6 +8,7 @@ import {
   aMetric,
   aSystem,
   aTrigger,
+  anAttribute,
   aUser,
   type Database,
   type Metric,
@@ -256,6 +257,26 @@ describe("two changes of configuration at once", () => {
     await event.end("commit");
     await record(service, { metric: metric.key, user }); // 1110
     expect(await total(owner, user, system)).toBe("1250");
+    expect(await verify(owner)).toEqual([]);
+  });
+
+  test("an event that waited for its user goes by rules no older than the event in front of it (TR2)", async () => {
+    const { owner, admin, service } = database.pools;
+    const other = await aMetric(owner);
+    await anAttribute(owner, { key: "kind", type: "event" });
+    const counting = { system, metric, points: 100, every: 2, event_attributes: { kind: "book" } };
+    const filtered = await aTrigger(owner, { ...counting, status: "inactive" });
+    const user = unique("race");
+    await aUser(owner, { id: user });
+    const book = (value: number) => ({ metric: metric.key, user, value, attributes: { kind: "book" } });
+    const one = await openTransaction(service);
+    await insertEvents(one.client, [{ metric: other.key, user }]);
+    const two = await startAndBlock(service, owner, (client) => record(client, book(3)));
+    await admin.query("update laurel.points_triggers set status = 'active' where id = $1", [filtered.id]);
+    await insertEvents(one.client, [book(1)]);
+    await one.end("commit");
+    await two.result;
+    expect(await steps(owner, user, system)).toEqual(["0 +10 10", "10 +30 40", "40 +200 240"]);
     expect(await verify(owner)).toEqual([]);
   });
 });
