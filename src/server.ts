@@ -42,7 +42,7 @@ export interface App {
   release: () => Promise<void>;
 }
 
-/** Makes the HTTP side, every way in: an Express app, and in front of it the one operation that must be fast. */
+/** Makes the HTTP side, every way in: an Express app, and in front of it the operations that must be fast. */
 export function createApp(dependencies: AppDependencies): App {
   const { config, pools, logger } = dependencies;
   const metrics = createMetrics(pools);
@@ -89,7 +89,7 @@ export function createApp(dependencies: AppDependencies): App {
     listener: (request, response) => {
       observe(request, response);
       secure(request, response, () => {
-        if (!rest.answerEvent(request, response)) app(request, response);
+        if (!rest.answerFrequent(request, response)) app(request, response);
       });
     },
     upgrade: (request, socket, head) => {

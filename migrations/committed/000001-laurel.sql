@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:36248194d36bf99c800af4ad2f691586480f2da2
+--! Hash: sha1:aa460a99b365cedacf20724377d8735ea19f9cf8
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1477,11 +1477,16 @@ $$;
 
 -- The level that a total earns in a system; null below all levels.
 create function laurel_private.level_for_points(system_id uuid, total bigint)
-  returns laurel.points_levels language sql stable parallel safe as $$
-  select l from laurel.points_levels l
+  returns laurel.points_levels language plpgsql stable parallel safe as $$
+declare
+  level laurel.points_levels;
+begin
+  select l.* into level from laurel.points_levels l
   where l.system_id = level_for_points.system_id and l.points <= total
   order by l.points desc
-  limit 1
+  limit 1;
+  return level;
+end
 $$;
 
 comment on function laurel_private.level_for_points(uuid, bigint) is
@@ -2966,61 +2971,97 @@ $$;
 comment on function laurel_private.active_system(uuid, text) is
   'The tenant''s active points system with this key; LR004 when there is none.';
 
--- A ledger row as the REST contract shows an award. The trigger and the boosts are shown as they
--- are today; explain_award() tells how they were.
-create function laurel_private.award_as_json(award laurel.points_awards, today date)
-  returns jsonb language sql stable as $$
-  select jsonb_build_object(
-      'id', award.id, 'awarded', award.points,
-      'date', laurel_private.instant_as_text(award.occurred_at), 'total', award.total_after,
-      'boosts', coalesce((
-        select jsonb_agg(b || jsonb_build_object('status', laurel_private.boost_status(
-          (b ->> 'start')::date, (b ->> 'end')::date, today)) order by n)
-        from jsonb_array_elements(award.boosts) with ordinality as e (b, n)), '[]'))
-    || coalesce((
-      select jsonb_build_object('trigger', laurel_private.trigger_as_json(t))
-      from laurel.points_triggers t where t.id = award.trigger_id), '{}')
-    || case when award.cause = 'adjustment'
-      then jsonb_build_object('reason', award.reason) else '{}' end
+-- Boosts of a ledger row, of which some have ended since, with their status of today.
+create function laurel_private.ended_boosts_as_json(boosts jsonb, today date)
+  returns jsonb language plpgsql stable as $$
+begin
+  return (
+    select jsonb_agg(b || jsonb_build_object('status', laurel_private.boost_status(
+      (b ->> 'start')::date, (b ->> 'end')::date, today)) order by n)
+    from jsonb_array_elements(boosts) with ordinality as e (b, n));
+end
 $$;
 
-create function laurel.user_points(system_key text, user_id text, awards int default 10, as_of timestamptz default null)
-  returns jsonb language plpgsql stable security definer
-  set search_path = pg_catalog, pg_temp as $$
-declare
-  for_user laurel.users := laurel_private.own_user(user_points.user_id);
-  system laurel.points_systems := laurel_private.active_system(for_user.tenant_id, system_key);
-  today date := (coalesce(as_of, now()) at time zone coalesce(for_user.tz, 'UTC'))::date;
-  total bigint;
+-- A trigger that the compiled rules do not show: an inactive one.
+create function laurel_private.rare_trigger_as_json(trigger_id uuid)
+  returns jsonb language plpgsql stable as $$
 begin
-  if as_of is null then
-    select s.totals[array_position(s.system_ids, system.id)] into total from laurel_private.user_states s
-    where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id;
-  else
-    total := laurel_private.total_as_of(system, for_user, as_of);
+  return (select laurel_private.trigger_as_json(t) from laurel.points_triggers t where t.id = rare_trigger_as_json.trigger_id);
+end
+$$;
+
+-- A ledger row as the REST contract shows an award, as JSON text; `snapshots` are those of its
+-- metric's compiled rules, or of the nil metric's. The trigger and the boosts are shown as they are today; explain_award()
+-- tells how they were. One expression, so that a query takes it in.
+create function laurel_private.award_as_text(award laurel.points_awards, snapshots jsonb, today date)
+  returns text language sql stable
+  return concat('{"id":"', award.id, '","awarded":', award.points,
+    ',"date":"', laurel_private.instant_as_text(award.occurred_at), '","total":', award.total_after,
+    ',"boosts":', case
+      when award.boosts is null then '[]'
+      when jsonb_path_exists(award.boosts, '$[*] ? (@.end < $today)', jsonb_build_object('today', today))
+        then laurel_private.ended_boosts_as_json(award.boosts, today)
+      else award.boosts end,
+    case when award.trigger_id is not null then concat(',"trigger":', coalesce(snapshots ->> award.trigger_id::text,
+      laurel_private.rare_trigger_as_json(award.trigger_id)::text, 'null')) end,
+    case when award.cause = 'adjustment' then concat(',"reason":', to_json(award.reason)) end, '}');
+
+create function laurel.user_points(system_key text, user_id text, awards int default 10, as_of timestamptz default null)
+  returns json language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+  -- Planning it takes longer than running it.
+  set plan_cache_mode = force_generic_plan as $$
+declare
+  tenant uuid;
+  system uuid;
+  shown_system text;
+  time_zone text;
+  total bigint;
+  level laurel.points_levels;
+  shown text;
+begin
+  if laurel_private.may_act_for(user_points.user_id) then
+    select t.id, s.id, trim(laurel_private.system_as_json(s)::text, '{}'), u.time_zone,
+      u.totals[array_position(u.system_ids, s.id)]
+    into tenant, system, shown_system, time_zone, total
+    from laurel.tenants t
+    join laurel.points_systems s on s.tenant_id = t.id and s.key = system_key and s.archived_at is null
+    join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points.user_id
+    where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
   end if;
-  total := coalesce(total, 0);
-  return laurel_private.system_as_json(system) || jsonb_build_object(
-    'total', total,
-    'level', laurel_private.level_as_json(laurel_private.level_for_points(system.id, total)),
-    'awards', coalesce((
-      select jsonb_agg(laurel_private.award_as_json(a, today) order by a.sequence desc)
-      from (
-        select a.* from laurel.points_awards a
-        where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
-          and (as_of is null or a.occurred_at <= as_of)
-        order by a.sequence desc
-        limit least(greatest(coalesce(awards, 10), 0), 100)) a), '[]'));
+  if system is null then
+    -- One of them says which is missing.
+    perform laurel_private.own_user(user_points.user_id);
+    perform laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  end if;
+  if as_of is not null then
+    total := laurel_private.total_as_of(tenant, system, user_points.user_id, as_of);
+  end if;
+  level := laurel_private.level_for_points(system, coalesce(total, 0));
+  select string_agg(a.shown, ',' order by a.sequence desc) into shown
+  from (
+    select a.sequence, laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots),
+      (coalesce(as_of, now()) at time zone time_zone)::date) as shown
+    from laurel.points_awards a
+    left join laurel_private.points_rules r on r.tenant_id = tenant and r.metric_key = a.metric_key
+    left join laurel_private.points_rules n on n.tenant_id = tenant and n.metric_id = laurel_private.nil_metric()
+    where a.tenant_id = tenant and a.user_id = user_points.user_id and a.system_id = system
+      and a.occurred_at <= coalesce(as_of, 'infinity')
+    order by a.sequence desc
+    limit least(greatest(coalesce(awards, 10), 0), 100)) a;
+  return concat('{', shown_system, ',"total":', coalesce(total, 0),
+    ',"level":', coalesce(laurel_private.level_as_json(level)::text, 'null'),
+    ',"awards":[', shown, ']}');
 end
 $$;
 
 comment on function laurel.user_points(text, text, int, timestamptz) is
   'A user''s total, level and latest awards (at most 100, latest sequence first) in a points system; with as_of those of that moment, at the levels of today. LR004, LR002. Rule RP4.';
 
-create function laurel_private.total_as_of(system laurel.points_systems, for_user laurel.users, as_of timestamptz)
+create function laurel_private.total_as_of(tenant_id uuid, system_id uuid, user_id text, as_of timestamptz)
   returns bigint language sql stable as $$
   select coalesce(sum(a.points), 0)::bigint from laurel.points_awards a
-  where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id and a.system_id = system.id
+  where a.tenant_id = total_as_of.tenant_id and a.user_id = total_as_of.user_id and a.system_id = total_as_of.system_id
     and a.occurred_at <= as_of
 $$;
 
@@ -3030,7 +3071,7 @@ create function laurel.balance_as_of(system_key text, user_id text, as_of timest
 declare
   for_user laurel.users := laurel_private.own_user(balance_as_of.user_id);
 begin
-  return laurel_private.total_as_of(laurel_private.active_system(for_user.tenant_id, system_key), for_user, as_of);
+  return laurel_private.total_as_of(for_user.tenant_id, (laurel_private.active_system(for_user.tenant_id, system_key)).id, for_user.id, as_of);
 end
 $$;
 
@@ -3056,9 +3097,11 @@ begin
     limit page_size + 1);
   return jsonb_build_object(
     'awards', coalesce((
-      select jsonb_agg(laurel_private.award_as_json(a, today) || jsonb_build_object(
+      select jsonb_agg(laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots), today)::jsonb || jsonb_build_object(
         'sequence', a.sequence, 'explanation', laurel_private.award_explanation(a)) order by a.sequence desc)
-      from unnest(page[:page_size]) a), '[]'),
+      from unnest(page[:page_size]) a
+      left join laurel_private.points_rules r on r.tenant_id = a.tenant_id and r.metric_key = a.metric_key
+      left join laurel_private.points_rules n on n.tenant_id = a.tenant_id and n.metric_id = laurel_private.nil_metric()), '[]'),
     'nextCursor', case when cardinality(page) > page_size then (page[page_size]).sequence::text end);
 end
 $$;

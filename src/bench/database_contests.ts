@@ -46,9 +46,11 @@ export function singleEventContests(work: DatabaseWork, applicationUrl: string):
               url: applicationUrl,
               connections: clients,
               seconds: work.seconds,
-              body: () => ({
-                userId: randomNumber(users.first_user, users.last_user),
-                attributes: { kind: randomNumber(1, 4) === 1 ? "gold" : "plain" },
+              next: () => ({
+                body: {
+                  userId: randomNumber(users.first_user, users.last_user),
+                  attributes: { kind: randomNumber(1, 4) === 1 ? "gold" : "plain" },
+                },
               }),
             }),
         },

@@ -6,12 +6,11 @@ import type { LaurelProcess } from "./laurel_process.ts";
 const connections = 8;
 const inDatabase = "record_event in the database";
 
-/** (c) One event over HTTP: against the same in the database, and against an Express route that calls one trivial function. */
+/** (c) One event over HTTP, against the same in the database and an Express route that calls one trivial function; and one read, against an Express route that runs one query. */
 export function httpContests(
   work: DatabaseWork,
   laurel: LaurelProcess,
   bareUrl: string,
-  ways: readonly ("rest" | "graphql")[],
 ): Contest[] {
   const { seconds } = work;
   const headers = { "x-api-key": laurel.adminKey };
@@ -20,7 +19,7 @@ export function httpContests(
   const rivals = [
     {
       name: "bare Express route",
-      run: () => runAutocannon({ url: bareUrl, connections, seconds, body: () => ({ userId: randomUser() }) }),
+      run: () => runAutocannon({ url: bareUrl, connections, seconds, next: () => ({ body: { userId: randomUser() } }) }),
     },
     pgbenchContestant(work, inDatabase, { script: "record_event", clients: connections, variables: distinctUsers }),
   ];
@@ -34,7 +33,7 @@ export function httpContests(
           connections,
           seconds,
           headers,
-          body: () => ({ user: { id: `u${randomUser()}` }, value: 1, attributes: { kind: randomKind() } }),
+          next: () => ({ body: { user: { id: `u${randomUser()}` }, value: 1, attributes: { kind: randomKind() } } }),
         }),
     },
     rivals,
@@ -50,15 +49,40 @@ export function httpContests(
           connections,
           seconds,
           headers,
-          body: () => ({
-            query:
-              "mutation ($userId: String!, $attributes: JSON) { recordEvent(input: { metricKey: \"words\", userId: $userId, attributes: $attributes }) { result } }",
-            variables: { userId: `u${randomUser()}`, attributes: { kind: randomKind() } },
+          next: () => ({
+            body: {
+              query:
+                "mutation ($userId: String!, $attributes: JSON) { recordEvent(input: { metricKey: \"words\", userId: $userId, attributes: $attributes }) { result } }",
+              variables: { userId: `u${randomUser()}`, attributes: { kind: randomKind() } },
+            },
           }),
         }),
     },
     rivals,
     goals: [],
   };
-  return [...(ways.includes("rest") ? [rest] : []), ...(ways.includes("graphql") ? [graphql] : [])];
+  const bareRead = "bare Express route with one indexed query";
+  const reads: Contest = {
+    title: "GET a user's points, 8 connections",
+    laurel: {
+      name: "Laurel",
+      run: () =>
+        runAutocannon({
+          url: laurel.url,
+          connections,
+          seconds,
+          headers,
+          next: () => ({ path: `/v1/users/u${randomUser()}/points/xp` }),
+        }),
+    },
+    rivals: [
+      {
+        name: bareRead,
+        run: () => runAutocannon({ url: bareUrl, connections, seconds, next: () => ({ path: `/bare/${randomUser()}` }) }),
+      },
+    ],
+    // At most 1.5 times the bare route's time.
+    goals: [{ kind: "share", of: bareRead, least: 2 / 3 }],
+  };
+  return [rest, reads, graphql];
 }

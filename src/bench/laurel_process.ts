@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,11 +11,6 @@ export interface LaurelProcess {
   readonly adminKey: string;
   readonly stop: () => Promise<void>;
 }
-
-/** The ways in over HTTP that this Laurel has. */
-export const httpWays: readonly ("rest" | "graphql")[] = (["rest", "graphql"] as const).filter((way) =>
-  existsSync(join(projectDirectory, "src", way)),
-);
 
 /** Starts `npm run server` on a free port, over the given database. Throws when it ends before it listens. */
 export async function startLaurelProcess(connectionString: string): Promise<LaurelProcess> {

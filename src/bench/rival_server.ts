@@ -7,6 +7,7 @@ import { Pool, type PoolClient } from "pg";
  * A process of its own with two rivals over HTTP, started by rival_process.ts:
  *   POST /          plain node:http: an award decided by the application, statement by statement (pg, prepared)
  *   POST /bare      Express: one call of a trivial function
+ *   GET  /bare/:id  Express: one indexed query, of a user's ten latest ledger rows
  * Prints its two ports, comma-separated, when it listens; ends when its standard input does.
  */
 const connectionString = process.argv[2] ?? "";
@@ -124,6 +125,14 @@ bareApp.post("/bare", express.json(), async (request, response) => {
     values: [`u${userId}`],
   });
   response.json(found.rows[0]?.answer);
+});
+bareApp.get("/bare/:id", async (request, response) => {
+  const found = await pool.query<{ total_after: string }>({
+    name: "latest",
+    text: "select id, points, total_after, created_at from bench.history where user_id = $1 order by id desc limit 10",
+    values: [request.params.id],
+  });
+  response.json({ total: found.rows[0]?.total_after ?? 0, awards: found.rows });
 });
 const bare = createServer(bareApp);
 

@@ -51,6 +51,18 @@ create table bench.ledger (
   total_after bigint not null,
   created_at timestamptz not null default now()
 );
+-- Read only, so that the index costs no writer: ten rows of each user.
+create table bench.history (
+  id bigint generated always as identity primary key,
+  user_id bigint not null,
+  points bigint not null,
+  total_after bigint not null,
+  created_at timestamptz not null default now()
+);
+insert into bench.history (user_id, points, total_after)
+select u, 10, 10 * n from generate_series(1, 10) n, generate_series(0, 10000) u;
+create index history_by_user on bench.history (user_id, id);
+
 insert into bench.balances (user_id, total) select n, 0 from generate_series(0, 10000) n;
 
 create function bench.award(metric_key text, user_id bigint, value numeric, points bigint)

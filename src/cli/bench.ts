@@ -5,7 +5,7 @@ import { batchContests, singleEventContests } from "../bench/database_contests.t
 import { afterBulkContests, checkpointContest, fillHistory } from "../bench/history_contests.ts";
 import { httpContests } from "../bench/http_contests.ts";
 import { openLaboratory } from "../bench/laboratory.ts";
-import { httpWays, startLaurelProcess } from "../bench/laurel_process.ts";
+import { startLaurelProcess } from "../bench/laurel_process.ts";
 import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
@@ -78,13 +78,12 @@ async function bench(options: Options): Promise<void> {
     const work = { pgbench, connectionString, seconds };
     const rivals = await startRivalProcess(connectionString);
     closers.push(rivals.stop);
-    if (wanted.has("http") && httpWays.length < 2) progress("REST or GraphQL is not there yet: skipped");
-    const laurel = wanted.has("http") && httpWays.length > 0 ? await startLaurelProcess(connectionString) : undefined;
+    const laurel = wanted.has("http") ? await startLaurelProcess(connectionString) : undefined;
     if (laurel !== undefined) closers.push(laurel.stop);
     const contests = [
       ...(wanted.has("single") ? singleEventContests(work, rivals.applicationUrl) : []),
       ...(wanted.has("batch") ? batchContests(work) : []),
-      ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl, httpWays)),
+      ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl)),
       ...(wanted.has("bulk") ? afterBulkContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
     if (wanted.has("long")) {

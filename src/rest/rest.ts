@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Router } from "express";
 import { adminOperations } from "./admin.ts";
 import { recordEvent } from "./application/events.ts";
+import { userPoints } from "./application/points.ts";
 import { applicationOperations } from "./application.ts";
 import { answerError, type Operation, type OperationDependencies, serve } from "./operations.ts";
 import { Refusal } from "./refusals.ts";
@@ -11,10 +12,10 @@ export interface Rest {
   /** Answers /v1, its alias /api, and /admin/v1; everything below them, unknown addresses included. */
   readonly router: Router;
   /**
-   * Answers the one operation that comes in thousands a second without going through Express, which alone costs
-   * several times what it does. False, and nothing done, for every other request, which then goes to the router.
+   * Answers the operations that come in thousands a second without going through Express, which alone costs
+   * several times what they do. False, and nothing done, for every other request, which then goes to the router.
    */
-  answerEvent: (request: IncomingMessage, response: ServerResponse) => boolean;
+  answerFrequent: (request: IncomingMessage, response: ServerResponse) => boolean;
 }
 
 /** Makes the REST APIs (rule W3). */
@@ -27,19 +28,23 @@ export function createRest(dependencies: OperationDependencies): Rest {
   router.use("/admin/v1", createApiRouter(dependencies, adminOperations));
   return {
     router,
-    answerEvent: (request, response) => {
-      const key = request.method === "POST" ? eventKeyOf(request.url ?? "") : undefined;
-      if (key === undefined) return false;
-      void serve(dependencies, recordEvent, { key }, request, response);
-      return true;
+    answerFrequent: (request, response) => {
+      for (const { method, address, operation } of frequent) {
+        const params = request.method === method ? address.exec(request.url ?? "")?.groups : undefined;
+        if (params === undefined) continue;
+        void serve(dependencies, operation, params, request, response);
+        return true;
+      }
+      return false;
     },
   };
 }
 
-/** The metric's key when the address is that of an event, and plain; an odd one is left to the router. */
-function eventKeyOf(url: string): string | undefined {
-  return /^\/(?:v1|api)\/metrics\/([A-Za-z0-9_-]+)\/event(?:\?|$)/.exec(url)?.[1];
-}
+/** Plain addresses only: an odd one is left to the router. */
+const frequent = [
+  { method: "POST", address: /^\/(?:v1|api)\/metrics\/(?<key>[\w-]+)\/event(?:\?|$)/, operation: recordEvent },
+  { method: "GET", address: /^\/(?:v1|api)\/users\/(?<id>[\w-]+)\/points\/(?<key>[\w-]+)(?:\?|$)/, operation: userPoints },
+];
 
 function createApiRouter(dependencies: OperationDependencies, operations: readonly Operation[]): Router {
   const router = Router({ caseSensitive: true });

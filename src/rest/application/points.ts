@@ -21,23 +21,26 @@ const levelSummaryStatement = claimed("points_level_summary", "laurel.points_lev
 const ofUser = { api: "application", tag: "Points", method: "get", refusals: [403, 404] } as const;
 const ofSystem = { api: "application", tag: "Points", method: "get", refusals: [404] } as const;
 
+/** GET /users/{id}/points/{key}: what apps ask for all the time. */
+export const userPoints = defineOperation({
+  ...ofUser,
+  id: "users_points",
+  summary: "A user's total, level and latest awards in a points system; with `at` those of a past moment.",
+  path: "/users/:id/points/:key",
+  query: z.object({
+    awards: z.int().min(1).max(100).default(10),
+    at: z.iso.datetime({ offset: true }).optional(),
+  }),
+  answers: { 200: userPointsAnswer },
+  answer: async ({ params, query: { awards, at }, run }) => {
+    const { body = "" } = await run(userPointsStatement, [params["key"], params["id"], awards, at ?? null]);
+    return { status: 200, body };
+  },
+});
+
 /** Points of users, and the systems they are counted in (rules RP1 to RP5, L1 to L4, B2, B3). */
 export const pointsOperations: readonly Operation[] = [
-  defineOperation({
-    ...ofUser,
-    id: "users_points",
-    summary: "A user's total, level and latest awards in a points system; with `at` those of a past moment.",
-    path: "/users/:id/points/:key",
-    query: z.object({
-      awards: z.int().min(1).max(100).default(10),
-      at: z.iso.datetime({ offset: true }).optional(),
-    }),
-    answers: { 200: userPointsAnswer },
-    answer: async ({ params, query: { awards, at }, run }) => {
-      const { body = "" } = await run(userPointsStatement, [params["key"], params["id"], awards, at ?? null]);
-      return { status: 200, body };
-    },
-  }),
+  userPoints,
   defineOperation({
     ...ofUser,
     id: "users_points_awards",
