@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:aa460a99b365cedacf20724377d8735ea19f9cf8
+--! Hash: sha1:103510c3da666755025facf7493d87f2132addbb
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1027,8 +1027,8 @@ comment on column laurel.user_metrics.last_event_id is 'The event applied last: 
 grant select on laurel.user_metrics to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded metrics/user_metrics.sql
 --! Included achievements/achievements.sql
--- An achievement is completed at most once per user (A1). Written by admins; referred to by
--- achievement triggers of points systems.
+-- An achievement is completed at most once per user, for ever (A1). Written by admins; compiled into
+-- points_rules, which the flow reads; completions are in user_achievements.sql.
 
 create table laurel.achievements (
   id uuid primary key default laurel_private.uuid_v7(),
@@ -1043,6 +1043,7 @@ create table laurel.achievements (
   metric_value numeric,
   streak_length int,
   years int,
+  prerequisite_ids uuid[] not null default '{}',
   user_attributes laurel.attribute_values not null default '{}',
   event_attributes laurel.attribute_values not null default '{}',
   created_at timestamptz not null default now(),
@@ -1051,10 +1052,13 @@ create table laurel.achievements (
   constraint api_achievement_has_a_key check (kind <> 'api' or key is not null),
   constraint metric_achievement_names_metric_and_value
     check ((kind = 'metric') = (metric_id is not null) and (kind = 'metric') = (metric_value is not null)),
+  constraint achievement_metric_value_is_at_least_1 check (metric_value >= 1 and metric_value < 1e15),
   constraint streak_achievement_has_a_length
     check ((kind = 'streak') = (streak_length is not null) and streak_length >= 1),
   constraint anniversary_achievement_has_years
     check ((kind = 'anniversary') = (years is not null) and years >= 1),
+  constraint composite_achievement_names_prerequisites
+    check ((kind = 'achievement') = (prerequisite_ids <> '{}') and cardinality(prerequisite_ids) <= 100),
   constraint only_metric_achievements_filter_events check (kind = 'metric' or event_attributes = '{}'),
   constraint achievements_are_referred_to_within_their_tenant unique (tenant_id, id),
   constraint achievement_metric_is_of_the_same_tenant foreign key (tenant_id, metric_id)
@@ -1075,10 +1079,153 @@ comment on column laurel.achievements.metric_id is 'The metric of a metric achie
 comment on column laurel.achievements.metric_value is 'The total that completes a metric achievement; null for other kinds.';
 comment on column laurel.achievements.streak_length is 'The length that completes a streak achievement; null for other kinds.';
 comment on column laurel.achievements.years is 'Years since sign-up that complete an anniversary; null for other kinds.';
+comment on column laurel.achievements.prerequisite_ids is
+  'The achievements whose completion completes a composite one; {} for other kinds. Without circles.';
+comment on constraint achievement_name_is_1_to_255_characters on laurel.achievements is 'The name has 1 to 255 characters.';
+comment on constraint api_achievement_has_a_key on laurel.achievements is 'An achievement that calls complete has a key.';
+comment on constraint metric_achievement_names_metric_and_value on laurel.achievements is
+  'A metric achievement, and no other, has a metric and a metric value.';
+comment on constraint achievement_metric_value_is_at_least_1 on laurel.achievements is
+  'The metric value is at least 1, with at most 15 digits before the point.';
+comment on constraint streak_achievement_has_a_length on laurel.achievements is
+  'A streak achievement, and no other, has a streak length, of at least 1.';
+comment on constraint anniversary_achievement_has_years on laurel.achievements is
+  'An anniversary achievement, and no other, has a number of years, of at least 1.';
+comment on constraint composite_achievement_names_prerequisites on laurel.achievements is
+  'An achievement of achievements, and no other, has prerequisites, at most 100.';
+comment on constraint only_metric_achievements_filter_events on laurel.achievements is
+  'Only metric achievements can filter on event attributes.';
+comment on constraint achievement_metric_is_of_the_same_tenant on laurel.achievements is 'The metric does not exist.';
 comment on index laurel.achievement_keys_are_unique is 'Another achievement already has this key.';
 
 call laurel_private.secure_table('laurel.achievements', 'configuration', public => $$status in ('active', 'locked')$$);
+
+grant insert (key, name, description, badge_url, kind, status, metric_id, metric_value, streak_length, years,
+    prerequisite_ids, user_attributes, event_attributes),
+  update (key, name, description, badge_url, kind, status, metric_id, metric_value, streak_length, years,
+    prerequisite_ids, user_attributes, event_attributes)
+  on laurel.achievements to laurel_admin;
+
+create function laurel_private.tg_achievements__check()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  unknown uuid;
+begin
+  if tg_op = 'UPDATE' and old.status = 'archived' then
+    perform laurel_private.fail('LR020', 'status', 'An archived achievement cannot be changed.');
+  end if;
+  if new.status = 'archived' then
+    if exists (
+      select from laurel.achievements a
+      where a.tenant_id = new.tenant_id and a.status <> 'archived' and new.id = any (a.prerequisite_ids)) then
+      perform laurel_private.fail('LR020', 'achievement_in_use',
+        format('The achievement %s is a prerequisite of another; change that first.', new.name));
+    elsif exists (
+      select from laurel.points_triggers t
+      join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+      where t.tenant_id = new.tenant_id and t.achievement_id = new.id and t.status = 'active') then
+      perform laurel_private.fail('LR020', 'achievement_in_use',
+        format('The achievement %s is used by an active points trigger; deactivate or delete the trigger first.', new.name));
+    end if;
+    return new;
+  end if;
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
+  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false);
+  if exists (select from laurel.metrics m where m.id = new.metric_id and m.archived_at is not null) then
+    perform laurel_private.fail('LR020', 'metric_id', 'The metric does not exist.');
+  end if;
+  if new.prerequisite_ids <> '{}' then
+    select p.id into unknown from unnest(new.prerequisite_ids) p (id)
+    where not exists (
+      select from laurel.achievements a
+      where a.tenant_id = new.tenant_id and a.id = p.id and a.status <> 'archived')
+    limit 1;
+    if unknown is not null then
+      perform laurel_private.fail('LR020', 'prerequisite_ids', format('No achievement has the ID %s.', unknown));
+    elsif (select count(distinct p.id) < cardinality(new.prerequisite_ids) from unnest(new.prerequisite_ids) p (id)) then
+      perform laurel_private.fail('LR020', 'prerequisite_ids', 'A prerequisite is named twice.');
+    end if;
+    -- One change at a time per tenant (configuration_rules.sql): two cannot close a circle together.
+    if exists (
+      with recursive needed (id) as (
+        select p.id from unnest(new.prerequisite_ids) p (id)
+        union
+        select p.id from needed n
+        join laurel.achievements a on a.id = n.id
+        cross join lateral unnest(a.prerequisite_ids) p (id))
+      select from needed n where n.id = new.id) then
+      perform laurel_private.fail('LR020', 'prerequisite_ids', 'An achievement cannot need itself, directly or through others.');
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+create trigger achievements__check before insert or update on laurel.achievements
+  for each row execute function laurel_private.tg_achievements__check();
+
+-- What a user has to do for it, as responses show achievements; `achievedAt` is put in by the reader.
+create function laurel_private.achievement_as_json(a laurel.achievements)
+  returns jsonb language plpgsql stable parallel safe as $$
+begin
+  return jsonb_build_object('id', a.id, 'name', a.name, 'trigger', a.kind, 'description', a.description, 'badgeUrl', a.badge_url,
+      'userAttributes', laurel_private.attribute_pairs(a.user_attributes))
+    || case when a.key is not null then jsonb_build_object('key', a.key) else '{}' end
+    || case a.kind
+      when 'metric' then jsonb_build_object('metricId', a.metric_id, 'metricValue', trim_scale(a.metric_value),
+        'metricName', (select m.name from laurel.metrics m where m.id = a.metric_id),
+        'eventAttributes', laurel_private.attribute_pairs(a.event_attributes))
+        || case when a.event_attributes = '{}' then '{}'
+          else jsonb_build_object('eventAttribute', laurel_private.attribute_pairs(a.event_attributes) -> 0) end
+      when 'streak' then jsonb_build_object('streakLength', a.streak_length)
+      when 'achievement' then jsonb_build_object('achievementIds', a.prerequisite_ids)
+      when 'anniversary' then jsonb_build_object('anniversaryYears', a.years)
+      else '{}' end;
+end
+$$;
 --! EndIncluded achievements/achievements.sql
+--! Included achievements/user_achievements.sql
+-- Completions: who has achieved what, and when (A1). Written by apply_effects.sql alone, under the
+-- user's lock; read by the flow, which completes nothing twice, and by callers.
+-- Invariant: a completion is never taken back (verify() checks that none is missing).
+
+create table laurel.user_achievements (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  achievement_id uuid not null,
+  id uuid not null default laurel_private.uuid_v7(),
+  achieved_at timestamptz not null,
+  event_id uuid,
+  is_silent boolean not null default false,
+  constraint achievements_are_completed_once primary key (tenant_id, user_id, achievement_id),
+  constraint completion_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+-- Counts per achievement, for its rarity (A4).
+create index user_achievements_by_achievement on laurel.user_achievements (tenant_id, achievement_id);
+
+comment on table laurel.user_achievements is 'Achievements that users have completed. Rule A1.';
+comment on column laurel.user_achievements.id is 'The completion''s own ID.';
+comment on column laurel.user_achievements.achieved_at is 'When: the moment of the event or the call that completed it.';
+comment on column laurel.user_achievements.event_id is 'The event that completed it; null when none did.';
+comment on column laurel.user_achievements.is_silent is
+  'Whether it was completed in the background, for users who qualified already when the achievement became active. Rule A3.';
+call laurel_private.secure_table('laurel.user_achievements', 'user_data');
+
+-- How much of an achievement that filters events its user has: the sum of the matching events.
+-- Kept from the first such event on; before that it is summed from the log.
+create table laurel_private.achievement_counts (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  achievement_id uuid not null references laurel.achievements on delete cascade,
+  count numeric not null,
+  constraint achievement_counts_are_one_per_user primary key (tenant_id, user_id, achievement_id),
+  constraint achievement_count_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+) with (fillfactor = 80);
+
+comment on table laurel_private.achievement_counts is 'Sums of matching events, for metric achievements with event filters.';
+alter table laurel_private.achievement_counts enable row level security;
+--! EndIncluded achievements/user_achievements.sql
 --! Included points/points_systems.sql
 -- A points system: XP, energy, coins (P1). Written by admins; compiled into points_rules.
 
@@ -1539,9 +1686,9 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! EndIncluded points/points_balances.sql
 --! Included points/points_rules.sql
 -- Compiled rules: what the flow must know of a metric's configuration, in one row. Derived from
--- metrics, attributes and the points tables by compile_points_rules(), which runs after every
+-- metrics, attributes, achievements and the points tables by compile_points_rules(), which runs after every
 -- change of one of them; read by every event. The row with the nil metric holds the triggers of
--- user_creation.
+-- user_creation, streaks and achievements.
 
 create type laurel_private.trigger_rule as (
   trigger_id uuid,
@@ -1578,6 +1725,18 @@ create type laurel_private.system_rule as (
   level_thresholds bigint[]
 );
 
+-- An achievement that events can complete (A1), in order of creation.
+create type laurel_private.achievement_rule as (
+  achievement_id uuid,
+  kind laurel.achievement_kind,
+  metric_no int,
+  -- The metric's total or the streak's length that completes it.
+  value numeric,
+  prerequisite_ids uuid[],
+  user_attributes jsonb,
+  event_attributes jsonb
+);
+
 create table laurel_private.points_rules (
   tenant_id uuid not null references laurel.tenants on delete cascade,
   metric_id uuid not null,
@@ -1586,6 +1745,8 @@ create table laurel_private.points_rules (
   triggers laurel_private.trigger_rule[] not null,
   systems laurel_private.system_rule[] not null,
   boosts laurel_private.boost_rule[] not null,
+  achievements laurel_private.achievement_rule[] not null,
+  achievement_values numeric[] not null,
   counts_events boolean not null,
   has_user_boosts boolean not null,
   streak text not null,
@@ -1599,11 +1760,15 @@ create table laurel_private.points_rules (
 
 comment on table laurel_private.points_rules is 'Compiled configuration, one row per metric in use and the nil metric.';
 comment on column laurel_private.points_rules.triggers is 'Active triggers in firing order (TR7).';
+comment on column laurel_private.points_rules.achievements is
+  'Active achievements: of the metric; in the nil metric''s row those of achievements.';
+comment on column laurel_private.points_rules.achievement_values is
+  'The metric values, lowest first, of achievements without filters: an event that passes none of them completes none of those.';
 comment on column laurel_private.points_rules.counts_events is 'Whether some trigger filters on event attributes and so keeps its own count.';
 comment on column laurel_private.points_rules.has_user_boosts is 'Whether some system has boosts of single users, which are looked up per event.';
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
-comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces) and triggers (by ID) as responses show them, as text.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers and achievements (by ID) as responses show them, as text.';
 alter table laurel_private.points_rules enable row level security;
 
 -- The metric of what happens without one.
@@ -1671,7 +1836,7 @@ create function laurel_private.boost_as_json(boost laurel.points_boosts)
 $$;
 
 -- What the rules of a tenant are, from its configuration: one row per metric in use, with its metric
--- triggers, and the nil one, with those of user_creation. Everything is grouped once, so that the
+-- triggers, and the nil one, with those of other causes that the flow knows. Everything is grouped once, so that the
 -- cost grows with the configuration and not with its square.
 create function laurel_private.current_points_rules(for_tenant uuid)
   returns setof laurel_private.points_rules language sql stable as $$
@@ -1687,14 +1852,14 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
     join metric on metric.id = coalesce(t.metric_id, laurel_private.nil_metric())
-    where t.tenant_id = for_tenant and t.status = 'active' and t.type in ('user_creation', 'metric')
+    where t.tenant_id = for_tenant and t.status = 'active' and t.type in ('user_creation', 'metric', 'streak', 'achievement')
   ),
   triggers as (
     select metric, bool_or((t).event_attributes <> '{}') as counts_events,
       jsonb_object_agg((t).id, laurel_private.trigger_as_json(t)::text) as snapshots,
       array_agg((
         (t).id, (t).type::text::laurel.points_award_cause, system_no, (s).id, (s).key::text, (s).max_points,
-        (t).points, (t).metric_threshold,
+        (t).points, coalesce((t).metric_threshold, (t).streak_length),
         case when (t).type = 'metric' then 1 end, metric_key, (t).achievement_id,
         nullif((t).user_attributes::jsonb, '{}'), nullif((t).event_attributes::jsonb, '{}'),
         (t).block_if_out_of_points, (t).version)::laurel_private.trigger_rule order by (t).type, (t).id) as rules
@@ -1727,20 +1892,37 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     join laurel.points_boosts b on b.tenant_id = for_tenant and b.system_id = (s).id
       and b.is_active and b.archived_at is null
     group by system.metric
+  ),
+  achievement as (
+    select coalesce(a.metric_id, laurel_private.nil_metric()) as metric, a
+    from laurel.achievements a
+    where a.tenant_id = for_tenant and a.status = 'active' and a.kind in ('metric', 'achievement')
+  ),
+  achievements as (
+    select metric, jsonb_object_agg((a).id, laurel_private.achievement_as_json(a)::text) as snapshots,
+      array_agg((
+        (a).id, (a).kind, case when (a).kind = 'metric' then 1 end, (a).metric_value, (a).prerequisite_ids,
+        nullif((a).user_attributes::jsonb, '{}'), nullif((a).event_attributes::jsonb, '{}'))::laurel_private.achievement_rule
+        order by (a).id) as rules,
+      array_agg(distinct (a).metric_value order by (a).metric_value)
+        filter (where (a).kind = 'metric' and (a).user_attributes = '{}' and (a).event_attributes = '{}') as plain_values
+    from achievement group by metric
   )
   select for_tenant, metric.id, metric.key,
     array(select a.key::text from laurel.attributes a
       where a.tenant_id = for_tenant and a.type = 'event' order by a.key),
     coalesce(triggers.rules, '{}'), coalesce(systems.rules, '{}'), coalesce(boosts.rules, '{}'),
+    coalesce(achievements.rules, '{}'), coalesce(achievements.plain_values, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
         'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
       from laurel.tenants t where t.id = for_tenant),
-    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}')
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
   from metric
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
   left join boosts on boosts.metric = metric.id
+  left join achievements on achievements.metric = metric.id
 $$;
 
 -- Rebuilds a tenant's compiled rules and writes those that changed.
@@ -1760,6 +1942,7 @@ begin
   on conflict (tenant_id, metric_id) do update
   set metric_key = excluded.metric_key, event_attribute_keys = excluded.event_attribute_keys,
     triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
+    achievements = excluded.achievements, achievement_values = excluded.achievement_values,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots
   where to_jsonb(r) is distinct from to_jsonb(excluded);
@@ -1816,7 +1999,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
   loop
     execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
       referencing new table as changed for each statement
@@ -1840,7 +2023,7 @@ end
 $$;
 --! EndIncluded points/points_rules.sql
 --! Included points/combine_rules.sql
--- Reading the compiled rules for more than one metric, and what is not compiled.
+-- Reading the compiled rules for more than one metric, the nil one included, and what is not compiled.
 
 -- The boosts that single users have in these systems.
 create function laurel_private.user_boosts(
@@ -1861,8 +2044,10 @@ create type laurel_private.combined_rules as (
   triggers laurel_private.trigger_rule[],
   systems laurel_private.system_rule[],
   boosts laurel_private.boost_rule[],
+  achievements laurel_private.achievement_rule[],
   has_user_boosts boolean,
-  counts_events boolean
+  counts_events boolean,
+  counts_for_achievements boolean
 );
 
 create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
@@ -1898,30 +2083,24 @@ create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
         from rules cross join lateral unnest(rules.boosts) b
         join system on system.system_id = rules.systems[b.system_no].system_id) b
       order by b.no, b.snapshot ->> 'id'),
+    array(
+      select (a.achievement_id, a.kind, case when a.kind = 'metric' then rules.metric_no::int end, a.value, a.prerequisite_ids,
+        a.user_attributes, a.event_attributes)::laurel_private.achievement_rule
+      from rules cross join lateral unnest(rules.achievements) a
+      order by a.achievement_id),
     (select bool_or(r.has_user_boosts) from rules r),
-    (select bool_or(r.counts_events) from rules r)
+    (select bool_or(r.counts_events) from rules r),
+    exists (select from rules cross join lateral unnest(rules.achievements) a where a.event_attributes is not null)
 $$;
 
--- A metric's rules with those of user_creation in front, for an event that adds its user (TR6, TR7).
-create function laurel_private.with_user_creation(rules laurel_private.points_rules)
-  returns laurel_private.points_rules language plpgsql stable as $$
-declare
-  creation laurel_private.points_rules;
-  combined laurel_private.combined_rules;
-begin
-  select r.* into creation from laurel_private.points_rules r
-  where r.tenant_id = rules.tenant_id and r.metric_id = laurel_private.nil_metric();
-  if cardinality(creation.triggers) = 0 then
-    return rules;
-  end if;
-  combined := laurel_private.combine_rules(rules.tenant_id, array[rules.metric_id, creation.metric_id]);
-  rules.triggers := combined.triggers;
-  rules.systems := combined.systems;
-  rules.boosts := combined.boosts;
-  rules.levels := creation.levels || rules.levels;
-  rules.snapshots := creation.snapshots || rules.snapshots;
-  return rules;
-end
+-- Levels (by system key) and snapshots (see points_rules) of the same rules, for a response.
+create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], out levels jsonb, out snapshots jsonb)
+  language sql stable as $$
+  select jsonb_object_agg(l.key, l.value) filter (where l.key is not null), jsonb_object_agg(s.key, s.value) filter (where s.key is not null)
+  from laurel_private.points_rules r
+  left join lateral jsonb_each(r.levels) l on true
+  left join lateral jsonb_each(r.snapshots) s on true
+  where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -1938,7 +2117,17 @@ create type laurel_private.occasion as (
   attributes jsonb,
   occurred_at timestamptz,
   reason text,
-  idempotency_key text
+  idempotency_key text,
+  -- What a call completes, for the cause achievement.
+  achievement_id uuid
+);
+
+-- An achievement completed by an occasion (A1).
+create type laurel_private.completion as (
+  achievement_id uuid,
+  id uuid,
+  achieved_at timestamptz,
+  event_id uuid
 );
 
 -- What the occasions did to a user. Totals and peaks by metric number, counts by trigger number,
@@ -1956,7 +2145,10 @@ create type laurel_private.points_effects as (
   first_counted uuid[],
   -- By metric number, the last event; null when there was none.
   last_events uuid[],
-  awards laurel.points_awards[]
+  awards laurel.points_awards[],
+  completions laurel_private.completion[],
+  -- By achievement number, sums of matching events; null when not counted here.
+  achievement_counts numeric[]
 );
 
 -- B5: rounding is applied once, in decimal; nearest rounds halves up.
@@ -1988,13 +2180,22 @@ create function laurel_private.decide_points(
   counts numeric[],
   count_peaks numeric[],
   balances bigint[],
-  sequences bigint[]
+  sequences bigint[],
+  -- Achievements that can still be completed here, those completed that matter to them, and what
+  -- is counted for those that filter events, by achievement number.
+  achievements laurel_private.achievement_rule[] default '{}',
+  completed uuid[] default '{}',
+  achievement_counts numeric[] default null
 ) returns laurel_private.points_effects language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   first_counted uuid[];
   last_events uuid[] := array_fill(null::uuid, array[cardinality(totals)]);
   awards laurel.points_awards[] := '{}';
+  completions laurel_private.completion[] := '{}';
+  last_of_events int := cardinality(triggers);
+  newly_completed uuid[];
+  achievement laurel_private.achievement_rule;
   occasion laurel_private.occasion;
   rule laurel_private.trigger_rule;
   boost laurel_private.boost_rule;
@@ -2014,6 +2215,10 @@ declare
   product numeric;
   rounding laurel.rounding_mode;
 begin
+  -- Triggers are sorted by cause: of those behind this one an event fires only what it completes.
+  while last_of_events > 0 and (triggers[last_of_events]).cause > 'metric' loop
+    last_of_events := last_of_events - 1;
+  end loop;
   foreach occasion in array occasions loop
     if occasion.cause = 'metric' then
       total := totals[occasion.metric_no] + occasion.value;
@@ -2024,10 +2229,55 @@ begin
       last_events[occasion.metric_no] := occasion.event_id;
     end if;
 
+    newly_completed := null;
+    if occasion.cause = 'achievement' then
+      newly_completed := array[occasion.achievement_id];
+    elsif occasion.cause = 'metric' and cardinality(achievements) > 0 then
+      for i in 1..cardinality(achievements) loop
+        achievement := achievements[i];
+        continue when achievement.kind <> 'metric' or achievement.metric_no <> occasion.metric_no
+          or achievement.achievement_id = any (completed);
+        if achievement.event_attributes is not null then
+          continue when not occasion.attributes @> achievement.event_attributes;
+          achievement_counts[i] := achievement_counts[i] + occasion.value;
+          continue when achievement_counts[i] < achievement.value;
+        end if;
+        if (achievement.event_attributes is not null or peak_after >= achievement.value)
+          and (achievement.user_attributes is null or for_user.attributes @> achievement.user_attributes)
+        then
+          newly_completed := newly_completed || achievement.achievement_id;
+        end if;
+      end loop;
+    end if;
+    if newly_completed is not null then
+      completed := completed || newly_completed;
+      -- Achievements of achievements, and those of these.
+      loop
+        no := cardinality(newly_completed);
+        foreach achievement in array achievements loop
+          if achievement.kind = 'achievement' and achievement.achievement_id <> all (completed)
+            and achievement.prerequisite_ids <@ completed
+            and (achievement.user_attributes is null or for_user.attributes @> achievement.user_attributes)
+          then
+            newly_completed := newly_completed || achievement.achievement_id;
+            completed := completed || achievement.achievement_id;
+          end if;
+        end loop;
+        exit when cardinality(newly_completed) = no;
+      end loop;
+      for i in 1..cardinality(newly_completed) loop
+        completions := completions || (newly_completed[i], laurel_private.uuid_v7(), occasion.occurred_at,
+          occasion.event_id)::laurel_private.completion;
+      end loop;
+    end if;
+
     no := 0;
     foreach rule in array triggers loop
       no := no + 1;
-      continue when rule.cause <> occasion.cause
+      exit when no > last_of_events and occasion.cause <= 'metric' and newly_completed is null;
+      continue when case rule.cause
+          when 'achievement' then newly_completed is null or rule.achievement_id <> all (newly_completed)
+          else rule.cause <> occasion.cause end
         or rule.user_attributes is not null and not for_user.attributes @> rule.user_attributes
         or rule.metric_no <> occasion.metric_no;
       if rule.cause <> 'metric' then
@@ -2090,7 +2340,7 @@ begin
       awards := awards || (
         laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, rule.system_id, rule.system_key,
         sequences[rule.system_no], occasion.occurred_at, rule.cause, rule.trigger_id,
-        occasion.event_id, rule.metric_key, rule.threshold, rule.user_attributes,
+        occasion.event_id, rule.metric_key, case when rule.cause = 'metric' then rule.threshold end, rule.user_attributes,
         rule.event_attributes, rule.achievement_id, null, null, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
         firings, base, found, case when found is null then 1 else product end,
@@ -2100,13 +2350,14 @@ begin
   end loop;
 
   return (for_user.id, for_user.attributes_version, totals, peaks, counts, count_peaks, balances,
-    sequences, first_counted, last_events, awards)::laurel_private.points_effects;
+    sequences, first_counted, last_events, awards, completions, achievement_counts)::laurel_private.points_effects;
 end
 $$;
 
 comment on function laurel_private.decide_points(laurel_private.locked_user,
-  laurel_private.trigger_rule[], laurel_private.boost_rule[], laurel_private.occasion[], numeric[], numeric[], numeric[], numeric[], bigint[], bigint[]) is
-  'What these occasions do to one user: awards in order (TR7), each from base over boosts (B4), rounding (B5), cap and floor (B6, P2) to a finished ledger row. LR030 when a trigger blocks. Depends on nothing but its arguments, but for the new rows'' IDs.';
+  laurel_private.trigger_rule[], laurel_private.boost_rule[], laurel_private.occasion[], numeric[], numeric[], numeric[], numeric[], bigint[], bigint[],
+  laurel_private.achievement_rule[], uuid[], numeric[]) is
+  'What these occasions do to one user: achievements completed (A1) and awards in order (TR7), each from base over boosts (B4), rounding (B5), cap and floor (B6, P2) to a finished ledger row. LR030 when a trigger blocks. Depends on nothing but its arguments, but for the new rows'' IDs.';
 --! EndIncluded points/decide_points.sql
 --! Included points/apply_effects.sql
 -- Apply: writes what decide_points() found, for any number of users at once. With the one-row lane
@@ -2199,6 +2450,25 @@ create function laurel_private.write_awards(effects laurel_private.points_effect
   select a.* from unnest(effects) e cross join lateral unnest(e.awards) a
 $$;
 
+create function laurel_private.write_completions(
+  tenant_id uuid, achievements laurel_private.achievement_rule[], effects laurel_private.points_effects[], is_silent boolean default false
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  insert into laurel.user_achievements (tenant_id, user_id, achievement_id, id, achieved_at, event_id, is_silent)
+  select write_completions.tenant_id, e.user_id, c.achievement_id, c.id, c.achieved_at, c.event_id, write_completions.is_silent
+  from unnest(effects) e cross join lateral unnest(e.completions) c;
+  insert into laurel_private.achievement_counts as k (tenant_id, user_id, achievement_id, count)
+  select write_completions.tenant_id, e.user_id, a.achievement_id, n.count
+  from unnest(effects) e
+  cross join lateral unnest(e.achievement_counts) with ordinality as n (count, no)
+  join unnest(achievements) with ordinality
+    as a (achievement_id, kind, metric_no, value, prerequisite_ids, user_attributes, event_attributes, no) on a.no = n.no
+  where n.count is not null
+  on conflict (tenant_id, user_id, achievement_id) do update set count = excluded.count where k.count <> excluded.count;
+end
+$$;
+
 comment on function laurel_private.write_awards(laurel_private.points_effects[]) is
   'Appends the decided awards to the ledger; write_states() moves the balances to where they leave them. Rule P3.';
 --! EndIncluded points/apply_effects.sql
@@ -2263,9 +2533,7 @@ comment on function laurel_private.check_event(uuid, uuid, text, numeric, jsonb,
 -- What an event or a completion did in each points system that it changed, by system key. Built
 -- as text, where each jsonb operator would take its arguments apart and build them anew; the caller turns the whole into jsonb once.
 create function laurel_private.points_response(
-  systems laurel_private.system_rule[], levels jsonb, snapshots jsonb,
-  sequences_before bigint[], sequences bigint[], balances_before bigint[], balances bigint[],
-  awards laurel.points_awards[]
+  systems laurel_private.system_rule[], levels jsonb, snapshots jsonb, awards laurel.points_awards[]
 ) returns text language plpgsql stable as $$
 declare
   response text := '';
@@ -2275,15 +2543,21 @@ declare
   added bigint;
   level_before int;
   level_after int;
+  total bigint;
 begin
   for i in 1..cardinality(systems) loop
-    continue when sequences[i] = sequences_before[i];
     system := systems[i];
     shown := '';
     added := 0;
     foreach award in array awards loop
       continue when award.system_id <> system.system_id;
+      if shown = '' then
+        -- L2, L3: the level is told when it changed; before its first row a user has none.
+        level_before := case when award.sequence = 1 then 0
+          else width_bucket(award.total_before, system.level_thresholds) end;
+      end if;
       added := added + award.points;
+      total := award.total_after;
       shown := concat(shown, case when shown <> '' then ',' end,
         '{"id":"', award.id, '","awarded":', award.points,
         ',"date":"', laurel_private.instant_as_text(award.occurred_at),
@@ -2291,18 +2565,51 @@ begin
         ',"trigger":', snapshots ->> award.trigger_id::text,
         ',"boosts":', coalesce(award.boosts, '[]'), '}');
     end loop;
-    -- L2, L3: the level is told when it changed; before its first row a user has none.
-    level_before := case when sequences_before[i] = 0 then 0
-      else width_bucket(balances_before[i], system.level_thresholds) end;
-    level_after := width_bucket(balances[i], system.level_thresholds);
+    continue when shown = '';
+    level_after := width_bucket(total, system.level_thresholds);
     response := concat(response, case when response = '' then '{"' else ',"' end, system.system_key,
       '":{', snapshots ->> system.system_key,
-      ',"total":', balances[i], ',"added":', added,
+      ',"total":', total, ',"added":', added,
       case when level_after <> level_before then concat(',"level":',
         case when level_after = 0 then 'null' else levels -> system.system_key ->> (level_after - 1) end) end,
       ',"awards":[', shown, ']}');
   end loop;
-  return response || '}';
+  return case when response = '' then '{}' else response || '}' end;
+end
+$$;
+
+-- Achievements as responses show them once they are completed, as the inside of a JSON array.
+create function laurel_private.completions_response(completions laurel_private.completion[], snapshots jsonb)
+  returns text language sql stable as $$
+  select string_agg(concat(left(snapshots ->> c.achievement_id::text, -1),
+    ',"achievedAt":"', laurel_private.instant_as_text(c.achieved_at), '"}'), ',' order by n)
+  from unnest(completions) with ordinality as c (achievement_id, id, achieved_at, event_id, n)
+$$;
+
+-- Whether this event may complete an achievement of its metric; false means that it does not.
+create function laurel_private.may_complete(
+  for_user laurel_private.locked_user, achievements laurel_private.achievement_rule[], plain_values numeric[],
+  event_attributes jsonb, peak_before numeric, total numeric
+) returns boolean language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  achievement laurel_private.achievement_rule;
+begin
+  if width_bucket(peak_before, plain_values) <> width_bucket(greatest(peak_before, total), plain_values) then
+    return true;
+  end if;
+  foreach achievement in array achievements loop
+    continue when achievement.event_attributes is null and achievement.user_attributes is null;
+    if (case when achievement.event_attributes is not null then event_attributes @> achievement.event_attributes
+        else greatest(peak_before, total) >= achievement.value and for_user.attributes @> achievement.user_attributes end)
+      and not exists (
+        select from laurel.user_achievements c
+        where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.achievement_id = achievement.achievement_id)
+    then
+      return true;
+    end if;
+  end loop;
+  return false;
 end
 $$;
 
@@ -2347,6 +2654,8 @@ declare
   triggers laurel_private.trigger_rule[];
   systems laurel_private.system_rule[];
   boosts laurel_private.boost_rule[];
+  achievements laurel_private.achievement_rule[];
+  achievement_values numeric[];
   counts_events boolean;
   has_user_boosts boolean;
   streak text;
@@ -2354,7 +2663,6 @@ declare
   snapshots jsonb;
   is_current boolean;
   locked laurel_private.locked_user;
-  rules laurel_private.points_rules;
   place int;
   balances bigint[];
   sequences bigint[];
@@ -2363,8 +2671,8 @@ declare
   rule laurel_private.trigger_rule;
   amount numeric;
   highest numeric;
-  occasions laurel_private.occasion[];
   effects laurel_private.points_effects;
+  applied record;
   is_replay boolean := false;
 begin
   -- The advisory lock queues waiters as in lock_user(). One statement then locks and reads the
@@ -2377,12 +2685,12 @@ begin
     select s.tenant_id, s.time_zone, s.attributes, s.attributes_version, s.metric_ids, x.place,
       s.metric_totals[x.place], s.metric_peaks[x.place], s.last_event_ids[x.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(record_event.occurred_at, clock_timestamp()),
-      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.counts_events,
+      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.counts_events,
       r.has_user_boosts, r.streak, r.levels, r.snapshots,
       s.ctid = (select p.ctid from laurel_private.user_states p where p.tenant_id = t.id and p.user_id = for_user)
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
-      metric, event_attribute_keys, triggers, systems, boosts, counts_events,
+      metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, counts_events,
       has_user_boosts, streak, levels, snapshots, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = for_user
@@ -2419,16 +2727,6 @@ begin
   end if;
 
   if not is_replay then
-    if is_new then
-      select r.* into rules from laurel_private.points_rules r
-      where r.tenant_id = tenant and r.metric_id = metric;
-      rules := laurel_private.with_user_creation(rules);
-      triggers := rules.triggers;
-      systems := rules.systems;
-      boosts := rules.boosts;
-      levels := rules.levels;
-      snapshots := rules.snapshots;
-    end if;
     locked := (tenant, for_user, time_zone, user_attributes, attributes_version, is_new)::laurel_private.locked_user;
     if profile is not null then
       locked := laurel_private.apply_profile(locked, profile);
@@ -2438,7 +2736,26 @@ begin
       value, attributes, idempotency_key, occurred_at)
     values (event_id, tenant, for_user, metric, record_event.metric_key,
       event_value, event_attributes, event_key, happened_at);
+  end if;
 
+  if is_replay then
+    null;
+  elsif is_new or cardinality(achievements) > 0 and laurel_private.may_complete(locked, achievements, achievement_values,
+    event_attributes, coalesce(peak, 0), coalesce(total, 0) + event_value)
+  then
+    -- More than the metric's triggers may follow: by the lane of many.
+    select * into applied
+    from laurel_private.apply_events(tenant, array[(event_id, tenant, for_user, metric, record_event.metric_key,
+      event_value, event_attributes, event_key, happened_at)::laurel.metric_events],
+      case when is_new then array[for_user] else '{}' end);
+    systems := applied.systems;
+    effects := applied.effects[1];
+    total := effects.totals[1];
+    if cardinality(effects.awards) + cardinality(effects.completions) > 0 then
+      select c.levels, c.snapshots into levels, snapshots
+      from laurel_private.combine_shown(tenant, array[metric, laurel_private.nil_metric()]) c;
+    end if;
+  else
     for i in 1..cardinality(systems) loop
       place := array_position(placed_systems, (systems[i]).system_id);
       balances[i] := coalesce(placed_totals[place], 0);
@@ -2456,13 +2773,10 @@ begin
         count_peaks[i] := coalesce(highest, 0);
       end loop;
     end if;
-    occasions := array[('metric', event_id, 1, event_value, event_attributes, happened_at, null, null)::laurel_private.occasion];
-    if is_new then
-      occasions := ('user_creation', event_id, null, null, null, happened_at, null, null)::laurel_private.occasion || occasions;
-    end if;
     effects := laurel_private.decide_points(locked, triggers,
       case when has_user_boosts then boosts || laurel_private.user_boosts(tenant, for_user, systems) else boosts end,
-      occasions, array[coalesce(total, 0)], array[coalesce(peak, 0)], counts, count_peaks, balances, sequences);
+      array[('metric', event_id, 1, event_value, event_attributes, happened_at, null, null, null)::laurel_private.occasion],
+      array[coalesce(total, 0)], array[coalesce(peak, 0)], counts, count_peaks, balances, sequences);
 
     if cardinality(effects.awards) > 0 then
       insert into laurel.points_awards select * from unnest(effects.awards);
@@ -2500,10 +2814,11 @@ begin
 
   return concat('{"eventId":"', event_id, '","metricId":"', metric,
     '","total":', trim_scale(coalesce(total, 0)),
-    ',"achievements":[],"currentStreak":', streak,
+    ',"achievements":[', case when cardinality(effects.completions) > 0
+      then laurel_private.completions_response(effects.completions, snapshots) end,
+    '],"currentStreak":', streak,
     ',"points":', case when is_replay or cardinality(effects.awards) = 0 then '{}'
-      else laurel_private.points_response(systems, levels, snapshots,
-        sequences, effects.sequences, balances, effects.balances, effects.awards) end,
+      else laurel_private.points_response(systems, levels, snapshots, effects.awards) end,
     ',"leaderboards":{},"idempotentReplayed":', case when is_replay then 'true' else 'false' end,
     case when event_key is not null then concat(',"idempotencyKey":', to_json(event_key)) end, '}')::jsonb;
 end
@@ -2600,37 +2915,27 @@ begin
 end
 $$;
 
--- The lane of many: events of one tenant, already stored, in the order given (E7).
-create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[])
-  returns void language plpgsql volatile as $$
+-- Load, decide and apply for events that are stored, of users who are locked, in the order given
+-- (E7). What record_event() cannot do in its own lane takes this one as well.
+create function laurel_private.apply_events(
+  tenant_id uuid, events laurel.metric_events[], new_user_ids text[],
+  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
+) language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
-  user_ids text[];
-  new_user_ids text[];
   metric_ids uuid[];
   system_ids uuid[];
+  achievement_ids uuid[];
   rules laurel_private.combined_rules;
-  effects laurel_private.points_effects[];
 begin
-  user_ids := array(select distinct e.user_id from unnest(events) e order by 1);
-  new_user_ids := laurel_private.lock_users(tenant_id, user_ids);
-
-  if exists (select from unnest(events) e where e.idempotency_key is not null) then
-    -- IDs first: a key remembers the ID of its event.
-    if laurel_private.are_out_of_order(events) then
-      events := laurel_private.reorder_events(events);
-    end if;
-    events := laurel_private.drop_replays(events);
-  elsif laurel_private.are_out_of_order(events) then
-    events := laurel_private.reorder_events(events);
-  end if;
-
-  metric_ids := array(select distinct e.metric_id from unnest(events) e order by 1);
-  if new_user_ids <> '{}' then
-    metric_ids := metric_ids || laurel_private.nil_metric();
-  end if;
+  metric_ids := array(select distinct e.metric_id from unnest(events) e order by 1) || laurel_private.nil_metric();
   rules := laurel_private.combine_rules(tenant_id, metric_ids);
-  system_ids := array(select s.system_id from unnest(rules.systems) s);
+  systems := rules.systems;
+  system_ids := array(select s.system_id from unnest(systems) s);
+  achievement_ids := array(
+    select a.achievement_id from unnest(rules.achievements) a
+    union
+    select p.id from unnest(rules.achievements) a cross join lateral unnest(a.prerequisite_ids) p (id));
 
   effects := array(
     select laurel_private.decide_points(
@@ -2641,17 +2946,20 @@ begin
         else rules.boosts end,
       case when o.is_new
         then ('user_creation', o.occasions[1].event_id, null, null, null, o.occasions[1].occurred_at,
-          null, null)::laurel_private.occasion || o.occasions
+          null, null, null)::laurel_private.occasion || o.occasions
         else o.occasions end,
       array(select coalesce(s.metric_totals[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
       array(select coalesce(s.metric_peaks[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
       c.counts, c.peaks,
       array(select coalesce(s.totals[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
-      array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)))
+      array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
+      rules.achievements, a.completed,
+      case when rules.counts_for_achievements
+        then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end)
     from (
       select e.user_id, e.user_id = any (new_user_ids) as is_new, array_agg((
           'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
-          null, null)::laurel_private.occasion order by e.no) as occasions
+          null, null, null)::laurel_private.occasion order by e.no) as occasions
       from unnest(events) with ordinality
         as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
       group by e.user_id) o
@@ -2660,6 +2968,10 @@ begin
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
     cross join lateral (
+      select case when achievement_ids = '{}' then '{}' else array(
+        select c.achievement_id from laurel.user_achievements c
+        where c.tenant_id = tenant_id and c.user_id = o.user_id and c.achievement_id = any (achievement_ids)) end as completed) a
+    cross join lateral (
       select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
       from unnest(rules.triggers) with ordinality
         as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
@@ -2667,13 +2979,54 @@ begin
       left join laurel.points_trigger_counts c on rules.counts_events and r.event_attributes is not null
         and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c);
 
-  perform laurel_private.write_states(tenant_id, metric_ids, rules.systems, effects);
+  perform laurel_private.write_states(tenant_id, metric_ids, systems, effects);
   if rules.counts_events then
     perform laurel_private.write_trigger_counts(tenant_id, rules.triggers, effects);
+  end if;
+  if achievement_ids <> '{}' then
+    perform laurel_private.write_completions(tenant_id, rules.achievements, effects);
   end if;
   if rules.triggers <> '{}' then
     perform laurel_private.write_awards(effects);
   end if;
+end
+$$;
+
+-- What matching events add up to before those that are applied now, by achievement number: null for
+-- those that filter no events or are completed. Not counted yet means summed from the log, once.
+create function laurel_private.achievement_counts_before(
+  state laurel_private.user_states, metric_ids uuid[], achievements laurel_private.achievement_rule[], completed uuid[]
+) returns numeric[] language sql stable as $$
+  select array_agg(case when a.event_attributes is not null and a.achievement_id <> all (completed) then coalesce(
+    (select k.count from laurel_private.achievement_counts k
+      where k.tenant_id = state.tenant_id and k.user_id = state.user_id and k.achievement_id = a.achievement_id),
+    (select sum(e.value) from laurel.metric_events e
+      where e.tenant_id = state.tenant_id and e.user_id = state.user_id and e.metric_id = metric_ids[a.metric_no]
+        and e.id <= state.last_event_ids[array_position(state.metric_ids, e.metric_id)]
+        and e.attributes @> a.event_attributes),
+    0) end order by a.no)
+  from unnest(achievements) with ordinality
+    as a (achievement_id, kind, metric_no, value, prerequisite_ids, user_attributes, event_attributes, no)
+$$;
+
+-- The lane of many: events of one tenant, already stored.
+create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[])
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  new_user_ids text[];
+begin
+  new_user_ids := laurel_private.lock_users(tenant_id, array(select distinct e.user_id from unnest(events) e order by 1));
+  if exists (select from unnest(events) e where e.idempotency_key is not null) then
+    -- IDs first: a key remembers the ID of its event.
+    if laurel_private.are_out_of_order(events) then
+      events := laurel_private.reorder_events(events);
+    end if;
+    events := laurel_private.drop_replays(events);
+  elsif laurel_private.are_out_of_order(events) then
+    events := laurel_private.reorder_events(events);
+  end if;
+  perform laurel_private.apply_events(tenant_id, events, new_user_ids);
 end
 $$;
 
@@ -2821,7 +3174,7 @@ begin
   end if;
   nothing := array_fill(0::bigint, array[cardinality(rules.systems)]);
   effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
-    array[('user_creation', null, null, null, null, clock_timestamp(), null, null)::laurel_private.occasion],
+    array[('user_creation', null, null, null, null, clock_timestamp(), null, null, null)::laurel_private.occasion],
     '{}', '{}', null, null, nothing, nothing);
   perform laurel_private.write_awards(array[effects]),
     laurel_private.write_states(locked.tenant_id, '{}', rules.systems, array[effects]);
@@ -3155,7 +3508,7 @@ begin
   effects := laurel_private.decide_points(locked,
     array[(null, 'adjustment', 1, system.id, system.key, system.max_points, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
     '{}',
-    array[('adjustment', null, null, null, null, clock_timestamp(), reason, idempotency_key)::laurel_private.occasion],
+    array[('adjustment', null, null, null, null, clock_timestamp(), reason, idempotency_key, null)::laurel_private.occasion],
     '{}', '{}', null, null, array[coalesce(total, 0)], array[coalesce(last_sequence, 0)]);
 
   if idempotency_key is not null then
@@ -4112,7 +4465,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
   loop
     execute format('create trigger %s__lock before insert or update or delete on laurel.%1$I
       for each statement execute function laurel_private.tg_configuration__lock()', table_name);

@@ -115,24 +115,24 @@ create function bench.award_on_own_tables(metric_key text, user_id text, value n
   returns bigint language plpgsql as $$
 #variable_conflict use_column
 declare
-  tenant_id constant uuid := '@tenant@';
-  system_id constant uuid := '@system@';
+  own_tenant constant uuid := '@tenant@';
+  own_system constant uuid := '@system@';
   event_id uuid := laurel_private.uuid_v7();
   after record;
 begin
   insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes, occurred_at)
-  values (event_id, tenant_id, award_on_own_tables.user_id, system_id, award_on_own_tables.metric_key,
+  values (event_id, own_tenant, award_on_own_tables.user_id, own_system, award_on_own_tables.metric_key,
     award_on_own_tables.value, '{"kind": "gold"}', clock_timestamp());
   update laurel_private.user_states s
-  set system_ids[1] = system_id, totals[1] = coalesce(s.totals[1], 0) + award_on_own_tables.points,
+  set system_ids[1] = own_system, totals[1] = coalesce(s.totals[1], 0) + award_on_own_tables.points,
     last_sequences[1] = coalesce(s.last_sequences[1], 0) + 1
-  where s.tenant_id = tenant_id and s.user_id = award_on_own_tables.user_id
+  where s.tenant_id = own_tenant and s.user_id = award_on_own_tables.user_id
   returning s.totals[1] as total, s.last_sequences[1] as last_sequence into after;
   insert into laurel.points_awards (id, tenant_id, user_id, system_id, system_key, sequence, occurred_at, cause,
     trigger_id, event_id, metric_key, metric_threshold, trigger_points, firings, base_points, boosts,
     boost_multiplier, rounding, rounded_points, max_points, points, total_before, total_after)
-  values (laurel_private.uuid_v7(), tenant_id, award_on_own_tables.user_id, system_id, 'xp', after.last_sequence,
-    clock_timestamp(), 'metric', system_id, event_id, award_on_own_tables.metric_key, 1, 10, 1, 10,
+  values (laurel_private.uuid_v7(), own_tenant, award_on_own_tables.user_id, own_system, 'xp', after.last_sequence,
+    clock_timestamp(), 'metric', own_system, event_id, award_on_own_tables.metric_key, 1, 10, 1, 10,
     '@boosts@', 2, 'nearest', award_on_own_tables.points,
     2000000000, award_on_own_tables.points, after.total - award_on_own_tables.points, after.total);
   return after.total;
