@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:103510c3da666755025facf7493d87f2132addbb
+--! Hash: sha1:51a2b5a0fd7822222a9e2d5f54ea2fa35e4ef277
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -42,6 +42,8 @@ create function laurel_private.error_catalogue()
       'Take the ID from the points_awards ledger or from an event''s response.'),
     ('LR006', 404, 'unknown_resource', 'No %s has the ID %s.',
       'It may have been deleted; list what exists.'),
+    ('LR007', 404, 'unknown_achievement', 'No achievement that can be completed has the key %s.',
+      'Create and activate the achievement, or check the spelling of its key.'),
     ('LR010', 422, 'invalid_user_id', 'The user ID is not valid: %s.',
       'A user ID is your own ID for the user: text of 1 to 255 characters.'),
     ('LR011', 422, 'invalid_value', 'The value is not valid: %s.',
@@ -72,6 +74,8 @@ create function laurel_private.error_catalogue()
       'aggregation is daily, weekly or monthly; endDate is after startDate, at most 400 days.'),
     ('LR024', 422, 'no_levels', 'The points system %s has no levels.',
       'Create levels first.'),
+    ('LR025', 422, 'invalid_completion', 'The achievement %s cannot be completed by this call: %s.',
+      'Only achievements of kind api, and for users who match their filters, are completed by calls.'),
     ('LR030', 422, 'out_of_points',
       'Not enough points: this event would take %s below 0.',
       'The trigger that deducts here blocks events its user cannot pay for.'),
@@ -1217,7 +1221,7 @@ call laurel_private.secure_table('laurel.user_achievements', 'user_data');
 create table laurel_private.achievement_counts (
   tenant_id uuid not null,
   user_id text collate "C" not null,
-  achievement_id uuid not null references laurel.achievements on delete cascade,
+  achievement_id uuid not null,
   count numeric not null,
   constraint achievement_counts_are_one_per_user primary key (tenant_id, user_id, achievement_id),
   constraint achievement_count_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
@@ -2472,6 +2476,98 @@ $$;
 comment on function laurel_private.write_awards(laurel_private.points_effects[]) is
   'Appends the decided awards to the ledger; write_states() moves the balances to where they leave them. Rule P3.';
 --! EndIncluded points/apply_effects.sql
+--! Included points/apply_occasions.sql
+-- The flow's second half, for any number of users: load what must be known, decide, apply. What
+-- happened to each of them goes in, in order: events, identification, completions. The
+-- callers hold the users' locks.
+
+create type laurel_private.user_occasions as (user_id text, occasions laurel_private.occasion[]);
+
+-- What matching events add up to before those that are applied now, by achievement number: null for
+-- those that filter no events or are completed. Not counted yet means summed from the log, once.
+create function laurel_private.achievement_counts_before(
+  state laurel_private.user_states, metric_ids uuid[], achievements laurel_private.achievement_rule[], completed uuid[]
+) returns numeric[] language sql stable as $$
+  select array_agg(case when a.event_attributes is not null and a.achievement_id <> all (completed) then coalesce(
+    (select k.count from laurel_private.achievement_counts k
+      where k.tenant_id = state.tenant_id and k.user_id = state.user_id and k.achievement_id = a.achievement_id),
+    (select sum(e.value) from laurel.metric_events e
+      where e.tenant_id = state.tenant_id and e.user_id = state.user_id and e.metric_id = metric_ids[a.metric_no]
+        and e.id <= state.last_event_ids[array_position(state.metric_ids, e.metric_id)]
+        and e.attributes @> a.event_attributes),
+    0) end order by a.no)
+  from unnest(achievements) with ordinality
+    as a (achievement_id, kind, metric_no, value, prerequisite_ids, user_attributes, event_attributes, no)
+$$;
+
+create function laurel_private.apply_occasions(
+  tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], is_silent boolean default false,
+  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
+) language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  system_ids uuid[];
+  achievement_ids uuid[];
+  rules laurel_private.combined_rules;
+begin
+  metric_ids := metric_ids || laurel_private.nil_metric();
+  rules := laurel_private.combine_rules(tenant_id, metric_ids);
+  systems := rules.systems;
+  system_ids := array(select s.system_id from unnest(systems) s);
+  achievement_ids := array(
+    select a.achievement_id from unnest(rules.achievements) a
+    union
+    select p.id from unnest(rules.achievements) a cross join lateral unnest(a.prerequisite_ids) p (id));
+
+  effects := array(
+    select laurel_private.decide_points(
+      (s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, null)::laurel_private.locked_user,
+      rules.triggers,
+      case when rules.has_user_boosts
+        then rules.boosts || laurel_private.user_boosts(tenant_id, o.user_id, rules.systems)
+        else rules.boosts end,
+      o.occasions,
+      array(select coalesce(s.metric_totals[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
+      array(select coalesce(s.metric_peaks[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
+      c.counts, c.peaks,
+      array(select coalesce(s.totals[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
+      array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
+      rules.achievements, a.completed,
+      case when rules.counts_for_achievements
+        then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end)
+    from unnest(work) o
+    cross join lateral (
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = tenant_id and s.user_id = o.user_id
+      offset 0) s
+    cross join lateral (
+      select case when achievement_ids = '{}' then '{}' else array(
+        select c.achievement_id from laurel.user_achievements c
+        where c.tenant_id = tenant_id and c.user_id = o.user_id and c.achievement_id = any (achievement_ids)) end as completed) a
+    cross join lateral (
+      select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
+      from unnest(rules.triggers) with ordinality
+        as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
+          user_attributes, event_attributes, blocks, version, no)
+      left join laurel.points_trigger_counts c on rules.counts_events and r.event_attributes is not null
+        and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c);
+
+  perform laurel_private.write_states(tenant_id, metric_ids, systems, effects);
+  if rules.counts_events then
+    perform laurel_private.write_trigger_counts(tenant_id, rules.triggers, effects);
+  end if;
+  if exists (select from unnest(effects) e where e.completions <> '{}' or e.achievement_counts is not null) then
+    perform laurel_private.write_completions(tenant_id, rules.achievements, effects, is_silent);
+  end if;
+  if rules.triggers <> '{}' then
+    perform laurel_private.write_awards(effects);
+  end if;
+end
+$$;
+
+comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean) is
+  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3). LR030.';
+--! EndIncluded points/apply_occasions.sql
 --! Included metrics/check_event.sql
 -- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
 
@@ -2915,98 +3011,33 @@ begin
 end
 $$;
 
--- Load, decide and apply for events that are stored, of users who are locked, in the order given
--- (E7). What record_event() cannot do in its own lane takes this one as well.
+-- Applies events that are stored, of users who are locked, in the order given (E7). What
+-- record_event() cannot do in its own lane takes this one as well.
 create function laurel_private.apply_events(
   tenant_id uuid, events laurel.metric_events[], new_user_ids text[],
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
 ) language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
-  metric_ids uuid[];
-  system_ids uuid[];
-  achievement_ids uuid[];
-  rules laurel_private.combined_rules;
+  metric_ids uuid[] := array(select distinct e.metric_id from unnest(events) e order by 1);
+  applied record;
 begin
-  metric_ids := array(select distinct e.metric_id from unnest(events) e order by 1) || laurel_private.nil_metric();
-  rules := laurel_private.combine_rules(tenant_id, metric_ids);
-  systems := rules.systems;
-  system_ids := array(select s.system_id from unnest(systems) s);
-  achievement_ids := array(
-    select a.achievement_id from unnest(rules.achievements) a
-    union
-    select p.id from unnest(rules.achievements) a cross join lateral unnest(a.prerequisite_ids) p (id));
-
-  effects := array(
-    select laurel_private.decide_points(
-      (s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, o.is_new)::laurel_private.locked_user,
-      rules.triggers,
-      case when rules.has_user_boosts
-        then rules.boosts || laurel_private.user_boosts(tenant_id, o.user_id, rules.systems)
-        else rules.boosts end,
-      case when o.is_new
-        then ('user_creation', o.occasions[1].event_id, null, null, null, o.occasions[1].occurred_at,
-          null, null, null)::laurel_private.occasion || o.occasions
-        else o.occasions end,
-      array(select coalesce(s.metric_totals[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
-      array(select coalesce(s.metric_peaks[array_position(s.metric_ids, i.id)], 0) from unnest(metric_ids) i (id)),
-      c.counts, c.peaks,
-      array(select coalesce(s.totals[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
-      array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
-      rules.achievements, a.completed,
-      case when rules.counts_for_achievements
-        then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end)
-    from (
-      select e.user_id, e.user_id = any (new_user_ids) as is_new, array_agg((
+  select * into applied
+  from laurel_private.apply_occasions(tenant_id, metric_ids, array(
+    select (e.user_id,
+        case when e.user_id = any (new_user_ids)
+          then array[('user_creation', (array_agg(e.id order by e.no))[1], null, null, null,
+            (array_agg(e.occurred_at order by e.no))[1], null, null, null)::laurel_private.occasion]
+          else '{}' end
+        || array_agg((
           'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
-          null, null, null)::laurel_private.occasion order by e.no) as occasions
-      from unnest(events) with ordinality
-        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-      group by e.user_id) o
-    cross join lateral (
-      select s.* from laurel_private.user_states s
-      where s.tenant_id = tenant_id and s.user_id = o.user_id
-      offset 0) s
-    cross join lateral (
-      select case when achievement_ids = '{}' then '{}' else array(
-        select c.achievement_id from laurel.user_achievements c
-        where c.tenant_id = tenant_id and c.user_id = o.user_id and c.achievement_id = any (achievement_ids)) end as completed) a
-    cross join lateral (
-      select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
-      from unnest(rules.triggers) with ordinality
-        as r (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
-          user_attributes, event_attributes, blocks, version, no)
-      left join laurel.points_trigger_counts c on rules.counts_events and r.event_attributes is not null
-        and c.tenant_id = tenant_id and c.user_id = o.user_id and c.trigger_id = r.trigger_id) c);
-
-  perform laurel_private.write_states(tenant_id, metric_ids, systems, effects);
-  if rules.counts_events then
-    perform laurel_private.write_trigger_counts(tenant_id, rules.triggers, effects);
-  end if;
-  if achievement_ids <> '{}' then
-    perform laurel_private.write_completions(tenant_id, rules.achievements, effects);
-  end if;
-  if rules.triggers <> '{}' then
-    perform laurel_private.write_awards(effects);
-  end if;
+          null, null, null)::laurel_private.occasion order by e.no))::laurel_private.user_occasions
+    from unnest(events) with ordinality
+      as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
+    group by e.user_id));
+  systems := applied.systems;
+  effects := applied.effects;
 end
-$$;
-
--- What matching events add up to before those that are applied now, by achievement number: null for
--- those that filter no events or are completed. Not counted yet means summed from the log, once.
-create function laurel_private.achievement_counts_before(
-  state laurel_private.user_states, metric_ids uuid[], achievements laurel_private.achievement_rule[], completed uuid[]
-) returns numeric[] language sql stable as $$
-  select array_agg(case when a.event_attributes is not null and a.achievement_id <> all (completed) then coalesce(
-    (select k.count from laurel_private.achievement_counts k
-      where k.tenant_id = state.tenant_id and k.user_id = state.user_id and k.achievement_id = a.achievement_id),
-    (select sum(e.value) from laurel.metric_events e
-      where e.tenant_id = state.tenant_id and e.user_id = state.user_id and e.metric_id = metric_ids[a.metric_no]
-        and e.id <= state.last_event_ids[array_position(state.metric_ids, e.metric_id)]
-        and e.attributes @> a.event_attributes),
-    0) end order by a.no)
-  from unnest(achievements) with ordinality
-    as a (achievement_id, kind, metric_no, value, prerequisite_ids, user_attributes, event_attributes, no)
 $$;
 
 -- The lane of many: events of one tenant, already stored.
@@ -3159,27 +3190,10 @@ create function laurel_private.user_as_json(u laurel.users)
     'updated', laurel_private.instant_as_text(u.updated_at))
 $$;
 
--- What the triggers of user_creation do for a user just added.
-create function laurel_private.award_user_creation(locked laurel_private.locked_user)
-  returns void language plpgsql volatile as $$
-declare
-  rules laurel_private.points_rules;
-  nothing bigint[];
-  effects laurel_private.points_effects;
-begin
-  select r.* into rules from laurel_private.points_rules r
-  where r.tenant_id = locked.tenant_id and r.metric_id = laurel_private.nil_metric();
-  if rules.triggers = '{}' then
-    return;
-  end if;
-  nothing := array_fill(0::bigint, array[cardinality(rules.systems)]);
-  effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
-    array[('user_creation', null, null, null, null, clock_timestamp(), null, null, null)::laurel_private.occasion],
-    '{}', '{}', null, null, nothing, nothing);
-  perform laurel_private.write_awards(array[effects]),
-    laurel_private.write_states(locked.tenant_id, '{}', rules.systems, array[effects]);
-end
-$$;
+-- The occasion of a user being added (TR6).
+create function laurel_private.user_creation()
+  returns laurel_private.occasion language sql volatile
+  return ('user_creation', null, null, null, null, clock_timestamp(), null, null, null)::laurel_private.occasion;
 
 create function laurel.identify_user(user_id text, profile jsonb default '{}')
   returns jsonb language plpgsql volatile security definer
@@ -3192,7 +3206,8 @@ begin
   locked := laurel_private.lock_user(identify_user.user_id);
   locked := laurel_private.apply_profile(locked, coalesce(profile, '{}'));
   if locked.is_new then
-    perform laurel_private.award_user_creation(locked);
+    perform laurel_private.apply_occasions(locked.tenant_id, '{}',
+      array[(locked.id, array[laurel_private.user_creation()])::laurel_private.user_occasions]);
   end if;
   return (
     select laurel_private.user_as_json(u) from laurel.users u
@@ -3228,6 +3243,324 @@ comment on function laurel.user_profile(text) is
 grant execute on function laurel.identify_user(text, jsonb), laurel.update_user(text, jsonb), laurel.user_profile(text)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded users/identify_user.sql
+--! Included achievements/complete_achievement.sql
+-- Completion by a call (A1, A2): like an event, under the user's lock, with the points it pays.
+
+create function laurel.complete_achievement(achievement_key text, user_id text, profile jsonb default null)
+  returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  achievement laurel.achievements;
+  locked laurel_private.locked_user;
+  found_completion laurel.user_achievements;
+  occasions laurel_private.occasion[] := '{}';
+  applied record;
+  effects laurel_private.points_effects;
+  points text := '{}';
+begin
+  perform laurel_private.require_own_user(complete_achievement.user_id);
+  select a.* into achievement from laurel.achievements a
+  where a.tenant_id = laurel.current_tenant_id() and a.key = achievement_key and a.status = 'active';
+  if achievement.id is null then
+    perform laurel_private.fail('LR007', null, left(coalesce(achievement_key, 'null'), 255));
+  elsif achievement.kind <> 'api' then
+    perform laurel_private.fail('LR025', null, achievement_key, format('it is of kind %s', achievement.kind));
+  end if;
+  locked := laurel_private.lock_user(complete_achievement.user_id);
+  if profile is not null then
+    locked := laurel_private.apply_profile(locked, profile);
+  end if;
+  if not locked.attributes @> achievement.user_attributes then
+    perform laurel_private.fail('LR025', null, achievement_key, 'it is not for users with these attributes');
+  end if;
+  select c.* into found_completion from laurel.user_achievements c
+  where c.tenant_id = locked.tenant_id and c.user_id = locked.id and c.achievement_id = achievement.id;
+  if locked.is_new then
+    occasions := array[laurel_private.user_creation()];
+  end if;
+  if found_completion.id is null then
+    occasions := occasions || ('achievement', null, null, null, null, clock_timestamp(), null, null, achievement.id)::laurel_private.occasion;
+  end if;
+  if occasions <> '{}' then
+    select * into applied from laurel_private.apply_occasions(locked.tenant_id, '{}',
+      array[(locked.id, occasions)::laurel_private.user_occasions]);
+    effects := applied.effects[1];
+    found_completion.id := effects.completions[1].id;
+    found_completion.achieved_at := effects.completions[1].achieved_at;
+    select laurel_private.points_response(applied.systems, c.levels, c.snapshots, effects.awards) into points
+    from laurel_private.combine_shown(locked.tenant_id, array[laurel_private.nil_metric()]) c;
+  end if;
+  return jsonb_build_object(
+    'completionId', found_completion.id,
+    'achievement', laurel_private.achievement_as_json(achievement)
+      || jsonb_build_object('achievedAt', laurel_private.instant_as_text(found_completion.achieved_at)),
+    'points', points::jsonb);
+end
+$$;
+
+comment on function laurel.complete_achievement(text, text, jsonb) is
+  'Completes an achievement of kind api for a user and returns {completionId, achievement, points}; once completed it answers the same and awards nothing. Adds the user when new; profile as in identify_user(). LR007 unknown, inactive or locked, LR025 of another kind or not for this user. Rules A1, A2, Q3.';
+grant execute on function laurel.complete_achievement(text, text, jsonb) to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded achievements/complete_achievement.sql
+--! Included achievements/backfill_achievements.sql
+-- Completions that no event brings: of users who qualified already when an achievement became
+-- active (A3), and anniversaries. The worker does both, batch by batch, each batch one
+-- transaction; where it stands is a row, so that it can stop and go on anywhere.
+
+create table laurel_private.achievement_backfills (
+  tenant_id uuid not null,
+  achievement_id uuid not null,
+  requested_at timestamptz not null default clock_timestamp(),
+  -- Set at the first look: transactions before this one may still go by rules without the achievement.
+  begins_after xid8,
+  after_user_id text collate "C" not null default '',
+  looked_at bigint not null default 0,
+  completed bigint not null default 0,
+  finished_at timestamptz,
+  constraint achievement_backfills_are_one_per_achievement primary key (tenant_id, achievement_id),
+  constraint backfill_is_of_an_achievement foreign key (tenant_id, achievement_id)
+    references laurel.achievements (tenant_id, id) on delete cascade
+);
+
+comment on table laurel_private.achievement_backfills is 'How far the look for users who qualify already has come, per active achievement. Rule A3.';
+alter table laurel_private.achievement_backfills enable row level security;
+
+create function laurel_private.tg_achievements__backfill()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from laurel_private.achievement_backfills b where b.tenant_id = new.tenant_id and b.achievement_id = new.id;
+  delete from laurel_private.achievement_counts c where c.tenant_id = new.tenant_id and c.achievement_id = new.id;
+  if new.status = 'active' and new.kind <> 'api' then
+    insert into laurel_private.achievement_backfills (achievement_id, tenant_id) values (new.id, new.tenant_id);
+  end if;
+  return null;
+end
+$$;
+
+create trigger achievements__backfill_new after insert on laurel.achievements
+  for each row when (new.status = 'active') execute function laurel_private.tg_achievements__backfill();
+create trigger achievements__backfill_changed after update on laurel.achievements
+  for each row when (
+    (old.status, old.kind, old.metric_id, old.metric_value, old.streak_length, old.years, old.prerequisite_ids,
+      old.user_attributes, old.event_attributes)
+    is distinct from (new.status, new.kind, new.metric_id, new.metric_value, new.streak_length, new.years, new.prerequisite_ids,
+      new.user_attributes, new.event_attributes))
+  execute function laurel_private.tg_achievements__backfill();
+
+-- Whether what a user did so far completes an achievement (A1).
+create function laurel_private.qualifies(achievement laurel.achievements, state laurel_private.user_states, as_of timestamptz)
+  returns boolean language plpgsql stable as $$
+begin
+  if not state.attributes @> achievement.user_attributes then
+    return false;
+  end if;
+  case achievement.kind
+    when 'metric' then
+      if achievement.event_attributes = '{}' then
+        return coalesce(state.metric_peaks[array_position(state.metric_ids, achievement.metric_id)] >= achievement.metric_value, false);
+      end if;
+      return coalesce((
+        select sum(e.value) from laurel.metric_events e
+        where e.tenant_id = state.tenant_id and e.user_id = state.user_id and e.metric_id = achievement.metric_id
+          and e.attributes @> achievement.event_attributes) >= achievement.metric_value, false);
+    when 'achievement' then
+      return achievement.prerequisite_ids <@ array(
+        select c.achievement_id from laurel.user_achievements c
+        where c.tenant_id = state.tenant_id and c.user_id = state.user_id);
+    when 'anniversary' then
+      return coalesce((
+        select u.sign_up_on + make_interval(years => achievement.years) <= (as_of at time zone state.time_zone)
+        from laurel.users u where u.tenant_id = state.tenant_id and u.id = state.user_id), false);
+    else
+      return false;
+  end case;
+end
+$$;
+
+-- Completes an achievement for those of these users, given in key order, who qualify; returns how many. All of them are
+-- locked first: what was decided for them meanwhile by older rules is then seen.
+create function laurel_private.complete_for_qualified(
+  achievement laurel.achievements, user_ids text[], as_of timestamptz, is_silent boolean
+) returns int language plpgsql volatile as $$
+declare
+  work laurel_private.user_occasions[];
+begin
+  perform from unnest(user_ids) q (id)
+  cross join lateral (
+    select from laurel_private.user_states s
+    where s.tenant_id = achievement.tenant_id and s.user_id = q.id
+    for no key update) locked;
+  work := array(
+    select (s.user_id, array[('achievement', null, null, null, null, as_of, null, null, achievement.id)::laurel_private.occasion])::laurel_private.user_occasions
+    from unnest(user_ids) q (id)
+    join laurel_private.user_states s on s.tenant_id = achievement.tenant_id and s.user_id = q.id
+    where laurel_private.qualifies(achievement, s, as_of) and not exists (
+      select from laurel.user_achievements c
+      where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.achievement_id = achievement.id)
+    order by s.user_id);
+  if work <> '{}' then
+    perform laurel_private.apply_occasions(achievement.tenant_id, '{}', work, is_silent);
+  end if;
+  return cardinality(work);
+end
+$$;
+
+create function laurel_private.backfill_achievements(most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  backfill laurel_private.achievement_backfills;
+  achievement laurel.achievements;
+  user_ids text[];
+  done int;
+begin
+  update laurel_private.achievement_backfills b set begins_after = pg_snapshot_xmax(pg_current_snapshot())
+  where b.begins_after is null;
+  if found then
+    return 1;
+  end if;
+  select b.* into backfill from laurel_private.achievement_backfills b
+  where b.finished_at is null and b.begins_after <= pg_snapshot_xmin(pg_current_snapshot())
+  order by b.requested_at
+  limit 1
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  select a.* into achievement from laurel.achievements a where a.id = backfill.achievement_id;
+  user_ids := array(
+    select s.user_id from laurel_private.user_states s
+    where s.tenant_id = backfill.tenant_id and s.user_id > backfill.after_user_id
+    order by s.user_id
+    limit most);
+  done := laurel_private.complete_for_qualified(achievement, user_ids, clock_timestamp(), true);
+  update laurel_private.achievement_backfills b
+  set after_user_id = coalesce(user_ids[cardinality(user_ids)], b.after_user_id),
+    looked_at = b.looked_at + cardinality(user_ids),
+    completed = b.completed + done,
+    finished_at = case when cardinality(user_ids) < most then clock_timestamp() end
+  where b.tenant_id = backfill.tenant_id and b.achievement_id = backfill.achievement_id;
+  return greatest(cardinality(user_ids), 1);
+end
+$$;
+
+comment on function laurel_private.backfill_achievements(int) is
+  'Looks at the next users, at most so many, of an achievement that became active and completes it for those who qualify; returns 0 when there is nothing to do now. Rule A3.';
+
+-- Users whose anniversary has come. Any moment may be asked for, in any order.
+create function laurel_private.complete_anniversaries(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  achievement laurel.achievements;
+  user_ids text[];
+  done int;
+begin
+  for achievement in
+    select a.* from laurel.achievements a
+    join laurel.tenants t on t.id = a.tenant_id and t.archived_at is null
+    where a.kind = 'anniversary' and a.status = 'active' order by a.id
+  loop
+    user_ids := array(
+      select u.id from laurel.users u
+      -- A day more than any time zone is ahead.
+      where u.tenant_id = achievement.tenant_id
+        and u.sign_up_on <= ((as_of + interval '1 day')::date - make_interval(years => achievement.years))
+        and (u.sign_up_on + make_interval(years => achievement.years)) <= (as_of at time zone coalesce(u.tz, 'UTC'))
+        and u.attributes @> achievement.user_attributes
+        and not exists (
+          select from laurel.user_achievements c
+          where c.tenant_id = u.tenant_id and c.user_id = u.id and c.achievement_id = achievement.id)
+      order by u.id
+      limit most);
+    continue when user_ids = '{}';
+    done := laurel_private.complete_for_qualified(achievement, user_ids, as_of, false);
+    if done > 0 then
+      return done;
+    end if;
+  end loop;
+  return 0;
+end
+$$;
+
+comment on function laurel_private.complete_anniversaries(timestamptz, int) is
+  'Completes one anniversary achievement for users, at most so many, whose sign-up date is long enough past by their own calendar; returns how many, 0 when none is due. Rule A1.';
+
+create index users_by_sign_up on laurel.users (tenant_id, sign_up_on) where sign_up_on is not null;
+--! EndIncluded achievements/backfill_achievements.sql
+--! Included achievements/achievements_catalogue.sql
+-- Reading achievements as REST shows them: all with how many have them, and one user's.
+
+create function laurel_private.achievement_stats(achievement laurel.achievements)
+  returns jsonb language plpgsql stable as $$
+declare
+  completions bigint;
+  users bigint;
+begin
+  select count(*) into completions from laurel.user_achievements c
+  where c.tenant_id = achievement.tenant_id and c.achievement_id = achievement.id;
+  if completions > 0 then
+    select count(*) into users from laurel_private.user_states s where s.tenant_id = achievement.tenant_id;
+  end if;
+  return jsonb_build_object('completions', completions,
+    'rarity', coalesce(trim_scale(round(100.0 * completions / nullif(users, 0), 4)), 0));
+end
+$$;
+
+comment on function laurel_private.achievement_stats(laurel.achievements) is
+  'Completions, and rarity: the share of the tenant''s users, in percent, to 4 decimals. Rule A4.';
+
+create function laurel.describe_achievements(user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  given jsonb := laurel_private.parse_user_attributes(for_tenant, user_attributes);
+begin
+  return (
+    select coalesce(jsonb_agg(laurel_private.achievement_as_json(a) || laurel_private.achievement_stats(a) order by a.id), '[]')
+    from laurel.achievements a
+    where a.tenant_id = for_tenant and a.status in ('active', 'locked')
+      and (given = '{}' or given @> a.user_attributes));
+end
+$$;
+
+comment on function laurel.describe_achievements(text) is
+  'Active and locked achievements with completions and rarity; with attributes, as plan:pro,country:fr, those open to users who have them. LR012, LR013. Rule A4.';
+
+-- An achievement as one user has it: achievedAt is null until it is completed.
+create function laurel_private.user_achievement_as_json(achievement laurel.achievements, user_id text)
+  returns jsonb language sql stable as $$
+  select laurel_private.achievement_as_json(achievement) || jsonb_build_object('achievedAt', (
+    select laurel_private.instant_as_text(c.achieved_at) from laurel.user_achievements c
+    where c.tenant_id = achievement.tenant_id and c.user_id = user_achievement_as_json.user_id and c.achievement_id = achievement.id))
+$$;
+
+create function laurel.user_achievement_list(user_id text, include_incomplete boolean default false)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_achievement_list.user_id);
+begin
+  return (
+    select coalesce(jsonb_agg(laurel_private.user_achievement_as_json(a, for_user.id) || laurel_private.achievement_stats(a)
+      order by c.achieved_at, a.id), '[]')
+    from laurel.achievements a
+    left join laurel.user_achievements c on c.tenant_id = a.tenant_id and c.user_id = for_user.id and c.achievement_id = a.id
+    where a.tenant_id = for_user.tenant_id and a.status <> 'archived'
+      and (c.id is not null or include_incomplete and a.status in ('active', 'locked')));
+end
+$$;
+
+comment on function laurel.user_achievement_list(text, boolean) is
+  'A user''s achievements, earliest first, each with achievedAt, completions and rarity; with include_incomplete also those still open, last. LR002. Rule A4.';
+
+grant execute on function laurel.describe_achievements(text), laurel.user_achievement_list(text, boolean)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded achievements/achievements_catalogue.sql
 --! Included points/explain_award.sql
 -- Why this many points (Q5): read from the ledger row alone, whatever was edited since.
 
@@ -3732,14 +4065,16 @@ $$;
 comment on function laurel_private.active_metric(uuid, text) is
   'The tenant''s metric in use with this key; LR003 when there is none.';
 
--- Achievements come with the part of the engine that completes them.
 create function laurel_private.user_metric_as_json(for_user laurel.users, metric laurel.metrics)
   returns jsonb language sql stable as $$
   select jsonb_build_object('id', metric.id, 'key', metric.key, 'name', metric.name, 'status', 'active',
     'current', coalesce((
       select trim_scale(s.metric_totals[array_position(s.metric_ids, metric.id)])
       from laurel_private.user_states s where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id), 0),
-    'achievements', '[]'::jsonb)
+    'achievements', coalesce((
+      select jsonb_agg(laurel_private.user_achievement_as_json(a, for_user.id) order by a.metric_value, a.id)
+      from laurel.achievements a
+      where a.tenant_id = metric.tenant_id and a.metric_id = metric.id and a.status in ('active', 'locked')), '[]'))
 $$;
 
 create function laurel.user_metric_total(metric_key text, user_id text)
@@ -4369,6 +4704,51 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   where e.id is null and a.id is null
     and (k.result_id is not null or not exists (select from laurel.points_systems s where s.id = k.scope_id))
   union all
+  -- A1, A3: whoever qualifies has it, once the look for those who qualified before is over.
+  select 'qualified_user_has_completed_the_achievement', s.tenant_id, s.user_id, a.id::text, 'a completion', null
+  from laurel.achievements a
+  join state s on s.tenant_id = a.tenant_id
+  where a.status = 'active' and a.kind in ('metric', 'achievement')
+    -- Who came to match a filter later completes it with the next event that counts.
+    and a.user_attributes = '{}'
+    and laurel_private.qualifies(a, s, now())
+    and exists (
+      select from laurel_private.achievement_backfills b where b.achievement_id = a.id and b.finished_at is not null)
+    and not exists (
+      select from laurel.user_achievements c
+      where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.achievement_id = a.id)
+  union all
+  select 'completion_is_of_an_achievement_of_the_tenant', c.tenant_id, c.user_id, c.achievement_id::text, 'an achievement', null
+  from laurel.user_achievements c
+  left join laurel.achievements a on a.tenant_id = c.tenant_id and a.id = c.achievement_id
+  where a.id is null and (for_tenant is null or c.tenant_id = for_tenant)
+  union all
+  select 'completion_event_is_in_the_log', c.tenant_id, c.user_id, c.achievement_id::text, c.event_id::text, null
+  from laurel.user_achievements c
+  left join event e on e.id = c.event_id
+  where c.event_id is not null and e.id is null and (for_tenant is null or c.tenant_id = for_tenant)
+  union all
+  select 'award_for_an_achievement_has_its_completion', a.tenant_id, a.user_id, a.system_key || ' ' || a.id, 'a completion', null
+  from award a
+  where a.cause = 'achievement' and not exists (
+    select from laurel.user_achievements c
+    where c.tenant_id = a.tenant_id and c.user_id = a.user_id and c.achievement_id = a.achievement_id)
+  union all
+  select 'achievement_is_awarded_once', a.tenant_id, a.user_id, a.trigger_id::text, '1', count(*)::text
+  from award a where a.cause = 'achievement'
+  group by a.tenant_id, a.user_id, a.trigger_id having count(*) > 1
+  union all
+  select 'achievement_count_is_the_sum_of_matching_events', k.tenant_id, k.user_id, k.achievement_id::text, e.total::text, k.count::text
+  from laurel_private.achievement_counts k
+  join laurel.achievements a on a.id = k.achievement_id and a.status = 'active'
+  cross join lateral (
+    select coalesce(sum(e.value), 0) as total from laurel.metric_events e
+    where e.tenant_id = k.tenant_id and e.user_id = k.user_id and e.metric_id = a.metric_id and e.attributes @> a.event_attributes) e
+  where k.count <> e.total and (for_tenant is null or k.tenant_id = for_tenant)
+    and not exists (
+      select from laurel.user_achievements c
+      where c.tenant_id = k.tenant_id and c.user_id = k.user_id and c.achievement_id = k.achievement_id)
+  union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
@@ -4385,7 +4765,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, completions, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -4686,6 +5066,99 @@ grant execute on function laurel_private.admin_metric(laurel.metrics),
   laurel_private.create_metric(jsonb), laurel_private.update_metric(jsonb), laurel_private.delete_metric(uuid)
   to laurel_admin;
 --! EndIncluded metrics/admin_metrics.sql
+--! Included achievements/admin_achievements.sql
+-- Achievements as the admin API has them. Every function here runs in its caller's role, under
+-- row-level security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_achievement(a laurel.achievements)
+  returns jsonb language sql stable as $$
+  -- What belongs to another kind is null in the row, and left out; description and badge are always there.
+  select jsonb_strip_nulls(jsonb_build_object(
+      'id', a.id, 'name', a.name, 'trigger', a.kind, 'status', a.status, 'key', a.key,
+      'userAttributes', laurel_private.pairs_from_filter('user', a.user_attributes),
+      'metricId', a.metric_id, 'metricValue', trim_scale(a.metric_value),
+      'eventAttributes', case when a.kind = 'metric' then laurel_private.pairs_from_filter('event', a.event_attributes) end,
+      'streakLength', a.streak_length, 'anniversaryYears', a.years,
+      'achievementIds', case when a.kind = 'achievement' then to_jsonb(a.prerequisite_ids) end))
+    || jsonb_build_object('description', a.description,
+      'badge', case when a.badge_url is not null then jsonb_build_object('url', a.badge_url) end)
+$$;
+
+create function laurel_private.ids_from_json(ids jsonb)
+  returns uuid[] language sql immutable as $$
+  select coalesce(array_agg(i.id::uuid order by i.no), '{}')
+  from jsonb_array_elements_text(case when jsonb_typeof(ids) = 'array' then ids else '[]' end) with ordinality as i (id, no)
+$$;
+
+create function laurel_private.create_achievement(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.achievements;
+begin
+  insert into laurel.achievements (key, name, description, badge_url, kind, status, metric_id, metric_value, streak_length,
+    years, prerequisite_ids, user_attributes, event_attributes)
+  values (item ->> 'key', item ->> 'name', item ->> 'description', item #>> '{badge,url}',
+    (item ->> 'trigger')::laurel.achievement_kind, coalesce((item ->> 'status')::laurel.achievement_status, 'inactive'),
+    (item ->> 'metricId')::uuid, (item ->> 'metricValue')::numeric, (item ->> 'streakLength')::int,
+    (item ->> 'anniversaryYears')::int, laurel_private.ids_from_json(item -> 'achievementIds'),
+    laurel_private.filter_from_pairs('user', item -> 'userAttributes'),
+    laurel_private.filter_from_pairs('event', item -> 'eventAttributes'))
+  returning * into created;
+  return laurel_private.admin_achievement(created);
+end
+$$;
+
+-- A change of trigger starts its own properties anew, as that of a points trigger's type does.
+create function laurel_private.update_achievement(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.achievements;
+begin
+  update laurel.achievements a
+  set name = coalesce(item ->> 'name', a.name),
+    description = case when item ? 'description' then item ->> 'description' else a.description end,
+    badge_url = case when item ? 'badge' then item #>> '{badge,url}' else a.badge_url end,
+    status = coalesce((item ->> 'status')::laurel.achievement_status, a.status),
+    kind = coalesce(given.kind, a.kind),
+    key = coalesce(item ->> 'key', a.key),
+    metric_id = coalesce((item ->> 'metricId')::uuid, case when given.kind is null then a.metric_id end),
+    metric_value = coalesce((item ->> 'metricValue')::numeric, case when given.kind is null then a.metric_value end),
+    streak_length = coalesce((item ->> 'streakLength')::int, case when given.kind is null then a.streak_length end),
+    years = coalesce((item ->> 'anniversaryYears')::int, case when given.kind is null then a.years end),
+    prerequisite_ids = case when item ? 'achievementIds' then laurel_private.ids_from_json(item -> 'achievementIds')
+      when given.kind is null then a.prerequisite_ids else '{}' end,
+    user_attributes = case when item ? 'userAttributes'
+      then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else a.user_attributes end,
+    event_attributes = case when item ? 'eventAttributes'
+      then laurel_private.filter_from_pairs('event', item -> 'eventAttributes')
+      when given.kind is null then a.event_attributes else '{}' end
+  from (
+    select nullif((item ->> 'trigger')::laurel.achievement_kind, before.kind) as kind
+    from laurel.achievements before where before.id = (item ->> 'id')::uuid) given
+  where a.id = (item ->> 'id')::uuid and a.status <> 'archived'
+  returning a.* into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'achievement', item ->> 'id');
+  end if;
+  return laurel_private.admin_achievement(updated);
+end
+$$;
+
+-- Archives it: completions and the points they paid stay (RP5).
+create function laurel_private.delete_achievement(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.achievements a set status = 'archived' where a.id = delete_achievement.id and a.status <> 'archived';
+  if not found then
+    perform laurel_private.fail('LR006', null, 'achievement', id::text);
+  end if;
+end
+$$;
+
+grant execute on function laurel_private.admin_achievement(laurel.achievements), laurel_private.ids_from_json(jsonb),
+  laurel_private.create_achievement(jsonb), laurel_private.update_achievement(jsonb), laurel_private.delete_achievement(uuid)
+  to laurel_admin;
+--! EndIncluded achievements/admin_achievements.sql
 --! Included points/admin_points_levels.sql
 -- Levels as the admin API has them. Every function here runs in its caller's role, under row-level
 -- security, and takes an item whose types were checked already.
@@ -5354,6 +5827,12 @@ begin
     'awards', (
       select coalesce(jsonb_agg(laurel_private.award_explanation(a) order by a.id), '[]')
       from laurel.points_awards a where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id),
+    'achievements', (
+      select coalesce(jsonb_agg(jsonb_build_object('completionId', c.id, 'achievementId', a.id, 'key', a.key, 'name', a.name,
+        'achievedAt', laurel_private.instant_as_text(c.achieved_at)) order by c.id), '[]')
+      from laurel.user_achievements c
+      left join laurel.achievements a on a.id = c.achievement_id
+      where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
     'boosts', (
       select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
       from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
@@ -5364,7 +5843,7 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, boosts, API keys without their secrets. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, boosts, API keys without their secrets. LR002. Rule K4.';
 
 -- What erased users had earned, without saying who: systems' figures are those of ledger and this.
 create table laurel_private.erased_points (
@@ -5513,6 +5992,8 @@ begin
     when 'update attributes' then return laurel_private.update_attribute(item);
     when 'create metrics' then return laurel_private.create_metric(item);
     when 'update metrics' then return laurel_private.update_metric(item);
+    when 'create achievements' then return laurel_private.create_achievement(item);
+    when 'update achievements' then return laurel_private.update_achievement(item);
     when 'create points' then return laurel_private.create_points_system(item);
     when 'update points' then return laurel_private.update_points_system(item);
     when 'create levels' then return laurel_private.create_points_level(system_id, item);
@@ -5536,6 +6017,7 @@ begin
   case resource
     when 'attributes' then perform laurel_private.delete_attribute(id);
     when 'metrics' then perform laurel_private.delete_metric(id);
+    when 'achievements' then perform laurel_private.delete_achievement(id);
     when 'points' then perform laurel_private.delete_points_system(id);
     when 'levels' then perform laurel_private.delete_points_level(system_id, id);
     when 'boosts' then perform laurel_private.delete_points_boost(system_id, id);
@@ -5562,6 +6044,10 @@ begin
       return query select laurel_private.admin_metric(m) from laurel.metrics m
         where m.archived_at is null and (read_configuration.id is null or m.id = read_configuration.id)
         order by m.id limit most offset skipped;
+    when 'achievements' then
+      return query select laurel_private.admin_achievement(a) from laurel.achievements a
+        where a.status <> 'archived' and (read_configuration.id is null or a.id = read_configuration.id)
+        order by a.id limit most offset skipped;
     when 'points' then
       return query select laurel_private.admin_points_system(s) from laurel.points_systems s
         where s.archived_at is null and (read_configuration.id is null or s.id = read_configuration.id)

@@ -14,6 +14,8 @@ export const ArgumentsPlugin: GraphileConfig.Plugin = changeNullability({
     userPreferences: { type: "!", args: { userId: "!" } },
     userMetricTotal: { type: "!", args: { metricKey: "!", userId: "!" } },
     userMetricTotals: { type: "!", args: { userId: "!" } },
+    describeAchievements: { type: "!" },
+    userAchievementList: { type: "!", args: { userId: "!" } },
     exportUser: { type: "!", args: { userId: "!" } },
     balanceAsOf: { type: "!", args: { systemKey: "!", userId: "!", asOf: "!" } },
     pointsEventSummary: { type: "!", args: { systemKey: "!", userId: "!", aggregation: "!", startOn: "!", endOn: "!" } },
@@ -33,6 +35,8 @@ export const ArgumentsPlugin: GraphileConfig.Plugin = changeNullability({
   UpdateUserPreferencesInput: { userId: "!", preferences: "!" },
   UpdateUserPreferencesPayload: { result: "!" },
   EraseUserInput: { userId: "!" },
+  CompleteAchievementInput: { achievementKey: "!", userId: "!" },
+  CompleteAchievementPayload: { result: "!" },
   AdjustPointsInput: { systemKey: "!", userId: "!", points: "!", reason: "!" },
   AdjustPointsPayload: { result: "!" },
 });

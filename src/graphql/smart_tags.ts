@@ -16,6 +16,8 @@ const withBehavior = (columns: readonly string[], behavior: string): Attributes 
 
 /** A foreign key's two fields: on the row that refers, and (when there is one) the list on the row referred to. */
 const relation = (fieldName: string, listName: string | undefined): Constraints[string] => ({
+  // Instead of the constraint's comment, which is what callers are told who break it.
+  description: `The ${fieldName} this belongs to.`,
   tags: listName === undefined
     ? { fieldName, behavior: "-manyRelation:resource:connection" }
     : { fieldName, foreignFieldName: listName },
@@ -39,6 +41,16 @@ const tables: Tables = {
   "laurel.achievements": {
     attribute: searchable("key", "kind", "status"),
     constraint: { achievement_metric_is_of_the_same_tenant: relation("metric", undefined) },
+  },
+  "laurel.user_achievements": {
+    tags: {
+      behavior: readOnly,
+      foreignKey: [
+        virtualForeignKey("tenant_id, achievement_id", "achievements (tenant_id, id)", "achievement"),
+      ],
+    },
+    attribute: filterable("user_id", "achievement_id"),
+    constraint: { completion_is_of_a_user: relation("user", "achievements") },
   },
   "laurel.points_systems": { attribute: searchable("key", "archived_at") },
   "laurel.points_triggers": {

@@ -128,11 +128,41 @@ export const streakAnswer = named("EventStreak", z.object({
   extended: z.boolean(),
 }));
 
+const achievementFields = {
+  id: uuid,
+  name: z.string(),
+  description: z.string().nullable(),
+  badgeUrl: z.string().nullable(),
+  trigger: z.enum(["metric", "streak", "api", "achievement", "anniversary"]),
+  key: z.string().optional(),
+  streakLength: z.int().optional(),
+  anniversaryYears: z.int().optional(),
+  achievementIds: z.array(uuid).optional(),
+  metricId: uuid.optional(),
+  metricName: z.string().optional(),
+  metricValue: z.number().optional(),
+  userAttributes: attributePairs,
+  eventAttributes: attributePairs.optional(),
+  eventAttribute: z.object({ key: z.string(), value: z.string() }).optional(),
+};
+/** How many users have completed it, and what share of all they are, in percent (rule A4). */
+const achievementStats = { completions: z.int(), rarity: z.number().min(0).max(100) };
+export const achievementAnswer = named("Achievement", z.object({ ...achievementFields, ...achievementStats }));
+/** `achievedAt` is null until the user has completed it. */
+export const userAchievementAnswer = named("UserAchievement", z.object({ ...achievementFields, achievedAt: instant.nullable() }));
+export const userAchievementsAnswer = named("UserAchievements",
+  z.array(userAchievementAnswer.extend(achievementStats)));
+export const completionAnswer = named("AchievementCompletion", z.object({
+  completionId: uuid,
+  achievement: userAchievementAnswer,
+  points: z.record(z.string(), changedPointsAnswer),
+}));
+
 export const eventAnswer = named("EventAnswer", z.object({
   eventId: uuid,
   metricId: uuid,
   total: z.number(),
-  achievements: z.array(z.unknown()),
+  achievements: z.array(userAchievementAnswer),
   currentStreak: streakAnswer,
   points: z.record(z.string(), changedPointsAnswer),
   leaderboards: z.record(z.string(), z.unknown()),
@@ -146,7 +176,7 @@ export const userMetricAnswer = named("UserMetric", z.object({
   name: z.string(),
   status: z.literal("active"),
   current: z.number(),
-  achievements: z.array(z.unknown()),
+  achievements: z.array(userAchievementAnswer),
 }));
 
 export const eventSummaryAnswer = named("EventSummary", z.array(z.object({
@@ -229,6 +259,13 @@ export const adminSystemAnswer = named("AdminPointsSystem", z.object({
   id: uuid, name: z.string(), key: z.string(), description: z.string().nullable(), badge: badgeAnswer.optional(),
   maxPoints: z.int().nullable(),
 }).loose());
+export const adminAchievementAnswer = named("AdminAchievement", z.object({
+  id: uuid, name: z.string(), description: z.string().nullable(), badge: badgeAnswer,
+  trigger: z.enum(["metric", "streak", "api", "achievement", "anniversary"]), status: z.enum(["active", "inactive", "locked"]),
+  key: z.string().optional(), metricId: uuid.optional(), metricValue: z.number().optional(), streakLength: z.int().optional(),
+  anniversaryYears: z.int().optional(), achievementIds: z.array(uuid).optional(), userAttributes: adminFilter,
+  eventAttributes: adminFilter.optional(),
+}));
 export const adminTenantAnswer = named("AdminTenant", z.object({
   id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,
 }));

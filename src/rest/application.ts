@@ -1,3 +1,4 @@
+import { achievementOperations } from "./application/achievements.ts";
 import { recordEvent } from "./application/events.ts";
 import { metricOperations } from "./application/metrics.ts";
 import { pointsOperations } from "./application/points.ts";
@@ -6,5 +7,5 @@ import type { Operation } from "./operations.ts";
 
 /** The application API's operations. */
 export const applicationOperations: readonly Operation[] = [
-  recordEvent, ...userOperations, ...metricOperations, ...pointsOperations,
+  recordEvent, ...userOperations, ...metricOperations, ...achievementOperations, ...pointsOperations,
 ];

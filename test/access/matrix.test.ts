@@ -14,7 +14,7 @@ const everyoneReads: Privileges = ["r", "r", "r"];
  * here before it belongs anywhere else.
  */
 const tables: Readonly<Record<string, Privileges>> = {
-  "laurel.achievements": everyoneReads,
+  "laurel.achievements": ["riu", "r", "r"],
   "laurel.attributes": ["riud", "r", "r"],
   "laurel.audit_entries": ["r", "", ""],
   "laurel.metric_events": ["ri", "ri", "r"],
@@ -27,8 +27,11 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel.points_trigger_counts": everyoneReads,
   "laurel.points_triggers": ["riu", "r", "r"],
   "laurel.tenants": everyoneReads,
+  "laurel.user_achievements": everyoneReads,
   "laurel.user_metrics": everyoneReads,
   "laurel.users": everyoneReads,
+  "laurel_private.achievement_backfills": nothing,
+  "laurel_private.achievement_counts": nothing,
   "laurel_private.api_keys": nothing,
   "laurel_private.constraint_sentences": ["r", "", ""],
   "laurel_private.erased_points": nothing,
@@ -46,6 +49,10 @@ const isPartition = (table: string): boolean =>
 
 /** The columns an administrator sets; all others (id, tenant, version, times) the database sets itself. */
 const writableColumns: Readonly<Record<string, { readonly insert: string; readonly update: string }>> = {
+  "laurel.achievements": {
+    insert: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length user_attributes years",
+    update: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length user_attributes years",
+  },
   "laurel.attributes": { insert: "key name type", update: "name" },
   "laurel.metric_events": { insert: "attributes idempotency_key metric_key occurred_at user_id value", update: "" },
   "laurel.metrics": { insert: "key name unit_type units", update: "archived_at name unit_type units" },
@@ -73,8 +80,10 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
 const contract: Readonly<Record<string, string>> = {
   adjust_points: "admin service",
   balance_as_of: "admin service user",
+  complete_achievement: "admin service user",
   current_tenant_id: "admin service user",
   current_user_id: "admin service user",
+  describe_achievements: "admin service user",
   describe_points_boosts: "admin service user",
   describe_points_levels: "admin service user",
   describe_points_system: "admin service user",
@@ -89,6 +98,7 @@ const contract: Readonly<Record<string, string>> = {
   record_event: "admin service user",
   update_user: "admin service user",
   update_user_preferences: "admin service user",
+  user_achievement_list: "admin service user",
   user_awards: "admin service user",
   user_metric_total: "admin service user",
   user_metric_totals: "admin service user",
@@ -109,13 +119,13 @@ const sharedHelpers: Readonly<Record<string, string>> = {
  * row-level security still hold.
  */
 const adminHelpers = new Set([
-  "admin_attribute", "admin_issue", "admin_metric", "admin_points_boost", "admin_points_level", "admin_points_system",
-  "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "change_items", "create_adjustment", "create_attribute", "create_metric",
+  "admin_achievement", "admin_attribute", "admin_issue", "admin_metric", "admin_points_boost", "admin_points_level", "admin_points_system",
+  "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "change_items", "create_achievement", "create_adjustment", "create_attribute", "create_metric",
   "create_points_boost", "create_points_level", "create_points_parts", "create_points_system", "create_points_trigger",
-  "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
+  "delete_achievement", "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
   "list_audit_log", "list_configuration", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
-  "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
+  "ids_from_json", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
   "update_points_trigger", "write_configuration", "instant_as_text",
 ]);
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */

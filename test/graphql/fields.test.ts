@@ -24,6 +24,7 @@ const lists: Readonly<Record<string, Reach>> = {
   pointsLevels: "tenant",
   pointsSystems: "tenant",
   pointsTriggers: "tenant",
+  userAchievements: "own",
   userMetrics: "own",
   users: "own",
 };
@@ -47,6 +48,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
   balanceAsOf: `systemKey: "xp", userId: $, asOf: "2100-01-01T00:00:00Z"`,
   metricEventSummary: `metricKey: "words", userId: $, aggregation: "daily", startOn: "2026-01-01", endOn: "2026-01-02"`,
   pointsEventSummary: `systemKey: "xp", userId: $, aggregation: "daily", startOn: "2026-01-01", endOn: "2026-01-02"`,
+  userAchievementList: `userId: $`,
   userAwards: `systemKey: "xp", userId: $`,
   userMetricTotal: `metricKey: "words", userId: $`,
   userMetricTotals: `userId: $`,
@@ -58,6 +60,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
 
 /** Functions about the tenant. */
 const aboutTenants: Readonly<Record<string, { readonly call: string; readonly user: "tenant" | "forbidden" }>> = {
+  describeAchievements: { call: `userAttributes: ""`, user: "tenant" },
   describePointsBoosts: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsLevels: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsSystem: { call: `systemKey: "xp"`, user: "tenant" },
@@ -72,6 +75,8 @@ const otherQueries = ["explainAward"];
 /** Inputs by mutation, valid for an administrator of the default tenant; `{pointsSystems}` is an ID from that list. */
 const mutations: Readonly<Record<string, { readonly input: string; readonly user: "own" | "forbidden" }>> = {
   adjustPoints: { input: `systemKey: "xp", userId: $, points: 1, reason: "Test"`, user: "forbidden" },
+  completeAchievement: { input: `achievementKey: "done", userId: $`, user: "own" },
+  createAchievement: { input: `achievement: { key: "fresh", name: "F", kind: api }`, user: "forbidden" },
   createAttribute: { input: `attribute: { key: "fresh", name: "Fresh", type: user }`, user: "forbidden" },
   createMetric: { input: `metric: { key: "fresh", name: "Fresh" }`, user: "forbidden" },
   createPointsBoost: { input: `pointsBoost: { systemId: "{pointsSystems}", name: "B", multiplier: "2", startsOn: "2026-01-01" }`, user: "forbidden" },
@@ -83,6 +88,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   eraseUser: { input: `userId: $`, user: "forbidden" },
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   recordEvent: { input: `metricKey: "words", userId: $`, user: "own" },
+  updateAchievement: { input: `id: "{achievements}", patch: { name: "N" }`, user: "forbidden" },
   updateAttribute: { input: `id: "{attributes}", patch: { name: "N" }`, user: "forbidden" },
   updateMetric: { input: `id: "{metrics}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsBoost: { input: `id: "{pointsBoosts}", patch: { name: "N" }`, user: "forbidden" },
@@ -116,7 +122,9 @@ beforeAll(async () => {
         where tenant_id = laurel.current_tenant_id();
       insert into laurel.points_boosts (system_id, name, multiplier, starts_on)
         select id, 'B', 2, '2026-01-01' from laurel.points_systems where tenant_id = laurel.current_tenant_id()`);
-    for (const user of users) await client.query("select laurel.record_event('words', $1, 5)", [user]);
+    for (const user of users) {
+      await client.query("select laurel.record_event('words', $1, 5), laurel.complete_achievement('done', $1)", [user]);
+    }
     await client.query("commit");
     client.release();
     // What administrators do is audited.

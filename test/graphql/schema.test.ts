@@ -31,6 +31,8 @@ describe("the GraphQL schema", () => {
   test("writes configuration and calls functions, and writes nothing else", () => {
     expect(fieldsOf("Mutation")).toEqual([
       "adjustPoints",
+      "completeAchievement",
+      "createAchievement",
       "createAttribute",
       "createMetric",
       "createPointsBoost",
@@ -42,6 +44,7 @@ describe("the GraphQL schema", () => {
       "eraseUser",
       "identifyUser",
       "recordEvent",
+      "updateAchievement",
       "updateAttribute",
       "updateMetric",
       "updatePointsBoost",
@@ -56,10 +59,10 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
+      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
       "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAwards", "userMetricTotal",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
       "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
     ]);
   });

@@ -15,6 +15,7 @@ export type System = Keyed & { name: string; max_points: number | null };
 export type Trigger = Id & { system_id: string; points: number; status: string };
 export type Boost = Id & { name: string; multiplier: string };
 export type Level = Keyed & { points: number };
+export type Achievement = Keyed & { kind: string; status: string };
 export type User = Id & { tz: string | null; attributes: Attributes };
 
 let made = 0;
@@ -71,6 +72,7 @@ export async function aTrigger(
     type?: "metric" | "user_creation" | "streak" | "achievement" | "time";
     points?: number;
     status?: "active" | "inactive" | "archived";
+    achievement_id?: string;
     user_attributes?: Attributes;
     event_attributes?: Attributes;
     block_if_out_of_points?: boolean;
@@ -89,6 +91,35 @@ export async function aTrigger(
     ...subject,
     type,
     system_id: system.id,
+  });
+}
+
+/** Active unless said otherwise; of kind api unless it names a metric or prerequisites. */
+export async function anAchievement(
+  db: Database,
+  { metric, prerequisites, ...values }: {
+    key?: string;
+    kind?: "metric" | "streak" | "api" | "achievement" | "anniversary";
+    metric?: Id;
+    metric_value?: number | string;
+    prerequisites?: readonly Id[];
+    streak_length?: number;
+    years?: number;
+    status?: "inactive" | "active" | "locked" | "archived";
+    user_attributes?: Attributes;
+    event_attributes?: Attributes;
+  } = {},
+): Promise<Achievement> {
+  const key = values.key ?? unique("achievement");
+  const kind = values.kind ?? (metric !== undefined ? "metric" : prerequisites !== undefined ? "achievement" : "api");
+  return insertRow(db, "achievements", {
+    status: "active",
+    name: key,
+    ...values,
+    ...(metric === undefined ? {} : { metric_id: metric.id, metric_value: values.metric_value ?? 1 }),
+    ...(prerequisites === undefined ? {} : { prerequisite_ids: prerequisites.map(({ id }) => id) }),
+    key,
+    kind,
   });
 }
 

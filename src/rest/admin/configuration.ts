@@ -1,6 +1,6 @@
 import { z } from "zod";
 import {
-  adminAttributeAnswer, adminBoostAnswer, adminLevelAnswer, adminMetricAnswer, adminSystemAnswer, adminTenantAnswer, adminTriggerAnswer,
+  adminAchievementAnswer, adminAttributeAnswer, adminBoostAnswer, adminLevelAnswer, adminMetricAnswer, adminSystemAnswer, adminTenantAnswer, adminTriggerAnswer,
 } from "../answers.ts";
 import type { Operation } from "../operations.ts";
 import { mostItems } from "../parameters.ts";
@@ -61,6 +61,22 @@ const metric = z.object({
 });
 const attribute = z.object({ name: z.string(), key: z.string(), type: z.enum(["user", "event"]) });
 
+const achievement = z.object({
+  name: z.string(),
+  trigger: z.enum(["metric", "streak", "api", "achievement", "anniversary"]),
+  description: z.string().nullish(),
+  status: z.enum(["active", "inactive", "locked"]).nullish(),
+  badge,
+  userAttributes: attributeFilter,
+  key: z.string().nullish(),
+  metricId: id.nullish(),
+  metricValue: z.number().nullish(),
+  eventAttributes: attributeFilter,
+  streakLength: wholeNumber.nullish(),
+  anniversaryYears: wholeNumber.nullish(),
+  achievementIds: z.array(id).max(mostItems).nullish(),
+});
+
 const tenant = z.object({ customerId: z.string(), name: z.string() });
 
 const resources: readonly Resource[] = [
@@ -83,6 +99,16 @@ const resources: readonly Resource[] = [
     toCreate: metric,
     toUpdate: metric.omit({ key: true }).partial().extend({ id }),
     shown: adminMetricAnswer,
+  },
+  {
+    name: "achievements",
+    idPrefix: "admin_achievements",
+    tag: "Achievements",
+    path: "/achievements",
+    noun: "achievements",
+    toCreate: achievement,
+    toUpdate: achievement.partial().extend({ id }),
+    shown: adminAchievementAnswer,
   },
   {
     name: "points",
