@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:51a2b5a0fd7822222a9e2d5f54ea2fa35e4ef277
+--! Hash: sha1:9dc27a598f7dff81df3267214d4594a321454ff0
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3437,13 +3437,13 @@ begin
     select s.user_id from laurel_private.user_states s
     where s.tenant_id = backfill.tenant_id and s.user_id > backfill.after_user_id
     order by s.user_id
-    limit most);
+    limit greatest(most, 1));
   done := laurel_private.complete_for_qualified(achievement, user_ids, clock_timestamp(), true);
   update laurel_private.achievement_backfills b
   set after_user_id = coalesce(user_ids[cardinality(user_ids)], b.after_user_id),
     looked_at = b.looked_at + cardinality(user_ids),
     completed = b.completed + done,
-    finished_at = case when cardinality(user_ids) < most then clock_timestamp() end
+    finished_at = case when cardinality(user_ids) < greatest(most, 1) then clock_timestamp() end
   where b.tenant_id = backfill.tenant_id and b.achievement_id = backfill.achievement_id;
   return greatest(cardinality(user_ids), 1);
 end

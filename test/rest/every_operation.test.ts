@@ -66,6 +66,7 @@ describe("every operation", () => {
     const valid: Readonly<Record<string, string>> = {
       "application metrics_event": '{"user":{"id":"bob"},"value":1}',
       "application users_create": '{"id":"bob"}',
+      "application achievements_complete": '{"user":{"id":"bob"}}',
     };
     const ids = operation.query !== undefined && "ids" in operation.query.shape ? `?ids=${nobody}` : "";
     const range = operation.query !== undefined && "aggregation" in operation.query.shape

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { withRollback } from "../support/database.ts";
 import { as, first, insertEvents, record, refusal, verify } from "../support/engine.ts";
-import { aBoost, aLevel, aMetric, anAttribute, aSystem, aTenant, aTrigger, aUser, type Database } from "../support/factories.ts";
+import { aBoost, aLevel, aMetric, anAchievement, anAttribute, aSystem, aTenant, aTrigger, aUser, type Database } from "../support/factories.ts";
 
 /** Rule Q8: every derived thing, corrupted on purpose, is reported. */
 
@@ -20,6 +20,12 @@ async function aLivedInDatabase(db: Database): Promise<void> {
   await aTrigger(db, { system, metric: spend, points: -4 });
   await aBoost(db, { system, name: "A", multiplier: "1.5", rounding: "nearest" });
   await aBoost(db, { system, name: "B", multiplier: "1.1", user_attributes: { plan: "pro" } });
+  const ten = await anAchievement(db, { key: "ten", metric: words, metric_value: 8 });
+  const done = await anAchievement(db, { key: "done" });
+  await anAchievement(db, { key: "both", prerequisites: [ten, done] });
+  await anAchievement(db, { key: "library", metric: words, metric_value: 100, event_attributes: { kind: "book" } });
+  await aTrigger(db, { system, type: "achievement", points: 2, achievement_id: ten.id });
+  await db.query("update laurel_private.achievement_backfills set finished_at = now()");
   for (const user of ["ada", "bob"]) {
     await record(db, { metric: "words", user, value: 5, attributes: { kind: "book" }, key: "k1" });
     await insertEvents(db, [
@@ -28,6 +34,7 @@ async function aLivedInDatabase(db: Database): Promise<void> {
       { metric: "spend", user, value: 2 },
     ]);
     await record(db, { metric: "words", user, value: -1 });
+    await db.query("select laurel.complete_achievement('done', $1)", [user]);
     await db.query("select laurel.adjust_points('xp', $1, 2, 'A present', 'present')", [user]);
   }
 }
@@ -89,6 +96,8 @@ describe("a clean database", () => {
         "update laurel.points_boosts set archived_at = now()",
         "update laurel.metrics set archived_at = now()",
         "update laurel.points_systems set archived_at = now()",
+        "update laurel.achievements set status = 'archived' where kind = 'achievement'",
+        "update laurel.achievements set status = 'archived' where kind <> 'achievement'",
         "delete from laurel.attributes",
       ];
       for (const edit of edits) {
@@ -213,6 +222,17 @@ describe("verify() names the user of", () => {
     "a state's time zone": [`update laurel_private.user_states set time_zone = 'Asia/Seoul' where ${ada}`],
     "a state's attributes": [`update laurel_private.user_states set attributes = '{}' where ${ada}`],
     "a state's version of attributes": [`update laurel_private.user_states set attributes_version = 9 where ${ada}`],
+    "a missing completion": [`delete from laurel.user_achievements where ${ada} and event_id is not null`],
+    "a missing completion of achievements": [
+      `delete from laurel.user_achievements c using laurel.achievements a where a.id = c.achievement_id and a.key = 'both' and c.${ada}`,
+    ],
+    "a completion of nothing": [`update laurel.user_achievements set achievement_id = gen_random_uuid() where ${ada} and event_id is null`],
+    "a completion by no event": [`update laurel.user_achievements set event_id = gen_random_uuid() where ${ada} and event_id is not null`],
+    "a sum of matching events": [`update laurel_private.achievement_counts set count = count + 1 where ${ada}`],
+    "an achievement awarded twice": [
+      `update laurel.points_awards set cause = 'achievement', trigger_id = (select trigger_id from laurel.points_awards where ${ada} and cause = 'achievement'),
+         achievement_id = (select achievement_id from laurel.points_awards where ${ada} and cause = 'achievement') where ${ada} and sequence = 2`,
+    ],
     "a missing user": ["delete from laurel.users where id = 'ada'"],
   };
 
@@ -245,6 +265,7 @@ describe("verify() reports compiled rules that", () => {
     ["know another attribute", "update laurel_private.points_rules set event_attribute_keys = '{}' where metric_key = 'words'"],
     ["missed a new cap", "update laurel.points_systems set max_points = 3"],
     ["missed a trigger's points", "update laurel.points_triggers set points = 99 where type = 'user_creation'"],
+    ["missed an achievement's value", "update laurel.achievements set metric_value = 7 where key = 'ten'"],
     ["missed a trigger's status", "update laurel.points_triggers set status = 'inactive' where type = 'metric'"],
     ["missed a boost's multiplier", "update laurel.points_boosts set multiplier = 9 where name = 'A'"],
     ["missed a level", "update laurel.points_levels set points = 11"],

@@ -15,6 +15,7 @@ interface Operation {
 
 interface Document {
   readonly paths: Record<string, Record<string, Operation>>;
+  readonly components: { readonly schemas: Record<string, unknown> };
 }
 
 /** The contract as data, which lies outside of the repository. */
@@ -48,31 +49,29 @@ export function readReference(): Reference | undefined {
   addFormats.default(ajv);
   const documents = {} as Record<ReferenceApi, Document>;
   for (const api of ["application", "admin"] as const) {
-    const document = JSON.parse(readFileSync(join(directory, `${api}.json`), "utf8")) as Document;
+    const read = (name: string): Document => JSON.parse(readFileSync(join(directory, name), "utf8")) as Document;
+    // The additions replace schemas and operations, and add some.
+    const [base, additions] = [read(`${api}.json`), read(`${api}-additions.json`)];
+    const paths = { ...base.paths };
+    for (const [path, methods] of Object.entries(additions.paths)) paths[path] = { ...paths[path], ...methods };
+    const schemas = { ...base.components.schemas, ...additions.components.schemas };
+    const document = { ...base, paths, components: { ...base.components, schemas } };
     documents[api] = document;
     ajv.addSchema(document, `${api}.json`);
   }
   const operationOf = (api: ReferenceApi, method: string, path: string): Operation | undefined =>
     documents[api].paths[path]?.[method];
-  const additions = (["application", "admin"] as const).map((api) => ({
-    api,
-    document: JSON.parse(readFileSync(join(directory, `${api}-additions.json`), "utf8")) as Document,
-  }));
   return {
     operation: operationOf,
     statusesOf: (api, method, path) => Object.keys(operationOf(api, method, path)?.responses ?? {}).map(Number),
-    operations: () => [
-      ...new Set(
-        [...(["application", "admin"] as const).map((api) => ({ api, document: documents[api] })), ...additions].flatMap(
-          ({ api, document }) =>
-            Object.entries(document.paths).flatMap(([path, methods]) =>
-              Object.keys(methods)
-                .filter((method) => ["get", "post", "put", "patch", "delete"].includes(method))
-                .map((method) => `${api} ${method} ${path}`),
-            ),
+    operations: () =>
+      (["application", "admin"] as const).flatMap((api) =>
+        Object.entries(documents[api].paths).flatMap(([path, methods]) =>
+          Object.keys(methods)
+            .filter((method) => ["get", "post", "put", "patch", "delete"].includes(method))
+            .map((method) => `${api} ${method} ${path}`),
         ),
       ),
-    ],
     has: (api, method, path) => operationOf(api, method, path) !== undefined,
     faultsOf: ({ api, method, path, status, body }) => {
       const responses = operationOf(api, method, path)?.responses ?? {};

@@ -31,7 +31,7 @@ async function completed(db: Database, user: string): Promise<string[]> {
 const keysOf = (achievements: readonly unknown[]): string[] => achievements.map((one) => (one as { key: string }).key);
 
 const pays = async (db: Database, system: { id: string; key: string }, achievement: Achievement, points: number): Promise<void> => {
-  await aTrigger(db, { system: system as never, type: "achievement", points, achievement_id: achievement.id });
+  await aTrigger(db, { system: system, type: "achievement", points, achievement_id: achievement.id });
 };
 
 describe("a metric achievement", () => {
