@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ceb37d0e1b7622c3b15f78e78be363ef4e1f6903
+--! Hash: sha1:ff76361bd6e2cd3c9f51736c7bcdb59913b7bac4
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2504,9 +2504,9 @@ comment on function laurel_private.write_awards(laurel_private.points_effects[])
 -- a handful per trigger.
 create table laurel_private.time_trigger_spans (
   id uuid primary key default laurel_private.uuid_v7(),
-  tenant_id uuid not null references laurel.tenants on delete cascade,
+  tenant_id uuid not null,
   system_id uuid not null,
-  trigger_id uuid not null references laurel.points_triggers on delete cascade,
+  trigger_id uuid not null,
   activated_at timestamptz not null,
   begins_at timestamptz not null,
   ends_at timestamptz,
@@ -2523,12 +2523,14 @@ create table laurel_private.time_trigger_spans (
   is_looked_through boolean not null default false,
   is_over boolean not null default false,
   constraint span_does_not_end_before_it_begins check (ends_at >= begins_at),
-  constraint only_ended_spans_are_over check (not is_over or ends_at is not null)
+  constraint only_ended_spans_are_over check (not is_over or ends_at is not null),
+  constraint span_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete cascade
 );
 
 create unique index one_open_span_per_trigger on laurel_private.time_trigger_spans (trigger_id) where ends_at is null;
 create index time_trigger_spans_by_trigger on laurel_private.time_trigger_spans (trigger_id, activated_at);
-create index time_trigger_spans_by_tenant on laurel_private.time_trigger_spans (tenant_id);
+create index time_trigger_spans_by_system on laurel_private.time_trigger_spans (tenant_id, system_id);
 
 comment on table laurel_private.time_trigger_spans is 'The rules that time triggers had, each with the time during which it held. Rule TR5.';
 comment on column laurel_private.time_trigger_spans.activated_at is
