@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ff76361bd6e2cd3c9f51736c7bcdb59913b7bac4
+--! Hash: sha1:415f781a5b6c7062f088bd09da77cfdb60e8852a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -5217,6 +5217,177 @@ comment on function laurel_private.read_queued_events(int, int) is
 
 grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
 --! EndIncluded metrics/queued_events.sql
+--! Included insight/points_daily.sql
+-- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
+-- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
+-- erasure of a user; read by points_per_day(), which adds what is not folded yet, so that figures are
+-- exact at any moment. Invariant: points_daily is the sum of ledger rows whose IDs lie
+-- before the watermark and of erased ones (verify() checks).
+--
+-- The watermark is an ID, that is a time, since the ledger has an index by ID already and no award pays for
+-- another. It may move to a moment when no transaction is left that could still bring an older ID: an
+-- award gets its ID after its transaction has taken a user's lock, and so a transaction ID. Transactions with
+-- IDs below the horizon, read after that moment, are waited for.
+
+create table laurel_private.points_daily (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  awarded_on date not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null,
+  constraint daily_points_are_one_row_per_trigger_and_day primary key (tenant_id, system_id, awarded_on, cause, trigger_id)
+);
+
+comment on table laurel_private.points_daily is 'Points by system, UTC day of the award''s date, cause and trigger, of ledger rows before the watermark.';
+comment on column laurel_private.points_daily.trigger_id is 'The nil UUID for adjustments.';
+comment on column laurel_private.points_daily.awarded is 'Sum of what was added.';
+comment on column laurel_private.points_daily.deducted is 'Sum of what was taken, as a positive number.';
+comment on column laurel_private.points_daily.boosted is
+  'Of awarded, what boosts made: what was added less what would have been added without them. Below 0 for multipliers below 1.';
+comment on column laurel_private.points_daily.awards is 'Number of ledger rows.';
+alter table laurel_private.points_daily enable row level security;
+
+create table laurel_private.points_fold (
+  is_only boolean primary key default true,
+  folded_before uuid not null default '00000000-0000-0000-0000-000000000000',
+  next_before uuid,
+  horizon xid8,
+  constraint there_is_one_fold check (is_only),
+  constraint fold_waits_for_a_horizon check ((next_before is null) = (horizon is null))
+);
+
+comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
+comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
+comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
+comment on column laurel_private.points_fold.horizon is 'Transactions before this one must have ended first.';
+alter table laurel_private.points_fold enable row level security;
+insert into laurel_private.points_fold default values;
+
+-- What erased users had earned, without saying who: systems' figures are those of ledger and this. It is in
+-- points_daily as well.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid,
+  awarded_on date not null,
+  points bigint not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
+alter table laurel_private.erased_points enable row level security;
+
+-- Ledger rows as the daily figures count them.
+create view laurel_private.award_figures as
+  select a.id, a.tenant_id, a.user_id, a.system_id, (a.occurred_at at time zone 'UTC')::date as awarded_on, a.cause,
+    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+    greatest(a.points, 0) as awarded, greatest(-a.points, 0) as deducted,
+    case when a.boosts is null then 0
+      else a.points - laurel_private.clamp_points(a.base_points, a.max_points, a.total_before) end as boosted
+  from laurel.points_awards a;
+
+comment on view laurel_private.award_figures is 'What each ledger row adds to points_daily.';
+
+-- Folds the next ledger rows, at most so many; returns how many, 0 when none can be folded now. The minute is for a
+-- clock that is set back: IDs made after that must not come to lie before the watermark.
+create function laurel_private.fold_points(most int default 10000)
+  returns bigint language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  fold laurel_private.points_fold;
+  moment timestamptz := clock_timestamp() - interval '1 minute';
+  before uuid;
+  folded bigint;
+begin
+  select f.* into fold from laurel_private.points_fold f for no key update skip locked;
+  if not found then
+    return 0;
+  elsif fold.horizon is null or fold.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
+    -- A horizon ahead of all transactions comes from the server that this database was restored from.
+    update laurel_private.points_fold f
+    set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
+      horizon = pg_snapshot_xmax(pg_current_snapshot());
+    return 0;
+  elsif fold.horizon > pg_snapshot_xmin(pg_current_snapshot()) then
+    return 0;
+  end if;
+  select a.id into before from laurel.points_awards a
+  where a.id >= fold.folded_before and a.id < fold.next_before
+  order by a.id offset most limit 1;
+  before := coalesce(before, fold.next_before);
+  select count(*) into folded from laurel.points_awards a where a.id >= fold.folded_before and a.id < before;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.id >= fold.folded_before and f.id < before
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+  update laurel_private.points_fold f
+  set folded_before = before,
+    next_before = case when before < fold.next_before then f.next_before end,
+    horizon = case when before < fold.next_before then f.horizon end;
+  return folded;
+end
+$$;
+
+comment on function laurel_private.fold_points(int) is
+  'Folds the next ledger rows, at most so many, into points_daily; returns how many, 0 when there are none to fold now. Safe to call by any number at once.';
+
+-- Daily figures of one system from a day to a day, both included, what is not folded yet included: exact at any moment.
+create function laurel_private.points_per_day(tenant_id uuid, system_id uuid, from_day date, to_day date)
+  returns setof laurel_private.points_daily language sql stable as $$
+  select points_per_day.tenant_id, points_per_day.system_id, x.awarded_on, x.cause, x.trigger_id,
+    sum(x.awarded)::bigint, sum(x.deducted)::bigint, sum(x.boosted)::bigint, sum(x.awards)::bigint
+  from (
+    select d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards
+    from laurel_private.points_daily d
+    where d.tenant_id = points_per_day.tenant_id and d.system_id = points_per_day.system_id
+      and d.awarded_on between from_day and to_day
+    union all
+    select f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1
+    from laurel_private.award_figures f
+    where f.id >= (select p.folded_before from laurel_private.points_fold p)
+      and f.tenant_id = points_per_day.tenant_id and f.system_id = points_per_day.system_id
+      and f.awarded_on between from_day and to_day) x
+  group by 3, 4, 5
+$$;
+
+comment on function laurel_private.points_per_day(uuid, uuid, date, date) is
+  'Points of a system by UTC day, cause and trigger (nil UUID for adjustments), with what erased users had earned; exact, whether or not the worker has run.';
+
+-- A user's ledger rows are about to go: what is not folded of them yet is added now. The lock keeps the watermark
+-- where it is until they are gone.
+create function laurel_private.fold_user(tenant_id uuid, user_id text)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  unfolded uuid;
+begin
+  select f.folded_before into unfolded from laurel_private.points_fold f for share;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = fold_user.tenant_id and f.user_id = fold_user.user_id and f.id >= unfolded
+  group by 1, 2, 3, 4, 5
+  order by 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+end
+$$;
+--! EndIncluded insight/points_daily.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -5324,6 +5495,27 @@ create function laurel_private.broken_invariants(for_tenant uuid)
           <= case when p.time_unit = 'days' then 93600 else 0 end
       order by p.activated_at desc limit 1) p on true
     where a.cause = 'time'
+  ),
+  -- Daily figures, as folded and erased rows make them and as they are: awarded, deducted, boosted, awards.
+  daily as (
+    select x.tenant_id, x.system_id, x.awarded_on, x.cause, x.trigger_id,
+      array[sum(x.awarded) filter (where x.is_expected), sum(x.deducted) filter (where x.is_expected),
+        sum(x.boosted) filter (where x.is_expected), sum(x.awards) filter (where x.is_expected)] as expected,
+      array[sum(x.awarded) filter (where not x.is_expected), sum(x.deducted) filter (where not x.is_expected),
+        sum(x.boosted) filter (where not x.is_expected), sum(x.awards) filter (where not x.is_expected)] as actual
+    from (
+      select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1 as awards, true as is_expected
+      from laurel_private.award_figures f
+      where f.id < (select p.folded_before from laurel_private.points_fold p)
+      union all
+      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()),
+        e.awarded, e.deducted, e.boosted, e.awards, true
+      from laurel_private.erased_points e
+      union all
+      select d.tenant_id, d.system_id, d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards, false
+      from laurel_private.points_daily d) x
+    where for_tenant is null or x.tenant_id = for_tenant
+    group by 1, 2, 3, 4, 5
   ),
   rules as (
     select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
@@ -5523,6 +5715,10 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
         and c.activated_at = p.activated_at and c.next_due_at is not null)
   union all
+  select 'daily_points_are_the_sum_of_folded_awards', d.tenant_id, null, concat_ws(' ', d.system_id, d.awarded_on, d.cause, d.trigger_id),
+    d.expected::text, d.actual::text
+  from daily d where d.expected is distinct from d.actual
+  union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
@@ -5539,7 +5735,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -6623,22 +6819,6 @@ $$;
 comment on function laurel.export_user(text) is
   'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets. LR002. Rule K4.';
 
--- What erased users had earned, without saying who: systems' figures are those of ledger and this.
-create table laurel_private.erased_points (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid,
-  awarded_on date not null,
-  points bigint not null,
-  awards bigint not null
-);
-
-create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
-comment on table laurel_private.erased_points is
-  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
-alter table laurel_private.erased_points enable row level security;
-
 -- Under the user's lock: an event that waits for it meanwhile finds no user, and starts a new one.
 create function laurel.erase_user(user_id text)
   returns boolean language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -6654,11 +6834,14 @@ begin
     -- Erased by somebody else while this waited; lock_user() would add it anew.
     perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
   end if;
-  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points, awards)
-  select a.tenant_id, a.system_id, a.cause, a.trigger_id, (a.occurred_at at time zone 'UTC')::date, sum(a.points), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = locked.tenant_id and a.user_id = locked.id
+  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points,
+    awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.cause, nullif(f.trigger_id, laurel_private.nil_metric()), f.awarded_on,
+    sum(f.awarded) - sum(f.deducted), sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = locked.tenant_id and f.user_id = locked.id
   group by 1, 2, 3, 4, 5;
+  perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
   perform set_config('laurel_private.erasing_user', '', true);

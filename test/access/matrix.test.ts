@@ -34,9 +34,12 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.achievement_counts": nothing,
   "laurel_private.api_keys": nothing,
   "laurel_private.constraint_sentences": ["r", "", ""],
+  "laurel_private.award_figures": nothing,
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
   "laurel_private.metric_event_log": nothing,
+  "laurel_private.points_daily": nothing,
+  "laurel_private.points_fold": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.queued_events": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
