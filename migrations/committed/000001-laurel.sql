@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:415f781a5b6c7062f088bd09da77cfdb60e8852a
+--! Hash: sha1:2db3a61f26c8e2b0895f45d46aff59c3ba6a0e4c
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1435,6 +1435,7 @@ create table laurel.points_boosts (
   constraint boosts_of_one_user_have_no_filter check (user_id is null or user_attributes = '{}'),
   constraint boost_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade,
+  constraint points_boosts_are_referred_to_within_their_tenant unique (tenant_id, id),
   constraint boost_user_exists foreign key (tenant_id, user_id)
     references laurel.users (tenant_id, id) on delete cascade
 );
@@ -5217,6 +5218,198 @@ comment on function laurel_private.read_queued_events(int, int) is
 
 grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
 --! EndIncluded metrics/queued_events.sql
+--! Included points/boost_announcements.sql
+-- Telling that boosts start and finish (H4). What a boost does follows from its dates alone (B2); this only says
+-- so, once each, whenever the worker comes. A boost of one user starts and finishes with the user's own days, any
+-- other at 10:00 UTC the day before its first and at 13:00 UTC the day after its last, when every time zone is covered.
+-- Written by the triggers here when a boost is made or edited, and by announce_boosts(), the worker's; read by what
+-- sends messages. Invariant: of each boost starts and finishes alternate, beginning with a start.
+
+create table laurel_private.boost_windows (
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  stage text not null,
+  next_at timestamptz,
+  registered_at timestamptz not null,
+  constraint windows_are_one_per_boost primary key (tenant_id, boost_id),
+  constraint window_waits_runs_or_is_over check (stage in ('waiting', 'running', 'over')),
+  constraint window_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_windows_by_time on laurel_private.boost_windows (next_at) where next_at is not null;
+comment on table laurel_private.boost_windows is 'What was announced of each boost, and when there is more to announce.';
+comment on column laurel_private.boost_windows.stage is 'Running between the announcement of its start and that of its finish.';
+comment on column laurel_private.boost_windows.next_at is 'When to look at it again; null when nothing is to come.';
+comment on column laurel_private.boost_windows.registered_at is
+  'When its dates were last set: a window that was over by then is not announced.';
+alter table laurel_private.boost_windows enable row level security;
+
+create table laurel_private.boost_announcements (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  type text not null,
+  due_at timestamptz not null,
+  announced_at timestamptz not null,
+  constraint boost_announcements_have_ids primary key (id),
+  constraint announcement_is_of_start_or_finish check (type in ('started', 'finished')),
+  constraint announcement_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_announcements_by_boost on laurel_private.boost_announcements (tenant_id, boost_id, id);
+comment on table laurel_private.boost_announcements is 'Starts and finishes of boosts as announced, kept 30 days.';
+comment on column laurel_private.boost_announcements.due_at is 'The moment of the start or finish; that of the edit for a boost stopped or moved while it ran.';
+alter table laurel_private.boost_announcements enable row level security;
+
+-- When a boost's start and finish are announced; the finish of one that never ends: never.
+create function laurel_private.boost_starts_at(starts_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when time_zone is null then (starts_on - 1 + time '10:00') at time zone 'UTC'
+    else starts_on::timestamp at time zone time_zone end;
+
+create function laurel_private.boost_finishes_at(ends_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when ends_on is null then 'infinity'
+    when time_zone is null then (ends_on + 1 + time '13:00') at time zone 'UTC'
+    else (ends_on + 1)::timestamp at time zone time_zone end;
+
+-- The time zone whose days a boost follows: null unless it is for one user.
+create function laurel_private.boost_time_zone(boost laurel.points_boosts)
+  returns text language sql stable as $$
+  select s.time_zone from laurel_private.user_states s where s.tenant_id = boost.tenant_id and s.user_id = boost.user_id
+$$;
+
+create function laurel_private.is_boost_live(boost laurel.points_boosts)
+  returns boolean language sql stable as $$
+  select boost.is_active and boost.archived_at is null and exists (
+    select from laurel.points_systems s where s.id = boost.system_id and s.archived_at is null)
+$$;
+
+-- When there is something to announce of a boost in this stage; at once when it runs and should not.
+create function laurel_private.boost_next_at(boost laurel.points_boosts, stage text, moment timestamptz)
+  returns timestamptz language sql stable as $$
+  select nullif(case
+    when stage = 'running' then case when t.is_live and t.starts_at <= moment then t.finishes_at else moment end
+    when t.is_live and (stage = 'waiting' or t.finishes_at > moment) then t.starts_at end, 'infinity')
+  from (
+    select laurel_private.is_boost_live(boost) as is_live,
+      laurel_private.boost_starts_at(boost.starts_on, laurel_private.boost_time_zone(boost)) as starts_at,
+      laurel_private.boost_finishes_at(boost.ends_on, laurel_private.boost_time_zone(boost)) as finishes_at) t
+$$;
+
+-- One that is over and gets days again waits for them.
+create function laurel_private.register_boost(boost laurel.points_boosts, moment timestamptz)
+  returns void language sql volatile as $$
+  insert into laurel_private.boost_windows as w (tenant_id, boost_id, stage, next_at, registered_at)
+  values (boost.tenant_id, boost.id, 'waiting', laurel_private.boost_next_at(boost, 'waiting', moment), moment)
+  on conflict on constraint windows_are_one_per_boost do update
+  set next_at = laurel_private.boost_next_at(boost, w.stage, moment),
+    stage = case when w.stage = 'over' and laurel_private.boost_next_at(boost, w.stage, moment) is not null then 'waiting' else w.stage end,
+    registered_at = moment
+$$;
+
+create function laurel_private.tg_points_boosts__register()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(new, clock_timestamp());
+  return null;
+end
+$$;
+
+create trigger points_boosts__register_new after insert on laurel.points_boosts
+  for each row execute function laurel_private.tg_points_boosts__register();
+create trigger points_boosts__register_changed after update on laurel.points_boosts
+  for each row when ((old.starts_on, old.ends_on, old.is_active, old.archived_at)
+    is distinct from (new.starts_on, new.ends_on, new.is_active, new.archived_at))
+  execute function laurel_private.tg_points_boosts__register();
+
+-- An archived system boosts nothing any more; a user's days move with its time zone.
+create function laurel_private.tg_points_systems__register_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(b, clock_timestamp())
+  from laurel.points_boosts b where b.tenant_id = new.tenant_id and b.system_id = new.id;
+  return null;
+end
+$$;
+
+create trigger points_systems__register_boosts after update on laurel.points_systems
+  for each row when (new.archived_at is not null and old.archived_at is null)
+  execute function laurel_private.tg_points_systems__register_boosts();
+
+create function laurel_private.tg_users__move_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update laurel_private.boost_windows w set next_at = laurel_private.boost_next_at(b, w.stage, clock_timestamp())
+  from laurel.points_boosts b
+  where b.tenant_id = new.tenant_id and b.user_id = new.id
+    and w.tenant_id = b.tenant_id and w.boost_id = b.id and w.stage <> 'over';
+  return null;
+end
+$$;
+
+-- Behind users__share_state in the alphabet: the state has the new time zone by then.
+create trigger users__then_move_boosts after update on laurel.users
+  for each row when (old.tz is distinct from new.tz)
+  execute function laurel_private.tg_users__move_boosts();
+
+-- Announces what is due, of at most so many boosts; returns of how many it dealt with, 0 when nothing is due. A start that was
+-- missed is announced with its finish behind it, once each, by the next call.
+create function laurel_private.announce_boosts(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  looked_at int;
+begin
+  with claimed as (
+    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at
+    from laurel_private.boost_windows w
+    where w.next_at <= as_of
+    order by w.next_at
+    limit most
+    for no key update skip locked
+  ),
+  boost as (
+    select c.*, b, laurel_private.is_boost_live(b) as is_live,
+      laurel_private.boost_starts_at(b.starts_on, laurel_private.boost_time_zone(b)) as starts_at,
+      laurel_private.boost_finishes_at(b.ends_on, laurel_private.boost_time_zone(b)) as finishes_at
+    from claimed c
+    join laurel.points_boosts b on b.tenant_id = c.tenant_id and b.id = c.boost_id
+  ),
+  decided as (
+    select x.*,
+      case
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of and x.finishes_at > x.registered_at then 'started'
+        when x.stage = 'running' and not (x.is_live and x.starts_at <= as_of) then 'stopped'
+        when x.stage = 'running' and x.finishes_at <= as_of then 'finished'
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of then 'missed'
+      end as what
+    from boost x
+  ),
+  announced as (
+    insert into laurel_private.boost_announcements (tenant_id, boost_id, type, due_at, announced_at)
+    select d.tenant_id, d.boost_id, case when d.what = 'started' then 'started' else 'finished' end,
+      case d.what when 'started' then d.starts_at when 'finished' then d.finishes_at else d.next_at end, clock_timestamp()
+    from decided d where d.what in ('started', 'finished', 'stopped')
+    order by d.next_at
+  )
+  update laurel_private.boost_windows w
+  set (stage, next_at) = (
+    select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
+    from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
+      when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
+  from decided d
+  where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id;
+  get diagnostics looked_at = row_count;
+  return looked_at;
+end
+$$;
+
+comment on function laurel_private.announce_boosts(timestamptz, int) is
+  'Announces starts and finishes of boosts that are due, of at most so many; returns of how many it dealt with, 0 when nothing is due. Safe to call by any number at once. Rule H4.';
+--! EndIncluded points/boost_announcements.sql
 --! Included insight/points_daily.sql
 -- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
 -- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
@@ -5388,6 +5581,59 @@ begin
 end
 $$;
 --! EndIncluded insight/points_daily.sql
+--! Included insight/retention.sql
+-- What is kept for a while only: reports of the past, and what nobody will look at again. Removed by
+-- the worker every day, in batches.
+
+create function laurel_private.remove_expired(as_of timestamptz default now(), most int default 5000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  oldest_kept uuid := laurel_private.first_uuid_v7(as_of - interval '30 days');
+  removed int;
+  removed_in_all int := 0;
+begin
+  -- Reports of events that the queue refused.
+  delete from laurel_private.queued_events q
+  where q.id in (
+    select q.id from laurel_private.queued_events q
+    where q.refused_code is not null and q.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  delete from laurel_private.boost_announcements a
+  where a.id in (
+    select a.id from laurel_private.boost_announcements a where a.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  -- Clocks of activations that have ended, when nothing that was due before is left; then their spans.
+  delete from laurel_private.user_clocks c
+  where (c.tenant_id, c.user_id, c.trigger_id, c.activated_at) in (
+    select c.tenant_id, c.user_id, c.trigger_id, c.activated_at
+    from laurel_private.time_trigger_spans p
+    join laurel_private.user_clocks c on c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at
+    where not p.is_over and p.ends_at < as_of and (c.next_due_at is null or c.next_due_at >= p.ends_at + interval '2 days')
+      and not exists (
+        select from laurel_private.time_trigger_spans o
+        where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.ends_at > p.ends_at))
+    limit most
+    for update of c skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  update laurel_private.time_trigger_spans p set is_over = true
+  where not p.is_over and p.ends_at < as_of
+    and not exists (
+      select from laurel_private.time_trigger_spans o
+      where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and o.ends_at is null)
+    and not exists (
+      select from laurel_private.user_clocks c
+      where c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at);
+  return removed_in_all;
+end
+$$;
+
+comment on function laurel_private.remove_expired(timestamptz, int) is
+  'Removes what is older than 30 days of refused events'' reports and boost announcements, and clocks of ended activations; at most so many of each. Returns how many, 0 when there are none.';
+--! EndIncluded insight/retention.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events

@@ -33,6 +33,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.achievement_backfills": nothing,
   "laurel_private.achievement_counts": nothing,
   "laurel_private.api_keys": nothing,
+  "laurel_private.boost_announcements": nothing,
+  "laurel_private.boost_windows": nothing,
   "laurel_private.constraint_sentences": ["r", "", ""],
   "laurel_private.award_figures": nothing,
   "laurel_private.erased_points": nothing,
