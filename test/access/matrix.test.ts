@@ -42,7 +42,9 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.sandboxes": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
+  "laurel_private.time_trigger_spans": nothing,
   "laurel_private.time_zones": nothing,
+  "laurel_private.user_clocks": nothing,
 };
 /** Partitions hold rows that only their parent guards: nobody reaches them directly. */
 const isPartition = (table: string): boolean =>
@@ -98,6 +100,7 @@ const contract: Readonly<Record<string, string>> = {
   points_summary: "admin service user",
   preview_points: "admin",
   record_event: "admin service user",
+  run_due_time_triggers: "service",
   update_user: "admin service user",
   update_user_preferences: "admin service user",
   user_achievement_list: "admin service user",
