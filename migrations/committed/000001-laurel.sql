@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:39d1daffd943657246024937749b02c172c35f06
+--! Hash: sha1:7c0998e97bc89d573213f0124079d21fceeb4144
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -505,7 +505,7 @@ comment on column laurel.users.tz is 'Name of the time zone, as in pg_timezone_n
 comment on column laurel.users.email is 'Null when unknown.';
 comment on column laurel.users.name is 'Null when unknown.';
 comment on column laurel.users.sign_up_on is 'Day of sign-up with your product; null when unknown.';
-comment on column laurel.users.device_tokens is 'For push notifications; null when never given.';
+comment on column laurel.users.device_tokens is 'For push notifications; null when there are none.';
 comment on column laurel.users.attributes is 'Declared user attributes with their values.';
 comment on column laurel.users.attributes_version is
   'Goes up with every change of the attributes; verify() uses it to know which events a filter judged.';
@@ -808,7 +808,7 @@ begin
   if not after.subscribe_to_emails then after.email := null; end if;
   if profile ? 'deviceTokens' then
     after.device_tokens := case when jsonb_typeof(profile -> 'deviceTokens') = 'array'
-      then array(select jsonb_array_elements_text(profile -> 'deviceTokens')) end;
+      then nullif(array(select jsonb_array_elements_text(profile -> 'deviceTokens')), '{}') end;
   end if;
   if profile ? 'attributes' then
     after.attributes := jsonb_strip_nulls(before.attributes || (profile -> 'attributes'));
@@ -1173,8 +1173,8 @@ create function laurel_private.achievement_as_json(a laurel.achievements)
   returns jsonb language plpgsql stable parallel safe as $$
 begin
   return jsonb_build_object('id', a.id, 'name', a.name, 'trigger', a.kind, 'description', a.description, 'badgeUrl', a.badge_url,
-      'userAttributes', laurel_private.attribute_pairs(a.user_attributes))
-    || case when a.key is not null then jsonb_build_object('key', a.key) else '{}' end
+      -- Older client libraries refuse to parse an achievement without a key: empty for those that have none.
+      'key', coalesce(a.key, ''), 'userAttributes', laurel_private.attribute_pairs(a.user_attributes))
     || case a.kind
       when 'metric' then jsonb_build_object('metricId', a.metric_id, 'metricValue', trim_scale(a.metric_value),
         'metricName', (select m.name from laurel.metrics m where m.id = a.metric_id),
@@ -3184,7 +3184,8 @@ create trigger metric_events__record after insert on laurel.metric_events
 create function laurel_private.user_as_json(u laurel.users)
   returns jsonb language sql stable parallel safe as $$
   select jsonb_build_object(
-    'id', u.id, 'email', u.email, 'name', u.name, 'tz', u.tz, 'deviceTokens', u.device_tokens,
+    -- Older client libraries refuse to parse a user without a list of device tokens.
+    'id', u.id, 'email', u.email, 'name', u.name, 'tz', u.tz, 'deviceTokens', coalesce(u.device_tokens, '{}'),
     'signUpDate', u.sign_up_on, 'subscribeToEmails', u.subscribe_to_emails, 'attributes', u.attributes, 'control', u.control,
     'created', laurel_private.instant_as_text(u.created_at),
     'updated', laurel_private.instant_as_text(u.updated_at))
