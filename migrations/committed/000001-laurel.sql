@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:7c0998e97bc89d573213f0124079d21fceeb4144
+--! Hash: sha1:a4a30e11f1957d14a7f215a46825a937b4a97bc9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3313,7 +3313,8 @@ create table laurel_private.achievement_backfills (
   tenant_id uuid not null,
   achievement_id uuid not null,
   requested_at timestamptz not null default clock_timestamp(),
-  -- Set at the first look: transactions before this one may still go by rules without the achievement.
+  -- Set at the first look: transactions before this one may still go by rules without the achievement. A snapshot knows
+  -- those of the server's other databases too, so that a long one there delays the look; it is made all the same.
   begins_after xid8,
   after_user_id text collate "C" not null default '',
   looked_at bigint not null default 0,
