@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c1142a7af026474f0343b45564b549ad8ba165c5
+--! Hash: sha1:a58cc32c524bd5ef18a9cb0bdd09efe4aa8872a5
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2550,9 +2550,10 @@ create table laurel_private.time_trigger_spans (
   horizon xid8,
   looked_since xid8,
   after_user_id text collate "C" not null default '',
-  is_looked_through boolean not null default false,
+  looks int not null default 0,
   is_over boolean not null default false,
   constraint span_does_not_end_before_it_begins check (ends_at >= begins_at),
+  constraint all_are_looked_at_twice check (looks between 0 and 2),
   constraint only_ended_spans_are_over check (not is_over or ends_at is not null),
   constraint span_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade
@@ -2572,7 +2573,8 @@ comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found 
 comment on column laurel_private.time_trigger_spans.horizon is
   'Transactions from before this one may not have known the span; null before the first look.';
 comment on column laurel_private.time_trigger_spans.looked_since is
-  'The oldest transaction that ran when the last look began. When that is before the horizon, a second look follows.';
+  'The oldest transaction that ran when the first look began. When that is before the horizon, a second look follows.';
+comment on column laurel_private.time_trigger_spans.looks is 'How often all users have been looked at.';
 comment on column laurel_private.time_trigger_spans.is_over is 'Whether it has ended and no clock is left of it.';
 alter table laurel_private.time_trigger_spans enable row level security;
 
@@ -2639,7 +2641,8 @@ create function laurel_private.can_change(points int, total bigint, max_points i
 
 -- Starts the clocks of users who can gain or lose by these spans, unless they run. The first tick
 -- is the first that is due after `moment` and was not applied ahead; `-infinity` for users who are
--- new. The caller holds the users' locks, or looks at all (below).
+-- new. Whom the first look has not come to yet has not rested: that clock starts where the look would let it.
+-- The caller holds the users' locks, or looks at all (below).
 create function laurel_private.start_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], moment timestamptz)
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
@@ -2659,7 +2662,10 @@ begin
   cross join lateral (select greatest(p.activated_at, s.created_at)) b (started_at)
   cross join lateral (
     select greatest(e.last_tick, laurel_private.ticks_due_by(b.started_at, p.time_unit, p.time_interval, s.time_zone,
-      case when isfinite(moment) then greatest(moment, p.applied_until) else moment end))) n (tick)
+      case
+        when not isfinite(moment) then moment
+        when p.looks = 0 and s.user_id > p.after_user_id then greatest(p.looks_from, p.applied_until)
+        else greatest(moment, p.applied_until) end))) n (tick)
   where (e.user_id is null or e.next_due_at is null)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
@@ -2794,7 +2800,7 @@ begin
     perform laurel_private.end_spans(new.tenant_id, new.id);
   else
     update laurel_private.time_trigger_spans p
-    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', is_looked_through = false
+    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', looks = 0
     where p.system_id = new.id and p.ends_at is null;
   end if;
   return null;
@@ -2829,17 +2835,13 @@ declare
 begin
   select p.* into span from laurel_private.time_trigger_spans p
   where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
-    and (not p.is_looked_through
-      or p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
+    and (p.looks = 0
+      or p.looks = 1 and p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
   order by p.id
   limit 1
   for no key update skip locked;
   if not found then
     return 0;
-  end if;
-  if span.is_looked_through or span.looked_since is null then
-    span.looked_since := pg_snapshot_xmin(pg_current_snapshot());
-    span.after_user_id := '';
   end if;
   user_ids := array(
     select s.user_id from laurel_private.user_states s
@@ -2848,9 +2850,10 @@ begin
     limit most);
   perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
   update laurel_private.time_trigger_spans p
-  set after_user_id = coalesce(user_ids[cardinality(user_ids)], ''), looked_since = span.looked_since,
+  set looked_since = coalesce(p.looked_since, pg_snapshot_xmin(pg_current_snapshot())),
     horizon = coalesce(p.horizon, pg_snapshot_xmax(pg_current_snapshot())),
-    is_looked_through = cardinality(user_ids) < most
+    after_user_id = case when cardinality(user_ids) = most then user_ids[most] else '' end,
+    looks = case when cardinality(user_ids) = most then p.looks else p.looks + 1 end
   where p.id = span.id;
   return greatest(cardinality(user_ids), 1);
 end
@@ -3199,6 +3202,12 @@ declare
   moment timestamptz := clock_timestamp();
   span_ids uuid[];
 begin
+  span_ids := array(
+    select p.id from laurel_private.time_trigger_spans p
+    where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
+  if span_ids <> '{}' then
+    perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
+  end if;
   if not exists (
     select from laurel_private.user_clocks c
     where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.next_due_at <= moment)
@@ -3323,7 +3332,7 @@ begin
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
       exit when holds_users;
-      select array_agg(c.tenant_id), array_agg(c.user_id) into claimed
+      select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
         join unnest(trigger_ids, activations) a (trigger_id, activated_at)
@@ -6004,7 +6013,7 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   from laurel_private.time_trigger_spans p
   join laurel.points_systems y on y.id = p.system_id
   join state s on s.tenant_id = p.tenant_id
-  where p.ends_at is null and p.is_looked_through and p.looked_since >= p.horizon
+  where p.ends_at is null and (p.looks = 2 or p.looks = 1 and p.looked_since >= p.horizon)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
     and not exists (

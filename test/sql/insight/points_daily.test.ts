@@ -33,7 +33,7 @@ const aMinuteLater = (db: Database) =>
             set next_before = laurel_private.first_uuid_v7(clock_timestamp() + interval '1 millisecond'),
               horizon = pg_snapshot_xmax(pg_current_snapshot())`);
 const figures = async (db: Database) =>
-  (await db.query(
+  (await db.query<{ day: string; cause: string; awarded: number; deducted: number; boosted: number; awards: number }>(
     `select awarded_on::text as day, cause, sum(awarded)::int as awarded, sum(deducted)::int as deducted,
        sum(boosted)::int as boosted, sum(awards)::int as awards
      from laurel_private.points_per_day(laurel.current_tenant_id(), $1, '2000-01-01', '2100-01-01') group by 1, 2 order by 1, 2`,
