@@ -30,6 +30,10 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel.user_achievements": everyoneReads,
   "laurel.user_metrics": everyoneReads,
   "laurel.users": everyoneReads,
+  "laurel.webhook_attempts": ["r", "", ""],
+  "laurel.webhook_deliveries": ["r", "", ""],
+  "laurel.webhook_endpoints": ["riud", "", ""],
+  "laurel.webhook_messages": ["r", "", ""],
   "laurel_private.achievement_backfills": nothing,
   "laurel_private.achievement_counts": nothing,
   "laurel_private.api_keys": nothing,
@@ -37,11 +41,14 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
   "laurel_private.metric_event_log": nothing,
+  "laurel_private.points_changed_windows": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.queued_events": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
   "laurel_private.time_zones": nothing,
+  "laurel_private.webhook_leases": nothing,
+  "laurel_private.webhook_secrets": nothing,
 };
 /** Partitions hold rows that only their parent guards: nobody reaches them directly. */
 const isPartition = (table: string): boolean =>
@@ -73,6 +80,10 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
       "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length system_id time_interval time_unit type user_attributes",
     update:
       "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length time_interval time_unit type user_attributes",
+  },
+  "laurel.webhook_endpoints": {
+    insert: "description event_types is_active max_concurrency url",
+    update: "description event_types is_active max_concurrency url",
   },
 };
 

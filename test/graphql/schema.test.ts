@@ -39,8 +39,10 @@ describe("the GraphQL schema", () => {
       "createPointsLevel",
       "createPointsSystem",
       "createPointsTrigger",
+      "createWebhookEndpoint",
       "deleteAttribute",
       "deletePointsLevel",
+      "deleteWebhookEndpoint",
       "eraseUser",
       "identifyUser",
       "recordEvent",
@@ -53,6 +55,7 @@ describe("the GraphQL schema", () => {
       "updatePointsTrigger",
       "updateUser",
       "updateUserPreferences",
+      "updateWebhookEndpoint",
     ]);
   });
 
