@@ -44,10 +44,8 @@ export function triggerSentence(trigger: TriggerInWords): string {
 function occasion(trigger: TriggerInWords): string {
   switch (trigger.type) {
     case "metric": {
-      const threshold = given(trigger.metricThreshold);
-      const what = trigger.metric === undefined ? gap : nounOf(trigger.metric);
       const which = conditions(trigger.eventAttributes);
-      return `for every ${threshold === "1" ? "" : `${threshold} `}${threshold === "1" ? `1 ${what}` : what}${which === "" ? "" : ` with ${which}`}`;
+      return `for every ${amountOf(given(trigger.metricThreshold), trigger.metric)}${which === "" ? "" : ` with ${which}`}`;
     }
     case "streak":
       return `each time a streak reaches a multiple of ${given(trigger.streakLength)}`;
@@ -65,8 +63,22 @@ function occasion(trigger: TriggerInWords): string {
   }
 }
 
-const nounOf = ({ name, units }: { readonly name: string; readonly units: string }): string =>
-  units === "" ? `of ${name}` : `${units} of ${name}`;
+/** "3 tasks", "task", "1,500 pages of Reading", "2 of Logins": units in the plural say what is counted. */
+function amountOf(amount: string, metric: { readonly name: string; readonly units: string } | undefined): string {
+  if (metric === undefined) return `${amount} ${gap}`;
+  const { name, units } = metric;
+  if (units === "") return `${amount} of ${name}`;
+  const isSame = units.toLowerCase() === name.toLowerCase();
+  const counted = amount === "1" ? singularOf(units) : `${amount} ${units}`;
+  return isSame ? counted : `${counted} of ${name}`;
+}
+
+/** English plurals, as far as units go. */
+function singularOf(plural: string): string {
+  if (/[^aeiou]ies$/.test(plural)) return plural.replace(/ies$/, "y");
+  if (/(?:s|x|ch|sh)es$/.test(plural)) return plural.replace(/es$/, "");
+  return /[^s]s$/.test(plural) ? plural.replace(/s$/, "") : `1 ${plural}`;
+}
 
 /** "priority = high and plan = pro" */
 export const conditions = (filter: Filter): string =>

@@ -40,6 +40,6 @@ export default defineConfig({
     // An image inside the style sheet is one request less, and the policy allows data: for images.
     assetsInlineLimit: 4096,
     reportCompressedSize: false,
-    rolldownOptions: { checks: { pluginTimings: false } },
+    rolldownOptions: { checks: { bundlerTimings: false } },
   },
 });

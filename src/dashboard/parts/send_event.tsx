@@ -51,7 +51,7 @@ export function SendEvent({ userId, suggestedUser = "", onSent }: {
           <SelectField form={form} name="metric" label="Metric" options={metrics.map(({ key, name }) => ({ value: key, label: name }))} />
           <TextField form={form} name="value" label="Value" isNumber />
         </div>
-        {attributes.length > 0 && <PairsField form={form} name="attributes" label="Event attributes" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing="" />}
+        {attributes.length > 0 && <PairsField form={form} name="attributes" label="Event attributes" add="Add an attribute" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing="" />}
       </Form>
       <div aria-live="polite">{outcome !== undefined && <Explained outcome={outcome} metricName={metrics.find(({ id }) => id === outcome.answer.metricId)?.name ?? ""} />}</div>
     </div>

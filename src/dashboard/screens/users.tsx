@@ -139,7 +139,7 @@ function UserForm({ onClose }: { readonly onClose: () => void }) {
         <TextField form={form} name="name" label="Name" />
         <TextField form={form} name="email" label="Email" type="email" />
         <TextField form={form} name="tz" label="Time zone" placeholder="Europe/Paris" suggestions={Intl.supportedValuesOf("timeZone")} hint="Empty counts as UTC." />
-        <PairsField form={form} name="attributes" label="Attributes" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing={<>Declare <Link href="/attributes">user attributes</Link> to tell users apart.</>} />
+        <PairsField form={form} name="attributes" label="Attributes" add="Add an attribute" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing={<>Declare <Link href="/attributes">user attributes</Link> to tell users apart.</>} />
       </Form>
     </Dialog>
   );

@@ -231,17 +231,20 @@ export interface Option {
 
 export function SelectField<V extends object>({ options, ...field }: FieldProps<V, string> & { readonly options: readonly Option[] }) {
   const { form, name } = field;
+  // What was not chosen yet is the first of the options: they may come after the form did.
+  const given = form.values[name] as string;
+  const chosen = options.some(({ value }) => value === given) ? given : options[0]?.value;
   return (
     <Field {...field}>
       {(described) => (
         <select
           {...described}
-          value={form.values[name] as string}
+          value={chosen}
           onChange={(event) => {
             form.set({ [name]: event.currentTarget.value } as unknown as Partial<V>);
           }}
         >
-          {options.map(({ value, label }) => <option key={value} value={value} selected={value === form.values[name]}>{label}</option>)}
+          {options.map(({ value, label }) => <option key={value} value={value} selected={value === chosen}>{label}</option>)}
         </select>
       )}
     </Field>
@@ -277,8 +280,10 @@ export interface Pair {
 
 /** A filter: attributes that have to be equal to values; none means everybody, or everything. */
 export function PairsField<V extends object>({
-  form, name, label, hint, keys, missing,
+  form, name, label, hint, keys, missing, add = "Add a condition",
 }: FieldProps<V, readonly Pair[]> & {
+  /** What the button that adds a pair says. */
+  readonly add?: string;
   readonly keys: readonly Option[];
   /** What to say when no attribute is declared yet. */
   readonly missing: ComponentChildren;
@@ -335,7 +340,7 @@ export function PairsField<V extends object>({
             put([...pairs, { key: unused?.value ?? "", value: "" }]);
           }}
         >
-          Add a condition
+          {add}
         </button>
       )}
       {fault !== undefined && <p class="fault" role="alert">{fault}</p>}

@@ -36,7 +36,7 @@ export function ProfileForm({ user, onClose }: { readonly user: User; readonly o
         <TextField form={form} name="email" label="Email" type="email" />
         <TextField form={form} name="tz" label="Time zone" suggestions={Intl.supportedValuesOf("timeZone")} hint="Empty counts as UTC. A change holds for what happens from now on." />
         <TextField form={form} name="signUpDate" label="Signed up on" type="date" />
-        <PairsField form={form} name="attributes" label="Attributes" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing={<>Declare <Link href="/attributes">user attributes</Link> first.</>} />
+        <PairsField form={form} name="attributes" label="Attributes" add="Add an attribute" keys={attributes.map(({ key, name }) => ({ value: key, label: name }))} missing={<>Declare <Link href="/attributes">user attributes</Link> first.</>} />
       </Form>
     </Dialog>
   );
