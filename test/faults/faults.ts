@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { startProxy } from "./proxy.ts";
 import { type Findings, runRound } from "./round.ts";
 import { openStage, type Stage, type Victim, victims } from "./stage.ts";
@@ -15,6 +15,7 @@ interface Options {
   readonly rounds: number;
   readonly clients: number;
   readonly seed: number;
+  readonly only?: Victim[];
 }
 
 const shareOfRepliesCut = 0.05;
@@ -31,6 +32,7 @@ const options = new Command("npm run faults --")
   .option("--rounds <n>", "rounds of each kind", count, 20)
   .option("--clients <n>", "clients at once", count, 8)
   .option("--seed <n>", "of the random choices; timing stays the machine's", count, Math.floor(Math.random() * 1e8) + 1)
+  .addOption(new Option("--only <victim...>", "these alone are killed; the controls follow in any case").choices(victims))
   .parse()
   .opts<Options>();
 
@@ -92,7 +94,7 @@ let isGood = true;
 try {
   say("| fault | rounds | acknowledged | retries | replies cut | ticks | lost | doubled | ticks missed | verify() |");
   say("|---|---|---|---|---|---|---|---|---|---|");
-  for (const victim of victims) isGood = (await crashRounds(stage, victim, random)) && isGood;
+  for (const victim of options.only ?? victims) isGood = (await crashRounds(stage, victim, random)) && isGood;
   isGood = (await control(stage, "no idempotency keys", false, shareOfRepliesCutForControl, random, (found) => found.doubled > 0)) && isGood;
   for (const setting of carelessSettings) await stage.query(`alter system set ${setting}`);
   await stage.query("select pg_reload_conf()");

@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { withRollback } from "../support/database.ts";
 import { first, ledger, verify } from "../support/engine.ts";
-import { aBoost, anAttribute, aSystem, aTrigger, aUser, type Database } from "../support/factories.ts";
+import { aBoost, anAttribute, aSystem, aTrigger, aUser, type Database, type Trigger, type User } from "../support/factories.ts";
 import { dueAt, dueBy, TickModel, type TickWorld } from "./tick_model.ts";
 
 /**
@@ -79,13 +79,13 @@ async function play(db: Database, given: TickWorld & { readonly history: readonl
       starts_on: dayOf(now, given.boost.from), ends_on: dayOf(now, given.boost.from + given.boost.days),
     });
   }
-  const users = [];
+  const users: User[] = [];
   for (const { zone, plan: carried, created } of given.users) {
     const made = await aUser(db, { tz: zone, attributes: { plan: carried } });
     await db.query("update laurel.users set created_at = $2 where id = $1", [made.id, new Date(now - created)]);
     users.push(made);
   }
-  const triggers = [];
+  const triggers: Trigger[] = [];
   for (const { system, unit, interval, points, plan: wanted, activated } of given.triggers) {
     const made = await aTrigger(db, {
       system: systems[system as 0 | 1], type: "time", points, time_unit: unit, time_interval: interval,
