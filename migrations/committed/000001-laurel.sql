@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:97a09d85632dacabbe9329ce5140168387802925
+--! Hash: sha1:fdb600b4960450b4cdb5f77d5f28d7772feddb6b
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -416,6 +416,163 @@ $$;
 create trigger tenants__touch before update on laurel.tenants
   for each row execute function laurel_private.tg_configuration__touch();
 --! EndIncluded tenants/tenants.sql
+--! Included tenants/settings.sql
+-- What a tenant sets for all of its users: branding of what is sent to them, experiments, how often
+-- figures are summed up. Written and read by the admin API; experiments also by whatever adds users.
+-- Invariant: a user's group is drawn once, when it is added, and always the same.
+
+create table laurel_private.settings (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id(),
+  app_name text,
+  app_url text,
+  brand_color text,
+  font text,
+  logo_url text,
+  app_icon_url text,
+  control_ratio int,
+  user_activation_days int,
+  aggregation_period text,
+  updated_at timestamptz not null default now(),
+  constraint settings_are_one_row_per_tenant primary key (tenant_id),
+  constraint settings_are_a_tenants foreign key (tenant_id) references laurel.tenants on delete cascade,
+  constraint app_name_is_1_to_255_characters check (length(app_name) between 1 and 255),
+  constraint app_url_is_an_address check (app_url ~* '^https?://[^[:space:]]{1,2000}$'),
+  constraint brand_color_is_a_color check (brand_color ~* concat('^(#[0-9a-f]{3}|#[0-9a-f]{6}',
+    '|rgb\( *\d{1,3} *, *\d{1,3} *, *\d{1,3} *\)',
+    '|rgba\( *\d{1,3} *, *\d{1,3} *, *\d{1,3} *, *(0|1|0?\.\d{1,4}|1\.0{1,4}) *\))$')),
+  constraint font_is_known check (font in ('MODERN_SANS', 'BOOK_SANS', 'ORGANIC_SANS', 'GEOMETRIC_SANS', 'HEAVY_SANS',
+    'ROUNDED_SANS', 'MODERN_SERIF', 'BOOK_SERIF', 'MONOSPACE')),
+  constraint logo_url_is_an_address check (logo_url ~* '^https?://[^[:space:]]{1,2000}$'),
+  constraint app_icon_url_is_an_address check (app_icon_url ~* '^https?://[^[:space:]]{1,2000}$'),
+  constraint control_ratio_is_a_percentage check (control_ratio between 0 and 100),
+  constraint user_activation_is_3_to_30_days check (user_activation_days between 3 and 30),
+  constraint aggregation_period_is_known check (aggregation_period in ('weekly', 'monthly'))
+);
+
+comment on table laurel_private.settings is 'A tenant''s settings; what is null was never set, and has the default that settings_as_json() gives.';
+comment on column laurel_private.settings.control_ratio is 'Percent of new users that are put into the control group.';
+comment on column laurel_private.settings.user_activation_days is 'Days after a user''s first event that count for whether it stayed.';
+comment on column laurel_private.settings.aggregation_period is 'How often figures are summed up for users.';
+comment on constraint app_name_is_1_to_255_characters on laurel_private.settings is 'branding.appName has 1 to 255 characters.';
+comment on constraint app_url_is_an_address on laurel_private.settings is 'branding.appUrl is an address that begins with http:// or https://.';
+comment on constraint brand_color_is_a_color on laurel_private.settings is 'branding.brandColor is a color as #1a3, #11aa33, rgb(17, 170, 51) or rgba(17, 170, 51, 0.5).';
+comment on constraint font_is_known on laurel_private.settings is 'branding.font is one of the fonts that there are.';
+comment on constraint logo_url_is_an_address on laurel_private.settings is 'branding.logo.url is an address that begins with http:// or https://.';
+comment on constraint app_icon_url_is_an_address on laurel_private.settings is 'branding.appIcon.url is an address that begins with http:// or https://.';
+comment on constraint control_ratio_is_a_percentage on laurel_private.settings is 'experimentation.controlRatio is a whole number from 0 to 100.';
+comment on constraint user_activation_is_3_to_30_days on laurel_private.settings is 'experimentation.userActivationWindow is 3 to 30 days.';
+comment on constraint aggregation_period_is_known on laurel_private.settings is 'aggregationPeriod is weekly or monthly.';
+
+alter table laurel_private.settings enable row level security;
+grant select, insert (app_name),
+  update (app_name, app_url, brand_color, font, logo_url, app_icon_url, control_ratio, user_activation_days, aggregation_period)
+  on laurel_private.settings to laurel_admin;
+create policy admins_write on laurel_private.settings for all to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id())) with check (tenant_id = (select laurel.current_tenant_id()));
+
+create trigger settings__touch before update on laurel_private.settings
+  for each row execute function laurel_private.tg_configuration__touch();
+
+-- Percent of new users to put into the control group: nobody unless it was set.
+create function laurel_private.control_ratio(for_tenant uuid)
+  returns int language sql stable as $$
+  select coalesce((select s.control_ratio from laurel_private.settings s where s.tenant_id = for_tenant), 0)
+$$;
+
+-- Where a user stands in the draw, from 0 to 99. By its ID rather than by chance: one that is erased and comes back, or
+-- that two calls add at once, is in the same group, and a higher ratio only adds to the group.
+create function laurel_private.control_place(for_tenant uuid, user_id text)
+  returns int language sql immutable as $$
+  select ((hashtextextended(for_tenant::text || ' ' || user_id, 0) % 100 + 100) % 100)::int
+$$;
+
+comment on function laurel_private.control_place(uuid, text) is
+  'A user''s place in the draw for the control group; it is in the group when the place is below control_ratio(). Users there get points like all others: what they do not get is messages.';
+
+create function laurel_private.settings_as_json()
+  returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'branding', jsonb_build_object(
+      'appName', coalesce(s.app_name, t.name),
+      'appUrl', coalesce(s.app_url, ''),
+      'brandColor', coalesce(s.brand_color, '#000000'),
+      'font', coalesce(s.font, 'MODERN_SANS'),
+      'logo', case when s.logo_url is not null then jsonb_build_object('url', s.logo_url) end,
+      'appIcon', case when s.app_icon_url is not null then jsonb_build_object('url', s.app_icon_url) end),
+    'experimentation', jsonb_build_object(
+      'controlRatio', coalesce(s.control_ratio, 0),
+      'userActivationWindow', coalesce(s.user_activation_days, 14)),
+    'aggregationPeriod', coalesce(s.aggregation_period, 'weekly'))
+  from laurel.tenants t
+  left join laurel_private.settings s on s.tenant_id = t.id
+  where t.id = laurel.current_tenant_id()
+$$;
+
+-- Changes what is given, property by property; a null logo or icon is taken away.
+create function laurel_private.update_settings(given jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  branding jsonb := coalesce(given -> 'branding', '{}');
+  experimentation jsonb := coalesce(given -> 'experimentation', '{}');
+  broken text;
+begin
+  insert into laurel_private.settings (app_name) values (null) on conflict do nothing;
+  update laurel_private.settings s
+  set app_name = coalesce(branding ->> 'appName', s.app_name),
+    app_url = coalesce(branding ->> 'appUrl', s.app_url),
+    brand_color = coalesce(branding ->> 'brandColor', s.brand_color),
+    font = coalesce(branding ->> 'font', s.font),
+    logo_url = case when branding ? 'logo' then branding #>> '{logo,url}' else s.logo_url end,
+    app_icon_url = case when branding ? 'appIcon' then branding #>> '{appIcon,url}' else s.app_icon_url end,
+    control_ratio = coalesce((experimentation ->> 'controlRatio')::int, s.control_ratio),
+    user_activation_days = coalesce((experimentation ->> 'userActivationWindow')::int, s.user_activation_days),
+    aggregation_period = coalesce(given ->> 'aggregationPeriod', s.aggregation_period)
+  where s.tenant_id = laurel.current_tenant_id();
+  return laurel_private.settings_as_json();
+exception when check_violation then
+  get stacked diagnostics broken = constraint_name;
+  perform laurel_private.fail('LR020', null, (
+    select c.sentence from laurel_private.constraint_sentences c where c.holder = 'settings' and c.name = broken));
+end
+$$;
+
+grant execute on function laurel_private.settings_as_json(), laurel_private.update_settings(jsonb) to laurel_admin;
+
+-- What installations there are to choose between. A database is one of them, and knows itself alone: its operator names it.
+create table laurel_private.environments (
+  key laurel.key not null,
+  name text not null,
+  priority int not null,
+  is_active boolean not null default true,
+  constraint environments_have_keys primary key (key),
+  constraint environment_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint environment_priority_is_1_to_10 check (priority between 1 and 10),
+  constraint environment_priorities_are_unique unique (priority)
+);
+
+comment on table laurel_private.environments is
+  'The installation that this database serves, as its clients'' tools show it: production, or what its operator made of it, as in `update laurel_private.environments set key = ''staging'', name = ''Staging'', priority = 2`.';
+alter table laurel_private.environments enable row level security;
+grant select on laurel_private.environments to laurel_admin;
+-- Of the account, like tenants; within any tenant that is.
+create policy admins_read on laurel_private.environments for select to laurel_admin
+  using ((select laurel.current_tenant_id()) is not null);
+
+insert into laurel_private.environments (key, name, priority) values ('production', 'Production', 1);
+
+create function laurel_private.list_environments()
+  returns jsonb language plpgsql stable as $$
+begin
+  perform laurel.current_tenant_id();
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('name', e.name, 'key', e.key, 'priority', e.priority) order by e.priority), '[]')
+    from laurel_private.environments e where e.is_active);
+end
+$$;
+
+grant execute on function laurel_private.list_environments() to laurel_admin;
+--! EndIncluded tenants/settings.sql
 --! Included users/attributes.sql
 -- An attribute is declared before users or events may carry it (U4). Written by admins; read when
 -- profiles and events are checked and by filters.
@@ -514,7 +671,7 @@ comment on column laurel.users.attributes is 'Declared user attributes with thei
 comment on column laurel.users.attributes_version is
   'Goes up with every change of the attributes; verify() uses it to know which events a filter judged.';
 comment on column laurel.users.preferences is 'Notification and streak preferences, as given.';
-comment on column laurel.users.control is 'Whether the user is in an experiment''s control group.';
+comment on column laurel.users.control is 'Whether the user was drawn into the control group, which gets points but no messages.';
 
 call laurel_private.secure_table('laurel.users', 'user_data', 'id');
 
@@ -632,7 +789,8 @@ begin
     perform laurel_private.check_user_id(lock_user.user_id);
     for_tenant := laurel.current_tenant_id();
     -- Two first calls: the loser waits here for the winner's commit, then locks its row.
-    insert into laurel.users (tenant_id, id) values (for_tenant, lock_user.user_id)
+    insert into laurel.users (tenant_id, id, control)
+    values (for_tenant, lock_user.user_id, laurel_private.control_place(for_tenant, lock_user.user_id) < laurel_private.control_ratio(for_tenant))
     on conflict do nothing;
     added := found;
   end loop;
@@ -656,8 +814,9 @@ declare
 begin
   loop
     with added as (
-      insert into laurel.users (tenant_id, id)
-      select lock_users.tenant_id, q.id
+      insert into laurel.users (tenant_id, id, control)
+      select lock_users.tenant_id, q.id,
+        laurel_private.control_place(lock_users.tenant_id, q.id) < (select laurel_private.control_ratio(lock_users.tenant_id))
       from unnest(user_ids) with ordinality as q (id, no)
       where not exists (
         select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
@@ -6555,7 +6714,7 @@ declare
   table_name text;
 begin
   foreach table_name in array array['laurel.tenants', 'laurel.attributes', 'laurel.metrics', 'laurel.achievements',
-    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel_private.api_keys']
+    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel_private.api_keys', 'laurel_private.settings']
   loop
     execute format('create trigger %s__log after insert or update or delete on %s
       for each row execute function laurel_private.tg_configuration__log()', split_part(table_name, '.', 2), table_name);
