@@ -539,6 +539,14 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     expect((await call("admin", "get", "/environments", 200)).body).toEqual([{ name: "Production", key: "production", priority: 1 }]);
   });
 
+  test("of previews", async () => {
+    const [systemId = ""] = idsOf(await call("admin", "post", "/points", 201, { body: [{ name: "Tried", key: "tried" }] }));
+    const scenario = { days: 2, kinds: [{ name: "few", users: 2, events: [] }] };
+    await call("admin", "post", "/points/{systemId}/preview", 200, { params: { systemId }, body: scenario });
+    await call("admin", "post", "/points/{systemId}/preview", 404, { params: { systemId: nobody }, body: scenario });
+    await call("admin", "post", "/points/{systemId}/preview", 422, { params: { systemId }, body: { days: 0 } });
+  });
+
   test("and no operation, and none of its statuses, was left out", () => {
     expect([...seen.keys()].sort()).toEqual(operations.map(addressOf).sort());
     const untried = operations.flatMap((operation) => {
