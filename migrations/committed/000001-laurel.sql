@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:dc459e30f0aff5f68c31fa5bd007a16830138b75
+--! Hash: sha1:960ba169687ec1c4a111592866a3aa6ec1d6a217
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -5840,8 +5840,8 @@ $$;
 -- An attribute that a filter names stays: without it the filter would still stand but could never
 -- be matched anew, and the REST contract could not show it, since it refers to attributes by ID.
 -- The values that users and events have of a deleted attribute stay: events are history, and a user's value is data that
--- callers gave, exported and erased with the user. Nothing can ask for them while the attribute is not declared;
--- declaring the key again brings them back, so that deleting one by mistake loses nothing.
+-- callers gave, shown, exported and erased with the user. While the attribute is not declared no filter can name them and
+-- no write may send them; declaring the key again makes them count again, so that deleting one by mistake loses nothing.
 create function laurel_private.tg_attributes__keep_used()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
