@@ -34,6 +34,7 @@ describe("the GraphQL schema", () => {
       "completeAchievement",
       "createAchievement",
       "createAttribute",
+      "createLeaderboard",
       "createMetric",
       "createPointsBoost",
       "createPointsLevel",
@@ -46,6 +47,7 @@ describe("the GraphQL schema", () => {
       "recordEvent",
       "updateAchievement",
       "updateAttribute",
+      "updateLeaderboard",
       "updateMetric",
       "updatePointsBoost",
       "updatePointsLevel",
@@ -59,10 +61,10 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
+      "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
       "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal",
       "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
     ]);
   });
