@@ -44,6 +44,7 @@ describe("the GraphQL schema", () => {
       "deletePointsLevel",
       "eraseUser",
       "identifyUser",
+      "previewPoints",
       "recordEvent",
       "updateAchievement",
       "updateAttribute",
