@@ -19,6 +19,7 @@ beforeAll(async () => {
   await rest.as().post("/v1/users", { id: "bob" }).expect(201);
   await rest.as().post("/admin/v1/metrics", [{ name: "Words", key: "words" }]).expect(201);
   await rest.as().post("/admin/v1/points", [{ name: "XP", key: "xp", levels: [{ name: "A", key: "a", points: 0 }] }]).expect(201);
+  await rest.as().post("/admin/v1/leaderboards", [{ name: "Top", key: "top", rankBy: "streak", status: "active" }]).expect(201);
   await rest.createTenant("other");
   own = await rest.createApplicationKey("ann");
 });
@@ -30,6 +31,7 @@ const addressOf = ({ api, path }: Operation, user = "bob"): string =>
     .replace("/users/:id", `/users/${user}`)
     .replace("/metrics/:key", "/metrics/words")
     .replace("/points/:key", "/points/xp")
+    .replace("/leaderboards/:key", "/leaderboards/top")
     .replaceAll(/:\w+/g, nobody)}`;
 
 const name = ({ api, method, path }: Operation): string => `${api} ${method} ${path}`;
