@@ -141,6 +141,7 @@ const contract: Readonly<Record<string, string>> = {
   user_metric_total: "admin service user",
   user_metric_totals: "admin service user",
   user_points: "admin service user",
+  user_points_as_text: "admin service user",
   user_points_boosts: "admin service user",
   user_preferences: "admin service user",
   user_profile: "admin service user",
