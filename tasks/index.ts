@@ -6,6 +6,7 @@ import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
 import { removeExpired } from "./remove_expired.ts";
 import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
+import { upkeepLeaderboards } from "./upkeep_leaderboards.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
 export const tasks: readonly Task[] = [
@@ -16,4 +17,5 @@ export const tasks: readonly Task[] = [
   processQueuedEvents,
   removeExpired,
   runDueTimeTriggers,
+  upkeepLeaderboards,
 ];
