@@ -6,6 +6,7 @@ import { triggerSentence } from "../../sentences.ts";
 import { ActionButton, Confirm } from "../../ui/dialog.tsx";
 import { Empty, Section, Status } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
+import { Estimate } from "../../preview/estimate.tsx";
 import { TriggerForm, triggerTypes } from "./trigger_form.tsx";
 
 /** What a system pays for. */
@@ -63,6 +64,7 @@ export function SystemTriggers({ system }: { readonly system: System }) {
           ]}
         />
       )}
+      {triggers.length > 0 && <Estimate system={system} />}
       {open !== undefined && <TriggerForm system={system} trigger={open === "new" ? undefined : open} onClose={() => {
         setOpen(undefined);
       }} />}
