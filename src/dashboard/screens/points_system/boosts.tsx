@@ -25,7 +25,7 @@ export function SystemBoosts({ system }: { readonly system: System }) {
   return (
     <Section title="Boosts" lead="For a while, awards are multiplied. Boosts that apply together multiply together; the cap comes after. New ones are inactive." actions={add}>
       {system.boosts.nodes.length === 0 ? (
-        <Empty title="No boosts." actions={add}>Try a double-points weekend, for everybody or for one cohort.</Empty>
+        <Empty title="No boosts.">Try a double-points weekend, for everybody or for one cohort.</Empty>
       ) : (
         <Table
           caption={`Boosts of ${system.name}`}

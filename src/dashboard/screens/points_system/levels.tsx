@@ -22,7 +22,7 @@ export function SystemLevels({ system }: { readonly system: System }) {
   return (
     <Section title="Levels" lead="A user is at the highest level whose points the total has reached. A change here holds for everybody at once." actions={add}>
       {system.levels.nodes.length === 0 ? (
-        <Empty title="No levels." actions={add}>Give totals a name: Bronze from 0, Silver from 100, Gold from 500.</Empty>
+        <Empty title="No levels.">Give totals a name: Bronze from 0, Silver from 100, Gold from 500.</Empty>
       ) : (
         <Table
           caption={`Levels of ${system.name}`}

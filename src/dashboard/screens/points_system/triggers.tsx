@@ -23,7 +23,7 @@ export function SystemTriggers({ system }: { readonly system: System }) {
   return (
     <Section title="Triggers" lead="Each awards points, or takes some. New ones are inactive: look at what they would do, then activate them." actions={add}>
       {triggers.length === 0 ? (
-        <Empty title="This system pays for nothing yet." actions={add}>Add a trigger, say 10 points for every 3 tasks.</Empty>
+        <Empty title="This system pays for nothing yet.">Add a trigger, say 10 points for every 3 tasks.</Empty>
       ) : (
         <Table
           caption={`Triggers of ${system.name}`}
