@@ -52,6 +52,24 @@ const tables: Tables = {
     attribute: filterable("user_id", "achievement_id"),
     constraint: { completion_is_of_a_user: relation("user", "achievements") },
   },
+  "laurel.leaderboards": {
+    attribute: { ...searchable("key", "rank_by", "status"), generation: hidden },
+    constraint: {
+      leaderboard_metric_is_of_the_same_tenant: relation("metric", "leaderboards"),
+      leaderboard_system_is_of_the_same_tenant: relation("system", "leaderboards"),
+    },
+  },
+  "laurel.leaderboard_entries": {
+    tags: {
+      behavior: readOnly,
+      foreignKey: [virtualForeignKey("tenant_id, leaderboard_id", "leaderboards (tenant_id, id)", "leaderboard")],
+    },
+    attribute: {
+      ...filterable("user_id", "leaderboard_id", "run_on"), group_id: hidden, reached_id: hidden,
+      previous_reached_id: hidden, generation: hidden,
+    },
+    constraint: { entry_is_of_a_user: relation("user", "leaderboardEntries") },
+  },
   "laurel.points_systems": { attribute: searchable("key", "archived_at") },
   "laurel.points_triggers": {
     attribute: { ...searchable("system_id", "metric_id", "type", "status"), version: hidden },
@@ -135,6 +153,25 @@ const tables: Tables = {
       last_sequence: { tags: { notNull: true } },
     },
   },
+  "laurel.webhook_endpoints": { attribute: searchable("is_active") },
+  "laurel.webhook_messages": {
+    tags: { behavior: readOnly, unique: "id|@fieldName webhookMessage" },
+    attribute: filterable("id", "user_id", "event_type"),
+    constraint: { webhook_message_is_about_a_user: relation("user", undefined) },
+  },
+  "laurel.webhook_deliveries": {
+    tags: {
+      behavior: readOnly,
+      foreignKey: [virtualForeignKey("tenant_id, endpoint_id", "webhook_endpoints (tenant_id, id)", "endpoint", "deliveries")],
+    },
+    attribute: filterable("message_id", "endpoint_id", "user_id", "status"),
+    constraint: { webhook_delivery_is_of_a_message: relation("message", "deliveries") },
+  },
+  "laurel.webhook_attempts": {
+    tags: { behavior: readOnly },
+    attribute: filterable("id", "message_id", "endpoint_id"),
+    constraint: { webhook_attempt_is_of_a_delivery: relation("delivery", "attempts") },
+  },
   // What triggers have counted explains awards to administrators through verify(); it is no reading matter.
   "laurel.points_trigger_counts": { tags: { behavior: "-*" } },
 };
@@ -150,6 +187,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
         "laurel.current_user_id": { tags: { behavior: "-*" } },
         // What the worker calls; services call it by SQL.
         "laurel.run_due_time_triggers": { tags: { behavior: "-*" } },
+        // The same as userPoints.
+        "laurel.user_points_as_text": { tags: { behavior: "-*" } },
         // Reads the whole database: for SQL and the command line.
         "laurel.verify": { tags: { behavior: "-*" } },
       },

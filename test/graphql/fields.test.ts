@@ -16,6 +16,8 @@ const lists: Readonly<Record<string, Reach>> = {
   achievements: "tenant",
   attributes: "tenant",
   auditEntries: "forbidden",
+  leaderboardEntries: "own",
+  leaderboards: "tenant",
   metricEvents: "own",
   metrics: "tenant",
   pointsAwards: "own",
@@ -27,6 +29,10 @@ const lists: Readonly<Record<string, Reach>> = {
   userAchievements: "own",
   userMetrics: "own",
   users: "own",
+  webhookAttempts: "forbidden",
+  webhookDeliveries: "forbidden",
+  webhookEndpoints: "forbidden",
+  webhookMessages: "forbidden",
 };
 
 /** Fields that find one row by its ID, with the list that has it. */
@@ -34,6 +40,7 @@ const singles: Readonly<Record<string, string>> = {
   achievement: "achievements",
   attribute: "attributes",
   auditEntry: "auditEntries",
+  leaderboard: "leaderboards",
   metric: "metrics",
   pointsAward: "pointsAwards",
   pointsBoost: "pointsBoosts",
@@ -41,6 +48,9 @@ const singles: Readonly<Record<string, string>> = {
   pointsSystem: "pointsSystems",
   pointsTrigger: "pointsTriggers",
   user: "users",
+  webhookAttempt: "webhookAttempts",
+  webhookEndpoint: "webhookEndpoints",
+  webhookMessage: "webhookMessages",
 };
 
 /** Functions about one user, as calls with the user's ID in place of `$`: whoever acts for one user asks about no other. */
@@ -50,6 +60,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
   pointsEventSummary: `systemKey: "xp", userId: $, aggregation: "daily", startOn: "2026-01-01", endOn: "2026-01-02"`,
   userAchievementList: `userId: $`,
   userAwards: `systemKey: "xp", userId: $`,
+  userLeaderboard: `leaderboardKey: "top", userId: $`,
   userMetricTotal: `metricKey: "words", userId: $`,
   userMetricTotals: `userId: $`,
   userPoints: `systemKey: "xp", userId: $`,
@@ -61,6 +72,8 @@ const aboutUsers: Readonly<Record<string, string>> = {
 /** Functions about the tenant. */
 const aboutTenants: Readonly<Record<string, { readonly call: string; readonly user: "tenant" | "forbidden" }>> = {
   describeAchievements: { call: `userAttributes: ""`, user: "tenant" },
+  describeLeaderboards: { call: `includeFinished: true`, user: "tenant" },
+  leaderboardRankings: { call: `leaderboardKey: "top"`, user: "tenant" },
   describePointsBoosts: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsLevels: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsSystem: { call: `systemKey: "xp"`, user: "tenant" },
@@ -78,19 +91,23 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   completeAchievement: { input: `achievementKey: "done", userId: $`, user: "own" },
   createAchievement: { input: `achievement: { key: "fresh", name: "F", kind: api }`, user: "forbidden" },
   createAttribute: { input: `attribute: { key: "fresh", name: "Fresh", type: user }`, user: "forbidden" },
+  createLeaderboard: { input: `leaderboard: { key: "fresh", name: "F", rankBy: streak }`, user: "forbidden" },
   createMetric: { input: `metric: { key: "fresh", name: "Fresh" }`, user: "forbidden" },
   createPointsBoost: { input: `pointsBoost: { systemId: "{pointsSystems}", name: "B", multiplier: "2", startsOn: "2026-01-01" }`, user: "forbidden" },
   createPointsLevel: { input: `pointsLevel: { systemId: "{pointsSystems}", key: "fresh", name: "F", points: 77 }`, user: "forbidden" },
   createPointsSystem: { input: `pointsSystem: { key: "fresh", name: "F" }`, user: "forbidden" },
   createPointsTrigger: { input: `pointsTrigger: { systemId: "{pointsSystems}", type: user_creation, points: 1 }`, user: "forbidden" },
+  createWebhookEndpoint: { input: `webhookEndpoint: { url: "https://example.com/fresh", eventTypes: ["points.changed"] }`, user: "forbidden" },
   deleteAttribute: { input: `id: "{attributes}"`, user: "forbidden" },
   deletePointsLevel: { input: `id: "{pointsLevels}"`, user: "forbidden" },
+  deleteWebhookEndpoint: { input: `id: "{webhookEndpoints}"`, user: "forbidden" },
   eraseUser: { input: `userId: $`, user: "forbidden" },
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   previewPoints: { input: `systemKey: "xp", scenario: { days: 1, kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: 1 }] }] }`, user: "forbidden" },
   recordEvent: { input: `metricKey: "words", userId: $`, user: "own" },
   updateAchievement: { input: `id: "{achievements}", patch: { name: "N" }`, user: "forbidden" },
   updateAttribute: { input: `id: "{attributes}", patch: { name: "N" }`, user: "forbidden" },
+  updateLeaderboard: { input: `id: "{leaderboards}", patch: { name: "N" }`, user: "forbidden" },
   updateMetric: { input: `id: "{metrics}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsBoost: { input: `id: "{pointsBoosts}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsLevel: { input: `id: "{pointsLevels}", patch: { name: "N" }`, user: "forbidden" },
@@ -98,6 +115,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   updatePointsTrigger: { input: `id: "{pointsTriggers}", patch: { points: 2 }`, user: "forbidden" },
   updateUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   updateUserPreferences: { input: `userId: $, preferences: {}`, user: "own" },
+  updateWebhookEndpoint: { input: `id: "{webhookEndpoints}", patch: { isActive: true }`, user: "forbidden" },
 };
 
 let setting: GraphqlSetting;
@@ -118,14 +136,22 @@ beforeAll(async () => {
       insert into laurel.points_levels (system_id, key, name, points)
         select id, 'low', 'Low', 0 from laurel.points_systems where tenant_id = laurel.current_tenant_id();
       insert into laurel.achievements (key, name, kind, status) values ('done', 'Done', 'api', 'active');
+      insert into laurel.leaderboards (key, name, rank_by, metric_id, status)
+        select 'top', 'Top', 'metric', id, 'active' from laurel.metrics where tenant_id = laurel.current_tenant_id();
       insert into laurel.points_triggers (system_id, type, points, status, metric_id, metric_threshold)
         select s.id, 'metric', 1, 'active', m.id, 1 from laurel.points_systems s join laurel.metrics m using (tenant_id)
         where tenant_id = laurel.current_tenant_id();
       insert into laurel.points_boosts (system_id, name, multiplier, starts_on)
-        select id, 'B', 2, '2026-01-01' from laurel.points_systems where tenant_id = laurel.current_tenant_id()`);
+        select id, 'B', 2, '2026-01-01' from laurel.points_systems where tenant_id = laurel.current_tenant_id();
+      insert into laurel.webhook_endpoints (url, event_types) values
+        ('https://example.com/a', '{points.changed,achievement.completed}'), ('https://example.com/b', '{points.changed}')`);
     for (const user of users) {
       await client.query("select laurel.record_event('words', $1, 5), laurel.complete_achievement('done', $1)", [user]);
     }
+    await client.query(`
+      insert into laurel.webhook_attempts (message_id, endpoint_id, tenant_id, attempted_at, latency_ms, status, response)
+      select d.message_id, d.endpoint_id, d.tenant_id, now(), 5, 200, 'ok' from laurel.webhook_deliveries d
+      where d.tenant_id = laurel.current_tenant_id()`);
     await client.query("commit");
     client.release();
     // What administrators do is audited.
