@@ -187,6 +187,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
         "laurel.current_user_id": { tags: { behavior: "-*" } },
         // What the worker calls; services call it by SQL.
         "laurel.run_due_time_triggers": { tags: { behavior: "-*" } },
+        // The same as userPoints.
+        "laurel.user_points_as_text": { tags: { behavior: "-*" } },
         // Reads the whole database: for SQL and the command line.
         "laurel.verify": { tags: { behavior: "-*" } },
       },

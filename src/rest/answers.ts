@@ -320,3 +320,20 @@ export const adminLeaderboardAnswer = named("AdminLeaderboard", z.object({
 export const adminTenantAnswer = named("AdminTenant", z.object({
   id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,
 }));
+
+const imageAnswer = z.object({ url: z.string() }).nullable();
+export const settingsAnswer = named("Settings", z.object({
+  branding: z.object({
+    appName: z.string(),
+    appUrl: z.string(),
+    brandColor: z.string(),
+    font: z.enum([
+      "MODERN_SANS", "BOOK_SANS", "ORGANIC_SANS", "GEOMETRIC_SANS", "HEAVY_SANS", "ROUNDED_SANS", "MODERN_SERIF", "BOOK_SERIF", "MONOSPACE",
+    ]),
+    logo: imageAnswer,
+    appIcon: imageAnswer,
+  }),
+  experimentation: z.object({ controlRatio: z.int().min(0).max(100), userActivationWindow: z.int().min(3).max(30) }),
+  aggregationPeriod: z.enum(["weekly", "monthly"]),
+}));
+export const environmentAnswer = named("Environment", z.object({ name: z.string(), key: z.string(), priority: z.int().min(1).max(10) }));

@@ -54,6 +54,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
   "laurel_private.time_trigger_spans": nothing,
+  "laurel_private.environments": ["r", "", ""],
+  "laurel_private.settings": ["riu", "", ""],
   "laurel_private.time_zone_changes": nothing,
   "laurel_private.time_zones": nothing,
   "laurel_private.webhook_leases": nothing,
@@ -90,6 +92,10 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
   "laurel.points_systems": {
     insert: "badge_url description key max_points name",
     update: "archived_at badge_url description max_points name",
+  },
+  "laurel_private.settings": {
+    insert: "app_name",
+    update: "aggregation_period app_icon_url app_name app_url brand_color control_ratio font logo_url user_activation_days",
   },
   "laurel.points_triggers": {
     insert:
@@ -135,6 +141,7 @@ const contract: Readonly<Record<string, string>> = {
   user_metric_total: "admin service user",
   user_metric_totals: "admin service user",
   user_points: "admin service user",
+  user_points_as_text: "admin service user",
   user_points_boosts: "admin service user",
   user_preferences: "admin service user",
   user_profile: "admin service user",
@@ -158,7 +165,7 @@ const adminHelpers = new Set([
   "create_points_boost", "create_points_level", "create_points_parts", "create_points_system", "create_points_trigger",
   "delete_achievement", "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
-  "list_audit_log", "list_configuration", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
+  "list_audit_log", "list_configuration", "list_environments", "settings_as_json", "update_settings", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
   "ids_from_json", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
   "points_system_key", "update_points_trigger", "write_configuration", "instant_as_text",
 ]);
