@@ -2,6 +2,7 @@ import type { Task } from "../src/worker/tasks.ts";
 import { completeAchievements } from "./complete_achievements.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
+import { upkeepStreaks } from "./upkeep_streaks.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
-export const tasks: readonly Task[] = [completeAchievements, maintainPartitions, processQueuedEvents];
+export const tasks: readonly Task[] = [completeAchievements, maintainPartitions, processQueuedEvents, upkeepStreaks];

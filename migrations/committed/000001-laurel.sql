@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:597b8a8d44829b4e4321f52a56e04f2ce1f1a371
+--! Hash: sha1:39137a20de2db36ebf04e8b4f7d45722b86f4c7e
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4551,33 +4551,32 @@ create index users_by_sign_up on laurel.users (tenant_id, sign_up_on) where sign
 --! Included achievements/achievements_catalogue.sql
 -- Reading achievements as REST shows them: all with how many have them, and one user's.
 
-create function laurel_private.achievement_stats(achievement laurel.achievements)
-  returns jsonb language plpgsql stable as $$
-declare
-  completions bigint;
-  users bigint;
-begin
-  select count(*) into completions from laurel.user_achievements c
-  where c.tenant_id = achievement.tenant_id and c.achievement_id = achievement.id;
-  if completions > 0 then
-    select count(*) into users from laurel_private.user_states s where s.tenant_id = achievement.tenant_id;
-  end if;
-  return jsonb_build_object('completions', completions,
-    'rarity', coalesce(trim_scale(round(100.0 * completions / nullif(users, 0), 4)), 0));
-end
+-- Users are counted once for a whole list: that is the slow part.
+create function laurel_private.count_users(for_tenant uuid)
+  returns bigint language sql stable as $$
+  select count(*) from laurel_private.user_states s where s.tenant_id = for_tenant
 $$;
 
-comment on function laurel_private.achievement_stats(laurel.achievements) is
-  'Completions, and rarity: the share of the tenant''s users, in percent, to 4 decimals. Rule A4.';
+create function laurel_private.achievement_stats(achievement laurel.achievements, users bigint)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('completions', count(*),
+    'rarity', coalesce(trim_scale(round(100.0 * count(*) / nullif(users, 0), 4)), 0))
+  from laurel.user_achievements c
+  where c.tenant_id = achievement.tenant_id and c.achievement_id = achievement.id
+$$;
+
+comment on function laurel_private.achievement_stats(laurel.achievements, bigint) is
+  'Completions, and rarity: their share of so many users, in percent, to 4 decimals. Rule A4.';
 
 create function laurel.describe_achievements(user_attributes text default '')
   returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   for_tenant uuid := laurel.current_tenant_id();
   given jsonb := laurel_private.parse_user_attributes(for_tenant, user_attributes);
+  users bigint := laurel_private.count_users(for_tenant);
 begin
   return (
-    select coalesce(jsonb_agg(laurel_private.achievement_as_json(a) || laurel_private.achievement_stats(a) order by a.id), '[]')
+    select coalesce(jsonb_agg(laurel_private.achievement_as_json(a) || laurel_private.achievement_stats(a, users) order by a.id), '[]')
     from laurel.achievements a
     where a.tenant_id = for_tenant and a.status in ('active', 'locked')
       and (given = '{}' or given @> a.user_attributes));
@@ -4599,9 +4598,10 @@ create function laurel.user_achievement_list(user_id text, include_incomplete bo
   returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   for_user laurel.users := laurel_private.own_user(user_achievement_list.user_id);
+  users bigint := laurel_private.count_users(for_user.tenant_id);
 begin
   return (
-    select coalesce(jsonb_agg(laurel_private.user_achievement_as_json(a, for_user.id) || laurel_private.achievement_stats(a)
+    select coalesce(jsonb_agg(laurel_private.user_achievement_as_json(a, for_user.id) || laurel_private.achievement_stats(a, users)
       order by c.achieved_at, a.id), '[]')
     from laurel.achievements a
     left join laurel.user_achievements c on c.tenant_id = a.tenant_id and c.user_id = for_user.id and c.achievement_id = a.id
