@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:39137a20de2db36ebf04e8b4f7d45722b86f4c7e
+--! Hash: sha1:46ce069ff03119722d9a619facb8b06dbc3829d2
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3437,7 +3437,7 @@ begin
   end if;
   insert into laurel_private.user_streaks as u
   select (e.state).* from unnest(effects) e
-  on conflict (tenant_id, user_id) do update
+  on conflict on constraint user_streaks_are_one_per_user do update
   set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
     freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
   if exists (select from unnest(effects) e where e.removed <> '{}') then
@@ -3448,7 +3448,7 @@ begin
   end if;
   insert into laurel_private.streak_runs as r
   select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
-  on conflict (tenant_id, user_id, frequency, first_period) do update
+  on conflict on constraint streak_runs_are_known_by_their_start do update
   set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
     is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at;
   -- A period may have been bridged and then satisfied.
@@ -3456,7 +3456,7 @@ begin
   select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
   from unnest(effects) e cross join lateral unnest(e.periods) x
   order by x.tenant_id, x.user_id, x.period_start, x.kind
-  on conflict (tenant_id, user_id, frequency, period_start) do update
+  on conflict on constraint streak_periods_are_judged_once do update
   set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
   where p.kind <> 'satisfied';
   if exists (select from unnest(effects) e where e.freezes <> '{}') then
@@ -3472,7 +3472,7 @@ begin
   if exists (select from unnest(effects) e where e.progress <> '{}') then
     insert into laurel_private.streak_progress as g
     select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
-    on conflict (tenant_id, user_id, frequency, period_start, metric_id) do update set total = excluded.total;
+    on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
   end if;
   update laurel_private.user_states s
   set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
@@ -5567,7 +5567,7 @@ begin
     union all
     select laurel_private.next_streak_period(m.period, rule.frequency) from missed m where m.period < until_period)
   select tenant_id, user_id, rule.frequency, m.period, 'restored' from missed m where m.period < until_period
-  on conflict (tenant_id, user_id, frequency, period_start) do update set kind = 'restored' where p.kind = 'reset';
+  on conflict on constraint streak_periods_are_judged_once do update set kind = 'restored' where p.kind = 'reset';
   delete from laurel_private.streak_runs r
   where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and r.first_period = present.first_period;
   update laurel_private.streak_runs r
@@ -5606,7 +5606,7 @@ begin
   where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and not r.is_over;
   insert into laurel_private.streak_periods as p (tenant_id, user_id, frequency, period_start, kind, reset_at)
   values (tenant_id, user_id, rule.frequency, laurel_private.streak_period(state.settled_on, rule.frequency), 'reset', as_of)
-  on conflict (tenant_id, user_id, frequency, period_start) do update set reset_at = excluded.reset_at;
+  on conflict on constraint streak_periods_are_judged_once do update set reset_at = excluded.reset_at;
   state.length := 0;
   update laurel_private.user_streaks s
   set length = 0, due_at = laurel_private.streak_due_at(rule, z.time_zone, state, null)
@@ -5901,8 +5901,6 @@ create function laurel_private.tg_users__settle_streak()
 declare
   settings laurel_private.streak_settings;
   as_of timestamptz := clock_timestamp();
-  period_before date;
-  period_now date;
 begin
   if tg_op = 'INSERT' then
     select s.* into settings from laurel_private.streak_settings s
@@ -5926,6 +5924,19 @@ begin
     end if;
     return null;
   end if;
+  perform laurel_private.judge_streak_anew(old, new, as_of);
+  return null;
+end
+$$;
+
+create function laurel_private.judge_streak_anew(old laurel.users, new laurel.users, as_of timestamptz)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  period_before date;
+  period_now date;
+begin
   perform from laurel_private.user_states s where s.tenant_id = new.tenant_id and s.user_id = new.id for no key update;
   if exists (select from laurel_private.user_streaks u where u.tenant_id = new.tenant_id and u.user_id = new.id) then
     perform laurel_private.settle_users(new.tenant_id, array[new.id::text], as_of);
@@ -5950,7 +5961,6 @@ begin
   end if;
   update laurel_private.user_states s set streak_preferences = new.preferences -> 'streak', streak_version = null
   where s.tenant_id = new.tenant_id and s.user_id = new.id;
-  return null;
 end
 $$;
 
@@ -7638,6 +7648,10 @@ begin
   end loop;
 end
 $$;
+
+-- The worker's own mark in the settings is no change of configuration.
+create trigger streak_settings__log after update on laurel_private.streak_settings
+  for each row when (old.version <> new.version) execute function laurel_private.tg_configuration__log();
 
 -- As the admin API lists it: the latest first.
 create function laurel_private.list_audit_log(id uuid, most int, skipped int)

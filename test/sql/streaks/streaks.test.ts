@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { withRollback } from "../../support/database.ts";
 import { first, insertEvents, record, steps, verify } from "../../support/engine.ts";
-import { aMetric, aSystem, aTrigger, anAchievement, aUser, type Database } from "../../support/factories.ts";
+import { aMetric, aSystem, aTrigger, anAchievement, type Database } from "../../support/factories.ts";
 
 /** So many days before now, at noon UTC: far from midnight in the zones used here. */
 const daysAgo = (days: number): string => {
@@ -12,10 +12,6 @@ const daysAgo = (days: number): string => {
 
 const streakOf = async (db: Database, user: string, periods = 7): Promise<Record<string, unknown>> =>
   first((await db.query<{ streak: Record<string, unknown> }>("select laurel.user_streak($1, $2) as streak", [user, periods])).rows).streak;
-
-const change = async (db: Database, settings: object): Promise<void> => {
-  await db.query("select laurel.update_streak_settings($1)", [JSON.stringify(settings)]);
-};
 
 describe("a daily streak", () => {
   test("is extended by the first event of a day, and told so once", async () => {
@@ -42,7 +38,7 @@ describe("a daily streak", () => {
       const metric = await aMetric(db);
       const system = await aSystem(db, { key: "xp" });
       await aTrigger(db, { system, type: "streak", points: 10, streak_length: 2 });
-      await aTrigger(db, { system, metric, points: 1, metric_threshold: 1 });
+      await aTrigger(db, { system, metric, points: 1 });
       const achievement = await anAchievement(db, { kind: "streak", streak_length: 4, status: "active" });
       await aTrigger(db, { system, type: "achievement", points: 100, achievement_id: achievement.id });
       await insertEvents(db, [3, 2, 1].map((days) => ({ metric: metric.key, user: "ada", at: daysAgo(days) })));
