@@ -2,7 +2,10 @@ import type { Task } from "../src/worker/tasks.ts";
 import { completeAchievements } from "./complete_achievements.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
+import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
 import { upkeepStreaks } from "./upkeep_streaks.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
-export const tasks: readonly Task[] = [completeAchievements, maintainPartitions, processQueuedEvents, upkeepStreaks];
+export const tasks: readonly Task[] = [
+  completeAchievements, maintainPartitions, processQueuedEvents, runDueTimeTriggers, upkeepStreaks,
+];

@@ -39,4 +39,6 @@ export const ArgumentsPlugin: GraphileConfig.Plugin = changeNullability({
   CompleteAchievementPayload: { result: "!" },
   AdjustPointsInput: { systemKey: "!", userId: "!", points: "!", reason: "!" },
   AdjustPointsPayload: { result: "!" },
+  PreviewPointsInput: { systemKey: "!", scenario: "!" },
+  PreviewPointsPayload: { result: "!" },
 });

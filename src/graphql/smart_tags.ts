@@ -148,6 +148,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
       procedure: {
         "laurel.current_tenant_id": { tags: { behavior: "-*" } },
         "laurel.current_user_id": { tags: { behavior: "-*" } },
+        // What the worker calls; services call it by SQL.
+        "laurel.run_due_time_triggers": { tags: { behavior: "-*" } },
         // Reads the whole database: for SQL and the command line.
         "laurel.verify": { tags: { behavior: "-*" } },
       },

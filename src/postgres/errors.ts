@@ -51,6 +51,8 @@ export const errorCatalogue: ReadonlyMap<string, ErrorCatalogueEntry> = new Map(
     { code: "LR041", httpStatus: 403, name: "forbidden" },
     { code: "LR050", httpStatus: 422, name: "ledger_is_append_only" },
     { code: "LR051", httpStatus: 422, name: "audit_log_is_append_only" },
+    { code: "LR060", httpStatus: 422, name: "invalid_scenario" },
+    { code: "LR061", httpStatus: 422, name: "simulation_too_large" },
   ].map((entry) => [entry.code, entry]),
 );
 

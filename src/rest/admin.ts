@@ -1,11 +1,12 @@
 import { apiKeyOperations } from "./admin/api_keys.ts";
 import { configurationOperations } from "./admin/configuration.ts";
 import { batchEventOperations } from "./admin/events.ts";
+import { insightOperations } from "./admin/insight.ts";
 import { adminStreakOperations } from "./admin/streaks.ts";
 import { adminUserOperations } from "./admin/users.ts";
 import type { Operation } from "./operations.ts";
 
 /** The admin API's operations. Addresses in full come before those with parameters that would match them. */
 export const adminOperations: readonly Operation[] = [
-  ...batchEventOperations, ...configurationOperations, ...apiKeyOperations, ...adminStreakOperations, ...adminUserOperations,
+  ...batchEventOperations, ...configurationOperations, ...apiKeyOperations, ...adminStreakOperations, ...insightOperations, ...adminUserOperations,
 ];

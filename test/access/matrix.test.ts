@@ -39,9 +39,12 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.metric_event_log": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.queued_events": nothing,
+  "laurel_private.sandboxes": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
+  "laurel_private.time_trigger_spans": nothing,
   "laurel_private.time_zones": nothing,
+  "laurel_private.user_clocks": nothing,
 };
 /** Partitions hold rows that only their parent guards: nobody reaches them directly. */
 const isPartition = (table: string): boolean =>
@@ -95,7 +98,9 @@ const contract: Readonly<Record<string, string>> = {
   points_event_summary: "admin service user",
   points_level_summary: "admin service user",
   points_summary: "admin service user",
+  preview_points: "admin",
   record_event: "admin service user",
+  run_due_time_triggers: "service",
   update_user: "admin service user",
   update_user_preferences: "admin service user",
   user_achievement_list: "admin service user",
@@ -126,7 +131,7 @@ const adminHelpers = new Set([
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
   "list_audit_log", "list_configuration", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
   "ids_from_json", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
-  "update_points_trigger", "write_configuration", "instant_as_text",
+  "points_system_key", "update_points_trigger", "write_configuration", "instant_as_text",
 ]);
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */
 const adminDefiners = new Set([

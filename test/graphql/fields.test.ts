@@ -87,6 +87,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   deletePointsLevel: { input: `id: "{pointsLevels}"`, user: "forbidden" },
   eraseUser: { input: `userId: $`, user: "forbidden" },
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
+  previewPoints: { input: `systemKey: "xp", scenario: { days: 1, kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: 1 }] }] }`, user: "forbidden" },
   recordEvent: { input: `metricKey: "words", userId: $`, user: "own" },
   updateAchievement: { input: `id: "{achievements}", patch: { name: "N" }`, user: "forbidden" },
   updateAttribute: { input: `id: "{attributes}", patch: { name: "N" }`, user: "forbidden" },

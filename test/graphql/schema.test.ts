@@ -43,6 +43,7 @@ describe("the GraphQL schema", () => {
       "deletePointsLevel",
       "eraseUser",
       "identifyUser",
+      "previewPoints",
       "recordEvent",
       "updateAchievement",
       "updateAttribute",

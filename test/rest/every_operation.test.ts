@@ -67,6 +67,7 @@ describe("every operation", () => {
       "application metrics_event": '{"user":{"id":"bob"},"value":1}',
       "application users_create": '{"id":"bob"}',
       "application achievements_complete": '{"user":{"id":"bob"}}',
+      "admin admin_points_preview": '{"days":1,"kinds":[]}',
     };
     const ids = operation.query !== undefined && "ids" in operation.query.shape ? `?ids=${nobody}` : "";
     const range = operation.query !== undefined && "aggregation" in operation.query.shape

@@ -79,6 +79,13 @@ const achievement = z.object({
 
 const tenant = z.object({ customerId: z.string(), name: z.string() });
 
+/** The shapes of drafts, which a preview lays over what is saved: with an id as for changing, without as for creating. */
+export const draftShapes = {
+  trigger: trigger.partial().extend({ id: id.nullish() }),
+  boost: boost.partial().extend({ id: id.nullish() }),
+  level: level.partial().extend({ id: id.nullish() }),
+} as const;
+
 const resources: readonly Resource[] = [
   {
     name: "attributes",
