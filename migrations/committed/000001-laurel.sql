@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ae5fc95cac591b1d8504690ba11ec46c08e72af1
+--! Hash: sha1:1c8fa5fee6662a73ea3debd707de4c863c3b3daa
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7616,6 +7616,10 @@ begin
     where a.tenant_id = new.tenant_id and a.metric_id = new.id and a.status in ('active', 'locked')) then
     perform laurel_private.fail('LR020', 'metric_in_use',
       format('The metric %s is used by an active achievement; deactivate or delete the achievement first.', new.key));
+  elsif exists (
+    select from laurel_private.streak_settings s where s.tenant_id = new.tenant_id and new.id = any (s.metric_ids)) then
+    perform laurel_private.fail('LR020', 'metric_in_use',
+      format('The metric %s counts for streaks; take it out of the streak settings first.', new.key));
   end if;
   return new;
 end
@@ -8544,6 +8548,18 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object('triggerId', c.trigger_id, 'started', laurel_private.instant_as_text(c.started_at),
         'lastTick', c.last_tick, 'nextDue', laurel_private.instant_as_text(c.next_due_at)) order by c.trigger_id, c.activated_at), '[]')
       from laurel_private.user_clocks c where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
+    'streak', laurel_private.user_streak_at(for_user, 0, clock_timestamp()) || jsonb_build_object(
+      'periods', (
+        select coalesce(jsonb_agg(jsonb_build_object('frequency', p.frequency, 'periodStart', p.period_start, 'kind', p.kind,
+          'eventId', p.event_id, 'occurredAt', laurel_private.instant_as_text(p.occurred_at),
+          'resetAt', laurel_private.instant_as_text(p.reset_at)) order by p.frequency, p.period_start), '[]')
+        from laurel_private.streak_periods p where p.tenant_id = for_user.tenant_id and p.user_id = for_user.id),
+      'freezeChanges', (
+        select coalesce(jsonb_agg(jsonb_build_object('cause', f.cause, 'change', f.change, 'freezes', f.freezes, 'on', f.on_date) order by f.id), '[]')
+        from laurel_private.streak_freezes f where f.tenant_id = for_user.tenant_id and f.user_id = for_user.id),
+      'pauses', (
+        select coalesce(jsonb_agg(laurel_private.pause_as_json(p) order by p.id), '[]')
+        from laurel_private.streak_pauses p where p.tenant_id = for_user.tenant_id and p.user_id = for_user.id)),
     'boosts', (
       select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
       from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
@@ -8554,7 +8570,7 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, streak, clocks of time triggers, boosts, API keys without their secrets. LR002. Rule K4.';
 
 -- What erased users had earned, without saying who: systems' figures are those of ledger and this.
 create table laurel_private.erased_points (

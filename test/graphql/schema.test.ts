@@ -52,6 +52,7 @@ describe("the GraphQL schema", () => {
       "updatePointsLevel",
       "updatePointsSystem",
       "updatePointsTrigger",
+      "updateStreakSettings",
       "updateUser",
       "updateUserPreferences",
     ]);
@@ -60,11 +61,11 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
+      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "listStreaks", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
       "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
-      "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
+      "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
     ]);
   });
 

@@ -123,7 +123,7 @@ export class StreakModel {
           }
         }
       }
-      if (freezes?.interval != null && plusDays(this.earnedOn, freezes.interval) === day) {
+      if (freezes !== null && freezes.interval !== null && plusDays(this.earnedOn, freezes.interval) === day) {
         this.earnedOn = day;
         this.freezes = Math.max(this.freezes, Math.min(freezes.max, this.freezes + freezes.amount));
       }
