@@ -6,6 +6,7 @@ import express, { type ErrorRequestHandler, type RequestHandler, type Response }
 import helmet from "helmet";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import { createDashboard } from "./dashboard/serve.ts";
 import type { AuthenticateGraphql } from "./graphql/callers.ts";
 import { createGraphql } from "./graphql/endpoint.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
@@ -82,6 +83,7 @@ export function createApp(dependencies: AppDependencies): App {
   app.use(createDocs());
   app.use(rest.router);
   app.use(graphql.handler);
+  app.use(createDashboard());
 
   app.use((_request, response) => {
     response.status(404).json({ error: "There is nothing at this address." });
@@ -216,6 +218,7 @@ function createObserver(
 /** Where a request went that is no operation of REST's: few values, whatever callers send. */
 function placeOf(path: string): string {
   const [, first = ""] = path.split("/");
+  if (first === "" || first === "assets") return "dashboard";
   return ["graphql", "ruru-static", "healthz", "readyz", "metrics", "docs", "openapi"].includes(first) ? first : "none";
 }
 

@@ -49,6 +49,7 @@ export const adminUserOperations: readonly Operation[] = [
         streak: z.record(z.string(), z.unknown()),
         boosts: z.array(z.record(z.string(), z.unknown())),
         apiKeys: z.array(z.record(z.string(), z.unknown())),
+        webhookMessages: z.array(z.record(z.string(), z.unknown())),
       }),
     },
     answer: async ({ params, run }) => {
