@@ -7,6 +7,7 @@ import { processQueuedEvents } from "./process_queued_events.ts";
 import { removeExpired } from "./remove_expired.ts";
 import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
 import { upkeepLeaderboards } from "./upkeep_leaderboards.ts";
+import { upkeepStreaks } from "./upkeep_streaks.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
 export const tasks: readonly Task[] = [
@@ -18,4 +19,5 @@ export const tasks: readonly Task[] = [
   removeExpired,
   runDueTimeTriggers,
   upkeepLeaderboards,
+  upkeepStreaks,
 ];

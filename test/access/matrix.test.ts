@@ -56,6 +56,13 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.points_rules": nothing,
   "laurel_private.queued_events": nothing,
   "laurel_private.sandboxes": nothing,
+  "laurel_private.streak_freezes": nothing,
+  "laurel_private.streak_pauses": nothing,
+  "laurel_private.streak_periods": nothing,
+  "laurel_private.streak_progress": nothing,
+  "laurel_private.streak_runs": nothing,
+  "laurel_private.streak_settings": nothing,
+  "laurel_private.user_streaks": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
   "laurel_private.time_trigger_spans": nothing,
@@ -131,6 +138,7 @@ const contract: Readonly<Record<string, string>> = {
   export_user: "admin",
   identify_user: "admin service user",
   leaderboard_rankings: "admin service user",
+  list_streaks: "admin service user",
   metric_event_summary: "admin service user",
   points_event_summary: "admin service user",
   points_level_summary: "admin service user",
@@ -138,6 +146,9 @@ const contract: Readonly<Record<string, string>> = {
   preview_points: "admin",
   record_event: "admin service user",
   run_due_time_triggers: "service",
+  streak_rankings: "admin service user",
+  streak_settings: "admin service user",
+  update_streak_settings: "admin",
   update_user: "admin service user",
   update_user_preferences: "admin service user",
   user_achievement_list: "admin service user",
@@ -149,6 +160,7 @@ const contract: Readonly<Record<string, string>> = {
   user_points_as_text: "admin service user",
   user_points_boosts: "admin service user",
   user_preferences: "admin service user",
+  user_streak: "admin service user",
   user_profile: "admin service user",
   verify: "admin",
 };
@@ -176,7 +188,7 @@ const adminHelpers = new Set([
 ]);
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */
 const adminDefiners = new Set([
-  "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants",
+  "change_streaks", "delete_pauses", "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants",
   "read_queued_events", "update_tenant",
 ]);
 
