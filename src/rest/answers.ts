@@ -118,14 +118,62 @@ export const changedPointsAnswer = named("ChangedPoints", z.object({
   awards: z.array(awardAnswer),
 }));
 
-export const streakAnswer = named("EventStreak", z.object({
+const streakFrequency = z.enum(["daily", "weekly", "monthly"]);
+/** What every answer about a streak has; freezes only where they are switched on. */
+const streakFields = {
   length: z.int(),
-  frequency: z.enum(["daily", "weekly", "monthly"]),
+  frequency: streakFrequency,
   started: z.iso.date().nullable(),
   periodStart: z.iso.date().nullable(),
   periodEnd: z.iso.date().nullable(),
   expires: z.iso.date().nullable(),
-  extended: z.boolean(),
+  freezes: z.int().optional(),
+  maxFreezes: z.int().optional(),
+  freezeAutoEarnInterval: z.int().optional(),
+  freezeAutoEarnAmount: z.int().optional(),
+};
+/** `extended` says whether this event made the streak longer. */
+export const streakAnswer = named("EventStreak", z.object({ ...streakFields, extended: z.boolean() }));
+const pauseFields = { id: uuid, start: z.iso.date(), end: z.iso.date() };
+/** `extended` is when it last grew; `rank` its place among the running ones, for older clients. */
+export const userStreakAnswer = named("UserStreak", z.object({
+  ...streakFields,
+  extended: instant.nullable(),
+  rank: z.int().nullable(),
+  longest: z.int(),
+  streakHistory: z.array(z.object({
+    periodStart: z.iso.date(),
+    periodEnd: z.iso.date(),
+    length: z.int(),
+    usedPause: z.boolean(),
+    usedFreeze: z.boolean().optional(),
+    resetAt: instant.optional(),
+  })),
+  pauses: z.array(z.object(pauseFields)),
+}));
+export const streakListAnswer = named("Streaks", z.array(z.object({
+  userId: z.string(),
+  streakLength: z.int(),
+  extended: instant.nullable(),
+})));
+export const streakRankingsAnswer = named("StreakRankings", z.array(z.object({
+  userId: z.string(),
+  name: z.string().nullable(),
+  streakLength: z.int(),
+})));
+export const pauseAnswer = named("StreakPause", z.object({ ...pauseFields, userId: z.string(), status: z.enum(["active", "archived"]) }));
+export const streakSettingsAnswer = named("StreakSettings", z.object({
+  frequency: streakFrequency,
+  evaluationMode: z.enum(["AND", "OR"]),
+  customizationEnabled: z.boolean(),
+  daysOff: z.array(z.int()),
+  metrics: z.array(z.object({ key: z.string(), threshold: z.int() })),
+  freezes: z.object({
+    startCount: z.int(),
+    maxCount: z.int(),
+    autoEarnInterval: z.int().nullable(),
+    autoEarnAmount: z.int().nullable(),
+  }).nullable(),
 }));
 
 const achievementFields = {
@@ -158,6 +206,50 @@ export const completionAnswer = named("AchievementCompletion", z.object({
   points: z.record(z.string(), changedPointsAnswer),
 }));
 
+const boardFields = {
+  id: uuid,
+  name: z.string(),
+  key: z.string(),
+  status: z.enum(["active", "scheduled", "finished"]),
+  rankBy: z.enum(["metric", "points", "streak"]),
+  description: z.string().nullable(),
+  breakdownAttribute: z.string().nullable(),
+  breakdownAttributes: z.array(z.string()),
+  metricKey: z.string().optional(),
+  metricName: z.string().optional(),
+  pointsSystemKey: z.string().optional(),
+  pointsSystemName: z.string().optional(),
+  start: z.iso.date(),
+  end: z.iso.date().nullable(),
+  startTime: z.string().nullable(),
+  endTime: z.string().nullable(),
+  maxParticipants: z.int(),
+  runUnit: z.enum(["day", "month", "year"]).nullable(),
+  runInterval: z.int().nullable(),
+};
+const rank = z.int().min(1).nullable();
+export const leaderboardsAnswer = named("Leaderboards", z.array(z.object(boardFields)));
+export const rankingsAnswer = named("LeaderboardRankings", z.object({
+  ...boardFields,
+  rankings: z.array(z.object({ userId: z.string(), userName: z.string().nullable(), rank: z.int().min(1), value: z.int() })),
+}));
+/** A user's place; null when it is not on the board. */
+const userBoardAnswer = named("UserLeaderboard", z.object({ ...boardFields, rank, value: z.int().nullable() }));
+export const userBoardHistoryAnswer = named("UserLeaderboardHistory", userBoardAnswer.extend({
+  history: z.array(z.object({
+    date: z.iso.date(), timestamp: instant, previousRank: rank, rank, previousValue: z.int().nullable(), value: z.int().nullable(),
+  })),
+}));
+/** What one event did on one leaderboard, in the run it fell into: start and end are the run's. */
+export const changedBoardAnswer = named("ChangedLeaderboard", z.object({
+  ...boardFields,
+  rank,
+  previousRank: rank,
+  threshold: z.int(),
+  breakdownAttributeValue: z.string().optional(),
+  breakdownAttributeValues: z.array(z.object({ key: z.string(), value: z.string() })).optional(),
+}));
+
 export const eventAnswer = named("EventAnswer", z.object({
   eventId: uuid,
   metricId: uuid,
@@ -165,7 +257,7 @@ export const eventAnswer = named("EventAnswer", z.object({
   achievements: z.array(userAchievementAnswer),
   currentStreak: streakAnswer,
   points: z.record(z.string(), changedPointsAnswer),
-  leaderboards: z.record(z.string(), z.unknown()),
+  leaderboards: z.record(z.string(), changedBoardAnswer),
   idempotencyKey: z.string().optional(),
   idempotentReplayed: z.boolean(),
 }));
@@ -266,6 +358,30 @@ export const adminAchievementAnswer = named("AdminAchievement", z.object({
   anniversaryYears: z.int().optional(), achievementIds: z.array(uuid).optional(), userAttributes: adminFilter,
   eventAttributes: adminFilter.optional(),
 }));
+export const adminLeaderboardAnswer = named("AdminLeaderboard", z.object({
+  id: uuid, name: z.string(), key: z.string(), description: z.string().optional(),
+  status: z.enum(["inactive", "scheduled", "active", "finished"]), rankBy: z.enum(["metric", "points", "streak"]),
+  metricId: uuid.optional(), pointsSystemId: uuid.optional(), maxParticipants: z.int(), start: z.iso.date(), end: z.iso.date().optional(),
+  startTime: z.string().optional(), endTime: z.string().optional(), breakdownAttributes: z.array(uuid),
+  runUnit: z.enum(["day", "month", "year"]).optional(), runInterval: z.int().optional(),
+}));
 export const adminTenantAnswer = named("AdminTenant", z.object({
   id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,
 }));
+
+const imageAnswer = z.object({ url: z.string() }).nullable();
+export const settingsAnswer = named("Settings", z.object({
+  branding: z.object({
+    appName: z.string(),
+    appUrl: z.string(),
+    brandColor: z.string(),
+    font: z.enum([
+      "MODERN_SANS", "BOOK_SANS", "ORGANIC_SANS", "GEOMETRIC_SANS", "HEAVY_SANS", "ROUNDED_SANS", "MODERN_SERIF", "BOOK_SERIF", "MONOSPACE",
+    ]),
+    logo: imageAnswer,
+    appIcon: imageAnswer,
+  }),
+  experimentation: z.object({ controlRatio: z.int().min(0).max(100), userActivationWindow: z.int().min(3).max(30) }),
+  aggregationPeriod: z.enum(["weekly", "monthly"]),
+}));
+export const environmentAnswer = named("Environment", z.object({ name: z.string(), key: z.string(), priority: z.int().min(1).max(10) }));

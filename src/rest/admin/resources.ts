@@ -8,7 +8,7 @@ import { checkShape, type Shape } from "../shapes.ts";
 
 /** What the admin API treats as lists of items: the database does all of them by name. */
 export type ResourceName =
-  | "attributes" | "metrics" | "achievements" | "points" | "levels" | "boosts" | "triggers" | "tenants"
+  | "attributes" | "metrics" | "achievements" | "leaderboards" | "points" | "levels" | "boosts" | "triggers" | "tenants"
   | "webhooks" | "adjustments" | "application-api-keys" | "admin-api-keys" | "audit-log";
 
 /**
@@ -153,7 +153,8 @@ function idOf(item: unknown): { id?: string } {
   return typeof given === "string" ? { id: given } : {};
 }
 
-function issueOf(message: string, about: { index?: number; id?: string }): Issue {
+/** An issue that keeps an item from being done. */
+export function issueOf(message: string, about: { index?: number; id?: string }): Issue {
   return { ...about, severity: "error", level: "error", message, reason: message };
 }
 
