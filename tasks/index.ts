@@ -5,6 +5,7 @@ import { foldPoints } from "./fold_points.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
 import { removeExpired } from "./remove_expired.ts";
+import { removeOldWebhookMessages } from "./remove_old_webhook_messages.ts";
 import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
 import { upkeepLeaderboards } from "./upkeep_leaderboards.ts";
 import { upkeepStreaks } from "./upkeep_streaks.ts";
@@ -17,6 +18,7 @@ export const tasks: readonly Task[] = [
   maintainPartitions,
   processQueuedEvents,
   removeExpired,
+  removeOldWebhookMessages,
   runDueTimeTriggers,
   upkeepLeaderboards,
   upkeepStreaks,

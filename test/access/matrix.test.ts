@@ -145,6 +145,9 @@ const contract: Readonly<Record<string, string>> = {
   points_summary: "admin service user",
   preview_points: "admin",
   record_event: "admin service user",
+  replay_webhook_endpoint: "admin",
+  replay_webhook_message: "admin",
+  send_test_webhook: "admin",
   run_due_time_triggers: "service",
   streak_rankings: "admin service user",
   streak_settings: "admin service user",
@@ -183,13 +186,14 @@ const adminHelpers = new Set([
   "delete_achievement", "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
   "list_audit_log", "list_configuration", "list_environments", "settings_as_json", "update_settings", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
-  "ids_from_json", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
+  "ids_from_json", "admin_webhook", "create_webhook", "delete_webhook", "list_webhook_deliveries", "require_webhook", "rotate_webhook_secret",
+  "texts_from_json", "update_webhook", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
   "points_system_key", "update_points_trigger", "write_configuration", "instant_as_text",
 ]);
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */
 const adminDefiners = new Set([
   "change_streaks", "delete_pauses", "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants",
-  "read_queued_events", "update_tenant",
+  "read_queued_events", "replace_webhook_secret", "update_tenant",
 ]);
 
 const query = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> =>
