@@ -34,6 +34,7 @@ describe("the GraphQL schema", () => {
       "completeAchievement",
       "createAchievement",
       "createAttribute",
+      "createLeaderboard",
       "createMetric",
       "createPointsBoost",
       "createPointsLevel",
@@ -49,6 +50,7 @@ describe("the GraphQL schema", () => {
       "recordEvent",
       "updateAchievement",
       "updateAttribute",
+      "updateLeaderboard",
       "updateMetric",
       "updatePointsBoost",
       "updatePointsLevel",
@@ -64,10 +66,10 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "listStreaks", "metric",
+      "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "listStreaks", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
       "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal",
       "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
       "webhookAttempt", "webhookAttempts", "webhookDeliveries", "webhookEndpoint", "webhookEndpoints", "webhookMessage", "webhookMessages",
     ]);
