@@ -69,7 +69,7 @@ export function TriggerForm({ system, trigger, onClose }: {
         <SelectField form={form} name="type" label="When" options={triggerTypes} />
         {values.type === "metric" && (
           metrics.length === 0
-            ? <p class="hint">There is no metric yet: <Link href="/metrics">add one first</Link>. What you typed stays here.</p>
+            ? <p class="hint">There is no metric yet: <Link href="/settings/metrics">add one first</Link>. What you typed stays here.</p>
             : (
               <div class="field-row">
                 <SelectField form={form} name="metricId" label="Metric" options={metrics.map(({ id, name }) => ({ value: id, label: name }))} />
