@@ -1,11 +1,25 @@
 import type { Task } from "../src/worker/tasks.ts";
+import { announceBoosts } from "./announce_boosts.ts";
 import { completeAchievements } from "./complete_achievements.ts";
+import { foldPoints } from "./fold_points.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
+import { removeExpired } from "./remove_expired.ts";
+import { removeOldWebhookMessages } from "./remove_old_webhook_messages.ts";
 import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
 import { upkeepLeaderboards } from "./upkeep_leaderboards.ts";
+import { upkeepStreaks } from "./upkeep_streaks.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
 export const tasks: readonly Task[] = [
-  completeAchievements, maintainPartitions, processQueuedEvents, runDueTimeTriggers, upkeepLeaderboards,
+  announceBoosts,
+  completeAchievements,
+  foldPoints,
+  maintainPartitions,
+  processQueuedEvents,
+  removeExpired,
+  removeOldWebhookMessages,
+  runDueTimeTriggers,
+  upkeepLeaderboards,
+  upkeepStreaks,
 ];

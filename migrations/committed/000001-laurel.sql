@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:24ba39e6b6798aa044717354bea6c976ccb9bad2
+--! Hash: sha1:6731f810487188f97e9fcbfb237d7c7f91b2d71c
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -285,8 +285,6 @@ create table laurel.tenants (
   id uuid primary key default laurel_private.uuid_v7(),
   customer_id text collate "C" not null,
   name text not null,
-  streak_frequency laurel.streak_frequency not null default 'daily',
-  has_streak_customization boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   archived_at timestamptz,
@@ -301,11 +299,9 @@ comment on table laurel.tenants is
 comment on column laurel.tenants.customer_id is
   'Your own ID for the tenant, named by the Tenant-ID header or `set laurel.tenant`. Callers who name none get "default".';
 comment on column laurel.tenants.archived_at is 'Null while in use. An archived tenant is gone for callers; its rows stay.';
-comment on column laurel.tenants.has_streak_customization is 'Whether users may have streak rules of their own.';
 comment on constraint tenant_customer_id_is_1_to_255_characters on laurel.tenants is 'A tenant''s customer ID has 1 to 255 characters.';
 comment on constraint tenant_name_is_1_to_255_characters on laurel.tenants is 'A tenant''s name has 1 to 255 characters.';
 comment on index laurel.tenant_customer_ids_are_unique is 'Another tenant already has this customer ID.';
-comment on column laurel.tenants.streak_frequency is 'How long one streak period is.';
 
 insert into laurel.tenants (customer_id, name) values ('default', 'Default');
 
@@ -736,6 +732,14 @@ create table laurel_private.user_states (
   system_ids uuid[] not null default '{}',
   totals bigint[] not null default '{}',
   last_sequences bigint[] not null default '{}',
+  -- What an event answers about the streak, for events between these moments that do not change it: it is
+  -- satisfied there, or the metric does not count. Null when the answer is to be made anew.
+  streak_answer text,
+  streak_valid_from timestamptz,
+  streak_valid_until timestamptz,
+  streak_is_satisfied boolean,
+  streak_version int,
+  streak_preferences jsonb,
   constraint user_states_are_one_per_user primary key (tenant_id, user_id),
   constraint user_states_belong_to_a_user foreign key (tenant_id, user_id)
     references laurel.users on delete cascade
@@ -848,6 +852,274 @@ $$;
 comment on function laurel_private.lock_users(uuid, text[]) is
   'Locks these users, in the order given, until the transaction ends; returns those it added.';
 --! EndIncluded users/user_states.sql
+--! Included streaks/streak_settings.sql
+-- How a tenant's streaks are judged (S1, S2): one row per tenant. Written by admins, through
+-- streak_settings functions alone; read whenever an event may extend a streak. A change takes effect for what
+-- happens afterwards: change_streak_settings() first settles every streak by the settings of before.
+
+create table laurel_private.streak_settings (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  id uuid not null default laurel_private.uuid_v7(),
+  frequency laurel.streak_frequency not null default 'daily',
+  needs_all boolean not null default false,
+  has_customization boolean not null default false,
+  days_off int[] not null default '{}',
+  metric_ids uuid[] not null default '{}',
+  metric_thresholds int[] not null default '{}',
+  freeze_start_count int,
+  freeze_max_count int,
+  freeze_earn_interval int,
+  freeze_earn_amount int,
+  earning_since timestamptz,
+  version int not null default 1,
+  -- Where the worker stands that revisits all users after a change; null when it is done.
+  revisit_after_user_id text collate "C",
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint streak_settings_are_one_per_tenant primary key (tenant_id),
+  constraint every_streak_metric_has_a_threshold check (cardinality(metric_ids) = cardinality(metric_thresholds)),
+  constraint only_daily_streaks_have_days_off check (frequency = 'daily' or days_off = '{}'),
+  constraint a_week_has_a_day_that_counts check (cardinality(days_off) <= 6 and days_off <@ '{0,1,2,3,4,5,6}'),
+  constraint freezes_are_configured_together check ((freeze_start_count is null) = (freeze_max_count is null)),
+  constraint freeze_start_count_is_within_the_maximum check (freeze_start_count between 0 and freeze_max_count),
+  constraint freeze_max_count_is_1_to_100 check (freeze_max_count between 1 and 100),
+  constraint freeze_earning_has_interval_and_amount check (
+    (freeze_earn_interval is null) = (freeze_earn_amount is null)
+    and (freeze_earn_interval is null or freeze_max_count is not null)
+    and freeze_earn_interval between 1 and 365 and freeze_earn_amount between 1 and 10)
+);
+
+comment on table laurel_private.streak_settings is 'Streak settings, one row per tenant.';
+comment on column laurel_private.streak_settings.needs_all is 'ALL (AND) of the metrics must reach their thresholds; otherwise one is enough.';
+comment on column laurel_private.streak_settings.version is 'Goes up with every change; answers kept for fast events carry it.';
+alter table laurel_private.streak_settings enable row level security;
+
+create function laurel_private.tg_tenants__settle_streaks()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into laurel_private.streak_settings (tenant_id) values (new.id);
+  return null;
+end
+$$;
+
+-- Before tenants__compile by name: compiled rules hold the settings.
+create trigger tenants__add_streak_settings after insert on laurel.tenants
+  for each row execute function laurel_private.tg_tenants__settle_streaks();
+
+insert into laurel_private.streak_settings (tenant_id) select t.id from laurel.tenants t;
+
+-- The settings as they hold for one user.
+create type laurel_private.streak_rule as (
+  is_enabled boolean,
+  frequency laurel.streak_frequency,
+  needs_all boolean,
+  days_off int[],
+  metric_ids uuid[],
+  thresholds numeric[],
+  -- Null when freezes are off.
+  max_freezes int,
+  earn_interval int,
+  earn_amount int,
+  earning_since timestamptz,
+  version int
+);
+
+-- A user's own preferences (users/preferences.sql) go before the tenant's settings where the tenant lets them;
+-- switching one's streak off is always allowed. Metrics that were archived since count for nobody.
+create function laurel_private.streak_rule_for(settings laurel_private.streak_settings, preferences jsonb)
+  returns laurel_private.streak_rule language plpgsql stable as $$
+declare
+  own jsonb := case when settings.has_customization then coalesce(preferences, '{}') else '{}' end;
+  rule laurel_private.streak_rule;
+begin
+  rule := (coalesce((preferences ->> 'enabled')::boolean, true), settings.frequency,
+    coalesce(own ->> 'evaluationMode' = 'AND', settings.needs_all), settings.days_off, '{}', '{}',
+    settings.freeze_max_count, settings.freeze_earn_interval, settings.freeze_earn_amount, settings.earning_since,
+    settings.version)::laurel_private.streak_rule;
+  if settings.frequency = 'daily' and jsonb_typeof(own -> 'daysOff') = 'array' then
+    rule.days_off := array(select d::int from jsonb_array_elements_text(own -> 'daysOff') d);
+  end if;
+  if jsonb_typeof(own -> 'metrics') = 'array' and own -> 'metrics' <> '[]' then
+    select array_agg(m.id order by m.id), array_agg((o.value ->> 'threshold')::numeric order by m.id)
+    into rule.metric_ids, rule.thresholds
+    from jsonb_array_elements(own -> 'metrics') o
+    join laurel.metrics m on m.tenant_id = settings.tenant_id and m.key = o.value ->> 'key' and m.archived_at is null;
+  elsif settings.metric_ids <> '{}' then
+    select array_agg(m.id order by m.id), array_agg(s.threshold order by m.id)
+    into rule.metric_ids, rule.thresholds
+    from unnest(settings.metric_ids, settings.metric_thresholds) s (id, threshold)
+    join laurel.metrics m on m.tenant_id = settings.tenant_id and m.id = s.id and m.archived_at is null;
+  end if;
+  rule.metric_ids := coalesce(rule.metric_ids, '{}');
+  rule.thresholds := coalesce(rule.thresholds, '{}');
+  return rule;
+end
+$$;
+--! EndIncluded streaks/streak_settings.sql
+--! Included streaks/streak_periods.sql
+-- What streaks are made of. A period is a day, a week (Sunday to Saturday) or a month of the user's own calendar,
+-- named by its first day. Rows are written by the streak step of the flow, by upkeep and by administration, all
+-- under the user's lock; they are facts and stay: only a late event turns a bridged period into a satisfied one.
+
+create type laurel_private.streak_period_kind as enum ('satisfied', 'frozen', 'paused', 'off', 'restored', 'reset');
+
+create table laurel_private.streak_periods (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  frequency laurel.streak_frequency not null,
+  period_start date not null,
+  kind laurel_private.streak_period_kind not null,
+  event_id uuid,
+  occurred_at timestamptz,
+  reset_at timestamptz,
+  constraint streak_periods_are_judged_once primary key (tenant_id, user_id, frequency, period_start),
+  constraint satisfied_period_has_its_event check ((kind = 'satisfied') = (event_id is not null)),
+  constraint streak_period_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+comment on table laurel_private.streak_periods is
+  'Periods that count for a streak, or through which one was kept: by a freeze, a pause, a day off or a restoration.';
+comment on column laurel_private.streak_periods.event_id is 'The event that satisfied it.';
+comment on column laurel_private.streak_periods.reset_at is 'When an administrator set the streak to zero in this period; null otherwise.';
+alter table laurel_private.streak_periods enable row level security;
+
+-- A run of consecutive periods: a streak, alive or over. Derived from the periods.
+-- Invariant: every period from the first to through_period has a row; as many as length are satisfied.
+create table laurel_private.streak_runs (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  frequency laurel.streak_frequency not null,
+  first_period date not null,
+  last_period date not null,
+  through_period date not null,
+  length int not null,
+  is_over boolean not null,
+  is_closed boolean not null,
+  extended_at timestamptz not null,
+  constraint streak_runs_are_known_by_their_start primary key (tenant_id, user_id, frequency, first_period),
+  constraint streak_run_is_in_order check (first_period <= last_period and last_period <= through_period),
+  constraint streak_run_has_a_length check (length >= 1),
+  constraint streak_run_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+) with (fillfactor = 80);
+
+comment on table laurel_private.streak_runs is 'Streaks, alive or over: from their first period to the last they were kept through.';
+comment on column laurel_private.streak_runs.last_period is 'The last satisfied one.';
+comment on column laurel_private.streak_runs.through_period is 'The last one it was kept through: satisfied or bridged.';
+comment on column laurel_private.streak_runs.is_over is 'Whether the period after through_period was missed.';
+comment on column laurel_private.streak_runs.is_closed is 'Set to zero by hand, or by the user switching its streak off: nothing joins it any more.';
+alter table laurel_private.streak_runs enable row level security;
+
+-- Where a user's streak stands, as of the last time it was settled. Readers settle what they read up to their own
+-- moment (read_streak()), so that it does not matter when the worker last ran (S3).
+create table laurel_private.user_streaks (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  frequency laurel.streak_frequency not null,
+  length int not null default 0,
+  longest int not null default 0,
+  extended_at timestamptz,
+  freezes int not null default 0,
+  earned_on date,
+  settled_on date not null,
+  due_at timestamptz,
+  constraint user_streaks_are_one_per_user primary key (tenant_id, user_id),
+  constraint streak_freezes_are_not_negative check (freezes >= 0),
+  constraint longest_streak_is_the_longest check (length between 0 and longest),
+  constraint user_streak_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+) with (fillfactor = 80);
+
+-- Rankings, and what upkeep has to do.
+create index user_streaks_by_length on laurel_private.user_streaks (tenant_id, length desc, extended_at, user_id) where length > 0;
+create index user_streaks_by_longest on laurel_private.user_streaks (tenant_id, longest desc, user_id) where longest > 0;
+create index user_streaks_by_due on laurel_private.user_streaks (due_at) where due_at is not null;
+
+comment on table laurel_private.user_streaks is 'A user''s streak and freezes, as of settled_on in its own calendar.';
+comment on column laurel_private.user_streaks.earned_on is 'The last day on which freezes were due to be earned; null while none are earned.';
+comment on column laurel_private.user_streaks.due_at is 'When upkeep has to look next: a period ends that is not satisfied, or freezes are earned. Null for never.';
+alter table laurel_private.user_streaks enable row level security;
+
+-- What the events of a period that is not satisfied yet add up to, per metric with a threshold. Kept from the moment
+-- the metric is a condition; gone once the period is satisfied.
+create table laurel_private.streak_progress (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  frequency laurel.streak_frequency not null,
+  period_start date not null,
+  metric_id uuid not null,
+  total numeric not null,
+  constraint streak_progress_is_one_per_metric primary key (tenant_id, user_id, frequency, period_start, metric_id),
+  constraint streak_progress_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+) with (fillfactor = 70);
+
+comment on table laurel_private.streak_progress is 'Sums of a period that is not satisfied yet, for metrics with thresholds.';
+alter table laurel_private.streak_progress enable row level security;
+
+-- Every change of a user's freezes. Append-only; their sum is what the user holds.
+create type laurel_private.streak_freeze_cause as enum ('start', 'granted', 'earned', 'consumed', 'returned');
+
+create table laurel_private.streak_freezes (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  id uuid not null default laurel_private.uuid_v7(),
+  cause laurel_private.streak_freeze_cause not null,
+  change int not null,
+  freezes int not null,
+  on_date date not null,
+  created_at timestamptz not null default clock_timestamp(),
+  constraint streak_freezes_are_in_order primary key (tenant_id, user_id, id),
+  constraint streak_freezes_are_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+comment on table laurel_private.streak_freezes is 'Freezes given, earned, used and given back, with how many the user held afterwards.';
+comment on column laurel_private.streak_freezes.on_date is 'The day it happened in the user''s calendar; of a used one, the first day of the period it saved.';
+alter table laurel_private.streak_freezes enable row level security;
+
+-- Days on which missing does not end the streak. Both bounds included; a period that a pause touches is bridged.
+create table laurel_private.streak_pauses (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  starts_on date not null,
+  ends_on date not null,
+  created_at timestamptz not null default now(),
+  archived_at timestamptz,
+  constraint streak_pauses_have_ids primary key (id),
+  constraint streak_pause_ends_after_it_starts check (ends_on >= starts_on),
+  constraint streak_pause_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+create index streak_pauses_by_user on laurel_private.streak_pauses (tenant_id, user_id);
+comment on table laurel_private.streak_pauses is 'Pauses of users'' streaks; archived ones were taken back.';
+alter table laurel_private.streak_pauses enable row level security;
+
+-- The calendar. Weeks begin on Sunday, as the reference's do.
+create function laurel_private.streak_period(day date, frequency laurel.streak_frequency)
+  returns date language sql immutable parallel safe
+  return case frequency when 'daily' then day when 'weekly' then day - extract(dow from day)::int
+    else date_trunc('month', day::timestamp)::date end;
+
+create function laurel_private.next_streak_period(period_start date, frequency laurel.streak_frequency)
+  returns date language sql immutable parallel safe
+  return case frequency when 'daily' then period_start + 1 when 'weekly' then period_start + 7
+    else (period_start + interval '1 month')::date end;
+
+-- What one occasion did to a streak: the length it has now, and those of the streaks it was made of; whether it
+-- is the present streak that grew.
+create type laurel_private.streak_step as (length int, joined int[], extends boolean);
+
+-- TR3: how often a streak trigger fires for it: once for each multiple of its length that the parts have not passed.
+create function laurel_private.streak_firings(step laurel_private.streak_step, threshold int)
+  returns numeric language sql immutable parallel safe
+  return greatest((step).length / threshold - coalesce((select sum(j / threshold) from unnest((step).joined) j), 0), 0);
+
+-- What keeps a streak through a period without activity, freezes aside; null when nothing does.
+create function laurel_private.streak_bridge(rule laurel_private.streak_rule, pauses datemultirange, period_start date)
+  returns laurel_private.streak_period_kind language sql immutable parallel safe
+  return case
+    when pauses && daterange(period_start, laurel_private.next_streak_period(period_start, (rule).frequency)) then 'paused'
+    when (rule).frequency = 'daily' and extract(dow from period_start)::int = any ((rule).days_off) then 'off'
+  end::laurel_private.streak_period_kind;
+--! EndIncluded streaks/streak_periods.sql
 --! Included users/time_zones.sql
 -- The names of pg_timezone_names, kept because reading that view costs tens of milliseconds: it
 -- walks the server's time zone files on every use.
@@ -1916,6 +2188,7 @@ create table laurel.points_boosts (
   constraint boosts_of_one_user_have_no_filter check (user_id is null or user_attributes = '{}'),
   constraint boost_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade,
+  constraint points_boosts_are_referred_to_within_their_tenant unique (tenant_id, id),
   constraint boost_user_exists foreign key (tenant_id, user_id)
     references laurel.users (tenant_id, id) on delete cascade
 );
@@ -2726,6 +2999,8 @@ create table laurel_private.points_rules (
   counts_events boolean not null,
   has_user_boosts boolean not null,
   streak text not null,
+  streak_version int not null,
+  counts_for_streak boolean not null,
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
@@ -2738,7 +3013,7 @@ create table laurel_private.points_rules (
 comment on table laurel_private.points_rules is 'Compiled configuration, one row per metric in use and the nil metric.';
 comment on column laurel_private.points_rules.triggers is 'Active triggers in firing order (TR7).';
 comment on column laurel_private.points_rules.achievements is
-  'Active achievements: of the metric; in the nil metric''s row those of achievements.';
+  'Active achievements: of the metric; in the nil metric''s row those of achievements and streaks.';
 comment on column laurel_private.points_rules.achievement_values is
   'The metric values, lowest first, of achievements without filters: an event that passes none of them completes none of those.';
 comment on column laurel_private.points_rules.leaderboards is
@@ -2746,6 +3021,8 @@ comment on column laurel_private.points_rules.leaderboards is
 comment on column laurel_private.points_rules.counts_events is 'Whether some trigger filters on event attributes and so keeps its own count.';
 comment on column laurel_private.points_rules.has_user_boosts is 'Whether some system has boosts of single users, which are looked up per event.';
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
+comment on column laurel_private.points_rules.streak_version is 'That of the streak settings: answers kept with another one are out of date.';
+comment on column laurel_private.points_rules.counts_for_streak is 'Whether events of the metric may satisfy somebody''s streak.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
 comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
@@ -2878,12 +3155,12 @@ create function laurel_private.current_points_rules(for_tenant uuid)
   achievement as (
     select coalesce(a.metric_id, laurel_private.nil_metric()) as metric, a
     from laurel.achievements a
-    where a.tenant_id = for_tenant and a.status = 'active' and a.kind in ('metric', 'achievement')
+    where a.tenant_id = for_tenant and a.status = 'active' and a.kind in ('metric', 'streak', 'achievement')
   ),
   achievements as (
     select metric, jsonb_object_agg((a).id, laurel_private.achievement_as_json(a)::text) as snapshots,
       array_agg((
-        (a).id, (a).kind, case when (a).kind = 'metric' then 1 end, (a).metric_value, (a).prerequisite_ids,
+        (a).id, (a).kind, case when (a).kind = 'metric' then 1 end, coalesce((a).metric_value, (a).streak_length), (a).prerequisite_ids,
         nullif((a).user_attributes::jsonb, '{}'), nullif((a).event_attributes::jsonb, '{}'))::laurel_private.achievement_rule
         order by (a).id) as rules,
       array_agg(distinct (a).metric_value order by (a).metric_value)
@@ -2911,13 +3188,17 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(achievements.rules, '{}'), coalesce(achievements.plain_values, '{}'),
     coalesce(leaderboards.rules, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
-    (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
-        'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
-      from laurel.tenants t where t.id = for_tenant),
+    streak.answer, streak.version,
+    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids),
     coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
       || coalesce(leaderboards.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
   from metric
+  cross join (
+    select json_build_object('length', 0, 'frequency', s.frequency, 'started', null,
+      'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text as answer, s.version, s.has_customization,
+      (select array_agg(m.id) from laurel.metrics m where m.id = any (s.metric_ids) and m.archived_at is null) as metric_ids
+    from laurel_private.streak_settings s where s.tenant_id = for_tenant) streak
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
   left join boosts on boosts.metric = metric.id
@@ -2944,7 +3225,8 @@ begin
     triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
     achievements = excluded.achievements, achievement_values = excluded.achievement_values, leaderboards = excluded.leaderboards,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
-    streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
+    streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
+    levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
 end
 $$;
@@ -3201,7 +3483,9 @@ create function laurel_private.decide_points(
   -- is counted for those that filter events, by achievement number.
   achievements laurel_private.achievement_rule[] default '{}',
   completed uuid[] default '{}',
-  achievement_counts numeric[] default null
+  achievement_counts numeric[] default null,
+  -- What each occasion did to the streak; null when none did anything.
+  streaks laurel_private.streak_step[] default null
 ) returns laurel_private.points_effects language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -3212,6 +3496,9 @@ declare
   newly_completed uuid[];
   achievement laurel_private.achievement_rule;
   occasion laurel_private.occasion;
+  occasion_no int := 0;
+  step laurel_private.streak_step;
+  streak_length int;
   -- Triggers are sorted by cause: those behind this one cannot fire.
   last_cause laurel.points_award_cause;
   rule laurel_private.trigger_rule;
@@ -3241,7 +3528,22 @@ begin
     last_cause := occasion.cause;
     local_date := null;
     newly_completed := null;
-    if last_cause = 'metric' then
+    if streaks is not null then
+      occasion_no := occasion_no + 1;
+      step := streaks[occasion_no];
+      if step.length is not null then
+        last_cause := 'streak';
+        for i in 1..cardinality(achievements) loop
+          achievement := achievements[i];
+          if achievement.kind = 'streak' and step.length >= achievement.value and achievement.achievement_id <> all (completed)
+            and (achievement.user_attributes is null or for_user.attributes @> achievement.user_attributes)
+          then
+            newly_completed := newly_completed || achievement.achievement_id;
+          end if;
+        end loop;
+      end if;
+    end if;
+    if occasion.cause = 'metric' then
       total := totals[occasion.metric_no] + occasion.value;
       peak_before := peaks[occasion.metric_no];
       peak_after := greatest(peak_before, total);
@@ -3263,7 +3565,7 @@ begin
           newly_completed := newly_completed || achievement.achievement_id;
         end if;
       end loop;
-    elsif last_cause = 'achievement' then
+    elsif occasion.cause = 'achievement' then
       newly_completed := array[occasion.achievement_id];
     end if;
 
@@ -3298,6 +3600,8 @@ begin
         continue when rule.metric_no is distinct from occasion.metric_no;
       elsif rule.cause = 'achievement' then
         continue when newly_completed is null or rule.achievement_id <> all (newly_completed);
+      elsif rule.cause = 'streak' then
+        continue when step.length is null;
       else
         -- A tick is one rule's.
         continue when rule.cause <> occasion.cause or rule.metric_no <> occasion.metric_no;
@@ -3305,7 +3609,12 @@ begin
       if rule.user_attributes is not null then
         continue when not for_user.attributes @> rule.user_attributes;
       end if;
-      if rule.cause <> 'metric' then
+      streak_length := null;
+      if rule.cause = 'streak' then
+        streak_length := step.length;
+        firings := laurel_private.streak_firings(step, rule.threshold);
+        continue when firings = 0;
+      elsif rule.cause <> 'metric' then
         firings := 1;
       elsif rule.event_attributes is null then
         firings := laurel_private.firings(peak_before, peak_after, rule.threshold);
@@ -3380,7 +3689,7 @@ begin
         laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, rule.system_id, rule.system_key,
         sequences[rule.system_no], occasion.occurred_at, rule.cause, rule.trigger_id,
         occasion.event_id, rule.metric_key, case when rule.cause = 'metric' then rule.threshold end, rule.user_attributes,
-        rule.event_attributes, rule.achievement_id, null, case when rule.cause = 'time' then occasion.value end, occasion.reason,
+        rule.event_attributes, rule.achievement_id, streak_length, case when rule.cause = 'time' then occasion.value end, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
         firings, base, boosted_by, boosted_times, rounded_by, rounded, rule.max_points, added,
         balance, balance + added)::laurel.points_awards;
@@ -3394,9 +3703,433 @@ $$;
 
 comment on function laurel_private.decide_points(laurel_private.locked_user,
   laurel_private.trigger_rule[], laurel_private.boost_rule[], laurel_private.occasion[], numeric[], numeric[], numeric[], numeric[], bigint[], bigint[],
-  laurel_private.achievement_rule[], uuid[], numeric[]) is
+  laurel_private.achievement_rule[], uuid[], numeric[], laurel_private.streak_step[]) is
   'What these occasions do to one user: achievements completed (A1) and awards in order (TR7), each from base over boosts (B4), rounding (B5), cap and floor (B6, P2) to a finished ledger row. LR030 when a trigger blocks. Depends on nothing but its arguments, but for the new rows'' IDs.';
 --! EndIncluded points/decide_points.sql
+--! Included streaks/decide_streak.sql
+-- Decide, for streaks: what time and events do to one user's streak. Pure: settings, state and occasions go in,
+-- the state after and what to write come out. Called by the flow, by upkeep, and by readers.
+--
+-- Decided here, where the specification is silent:
+-- * What has been settled stays. A freeze is used at the midnight that needs it, never afterwards: late events and
+--   imports find days off and pauses, but no freezes, in the past.
+-- * A late event (E8) satisfies the period of its own date. Streaks that it makes touch become one. Should the
+--   period have been saved by a freeze, the freeze is given back.
+-- * TR3 for joined streaks: a trigger fires as often as it has not fired yet for the parts. Of a streak of L periods
+--   it has fired floor(L / N) times in the end, in whatever order the events came: never twice for a multiple.
+-- * An event dated ahead of the clock counts for the present period: no period is satisfied before it begins.
+-- * A period once satisfied stays so, whatever negative events follow.
+-- * After a reset the present period, if it was satisfied, does not count again: a new streak starts with the next.
+
+-- What the outside world is told (H1): started, extended, lost, freeze_consumed, freeze_earned.
+create type laurel_private.streak_outcome as (kind text, length int, count int, freezes int, occasion_no int);
+
+create type laurel_private.streak_effects as (
+  user_id text,
+  state laurel_private.user_streaks,
+  runs laurel_private.streak_runs[],
+  -- First periods of runs that are no more, or begin earlier now.
+  removed date[],
+  periods laurel_private.streak_periods[],
+  freezes laurel_private.streak_freezes[],
+  progress laurel_private.streak_progress[],
+  -- Periods that are satisfied now: their progress can go.
+  done date[],
+  -- By occasion; null where nothing happened. Null altogether when nothing happened at all.
+  steps laurel_private.streak_step[],
+  outcomes laurel_private.streak_outcome[],
+  -- The answer to an event, as long as it holds (record_event.sql).
+  answer text,
+  valid_from timestamptz,
+  valid_until timestamptz,
+  is_satisfied boolean,
+  -- Everything of this frequency was judged anew: what is stored of it goes first.
+  is_rebuilt boolean
+);
+
+create function laurel_private.new_streak_state(for_user laurel.users, rule laurel_private.streak_rule, as_of timestamptz)
+  returns laurel_private.user_streaks language sql stable
+  return (for_user.tenant_id, for_user.id, (rule).frequency, 0, 0, null, 0, null,
+    (as_of at time zone coalesce(for_user.tz, 'UTC'))::date, null)::laurel_private.user_streaks;
+
+create type laurel_private.settled_streak as (
+  state laurel_private.user_streaks,
+  run laurel_private.streak_runs,
+  periods laurel_private.streak_periods[],
+  freezes laurel_private.streak_freezes[],
+  outcomes laurel_private.streak_outcome[]
+);
+
+-- Goes through the midnights between the last settlement and as_of, in order: a period that ended without being
+-- satisfied is bridged, or saved by a freeze, or ends the run; then freezes that are due that day are earned.
+-- Settling twice, or in smaller steps, comes to the same.
+create function laurel_private.settle_streak(
+  rule laurel_private.streak_rule, zone text, pauses datemultirange, as_of timestamptz,
+  state laurel_private.user_streaks, run laurel_private.streak_runs
+) returns laurel_private.settled_streak language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  today date := greatest((as_of at time zone zone)::date, state.settled_on);
+  current_period date := laurel_private.streak_period(today, rule.frequency);
+  periods laurel_private.streak_periods[] := '{}';
+  freezes laurel_private.streak_freezes[] := '{}';
+  outcomes laurel_private.streak_outcome[] := '{}';
+  earns boolean := rule.is_enabled and rule.max_freezes is not null and rule.earn_interval is not null;
+  missed date;
+  settled_at date;
+  earned_at date;
+  kind laurel_private.streak_period_kind;
+begin
+  if earns then
+    state.earned_on := greatest(state.earned_on, (rule.earning_since at time zone zone)::date);
+  else
+    state.earned_on := null;
+  end if;
+  loop
+    missed := null;
+    settled_at := null;
+    if run.first_period is not null and not run.is_over then
+      missed := laurel_private.next_streak_period(run.through_period, rule.frequency);
+      if missed < current_period then
+        settled_at := laurel_private.next_streak_period(missed, rule.frequency);
+      end if;
+    end if;
+    earned_at := null;
+    if earns then
+      if settled_at is null and state.freezes >= rule.max_freezes then
+        -- Nothing is earned at the maximum: leap.
+        state.earned_on := state.earned_on + greatest((today - state.earned_on) / rule.earn_interval, 0) * rule.earn_interval;
+      elsif state.earned_on + rule.earn_interval <= today then
+        earned_at := state.earned_on + rule.earn_interval;
+      end if;
+    end if;
+    exit when settled_at is null and earned_at is null;
+
+    if earned_at is null or settled_at <= earned_at then
+      kind := laurel_private.streak_bridge(rule, pauses, missed);
+      if kind is null and rule.max_freezes is not null and state.freezes > 0 and settled_at > state.settled_on then
+        kind := 'frozen';
+        state.freezes := state.freezes - 1;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'consumed', -1, state.freezes, missed, as_of)::laurel_private.streak_freezes;
+        outcomes := outcomes || ('freeze_consumed', run.length, 1, state.freezes, null)::laurel_private.streak_outcome;
+      end if;
+      if kind is null then
+        run.is_over := true;
+        if settled_at > state.settled_on then
+          outcomes := outcomes || ('lost', run.length, null, state.freezes, null)::laurel_private.streak_outcome;
+        end if;
+      else
+        periods := periods || (state.tenant_id, state.user_id, rule.frequency, missed, kind, null, null, null)::laurel_private.streak_periods;
+        run.through_period := missed;
+      end if;
+    else
+      state.earned_on := earned_at;
+      if state.freezes < rule.max_freezes then
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'earned',
+          least(rule.earn_amount, rule.max_freezes - state.freezes), least(state.freezes + rule.earn_amount, rule.max_freezes),
+          earned_at, as_of)::laurel_private.streak_freezes;
+        outcomes := outcomes || ('freeze_earned', null, least(rule.earn_amount, rule.max_freezes - state.freezes),
+          least(state.freezes + rule.earn_amount, rule.max_freezes), null)::laurel_private.streak_outcome;
+        state.freezes := least(state.freezes + rule.earn_amount, rule.max_freezes);
+      end if;
+    end if;
+  end loop;
+  state.settled_on := today;
+  state.length := case when run.first_period is null or run.is_over or not rule.is_enabled then 0 else run.length end;
+  return (state, run, periods, freezes, outcomes)::laurel_private.settled_streak;
+end
+$$;
+
+comment on function laurel_private.settle_streak(laurel_private.streak_rule, text, datemultirange, timestamptz,
+  laurel_private.user_streaks, laurel_private.streak_runs) is
+  'A user''s streak as of a moment: what the midnights since the last settlement did to it. Rules S2, S3.';
+
+-- When upkeep has to look at a settled streak again.
+create function laurel_private.streak_due_at(
+  rule laurel_private.streak_rule, zone text, state laurel_private.user_streaks, run laurel_private.streak_runs
+) returns timestamptz language sql stable
+  return least(
+    case when run.first_period is not null and not run.is_over and (rule).is_enabled then laurel_private.next_streak_period(
+      laurel_private.next_streak_period(run.through_period, (rule).frequency), (rule).frequency)::timestamp at time zone zone end,
+    case when state.earned_on is not null and state.freezes < (rule).max_freezes
+      then (state.earned_on + (rule).earn_interval)::timestamp at time zone zone end);
+
+-- The last day of the period at whose end the streak is lost if nothing happens any more: pauses, days off and the
+-- freezes in hand are taken into account, those still to be earned are not. Null when that is years away.
+create function laurel_private.streak_expiry(
+  rule laurel_private.streak_rule, pauses datemultirange, through_period date, freezes int
+) returns date language plpgsql immutable as $$
+declare
+  period date := through_period;
+  left_freezes int := case when rule.max_freezes is null then 0 else freezes end;
+begin
+  for i in 1..1000 loop
+    period := laurel_private.next_streak_period(period, rule.frequency);
+    if laurel_private.streak_bridge(rule, pauses, period) is null then
+      if left_freezes = 0 then
+        return laurel_private.next_streak_period(period, rule.frequency) - 1;
+      end if;
+      left_freezes := left_freezes - 1;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- The fields that every answer about a streak has; freezes only where they are on.
+create function laurel_private.streak_as_json(
+  rule laurel_private.streak_rule, zone text, pauses datemultirange, state laurel_private.user_streaks, run laurel_private.streak_runs
+) returns jsonb language plpgsql stable as $$
+declare
+  is_alive boolean := state.length > 0;
+  current_period date := laurel_private.streak_period(state.settled_on, rule.frequency);
+begin
+  return jsonb_build_object(
+      'length', state.length, 'frequency', rule.frequency,
+      'started', case when is_alive then run.first_period end,
+      'periodStart', case when is_alive then current_period end,
+      'periodEnd', case when is_alive then laurel_private.next_streak_period(current_period, rule.frequency) - 1 end,
+      'expires', case when is_alive then laurel_private.streak_expiry(rule, pauses, run.through_period, state.freezes) end)
+    || case when rule.max_freezes is null then '{}'
+      else jsonb_build_object('freezes', state.freezes, 'maxFreezes', rule.max_freezes) end
+    || case when rule.max_freezes is null or rule.earn_interval is null then '{}'
+      else jsonb_build_object('freezeAutoEarnInterval', rule.earn_interval, 'freezeAutoEarnAmount', rule.earn_amount) end;
+end
+$$;
+
+-- The periods strictly between two, if something bridges each of them; null when one is missed.
+create function laurel_private.bridge_streak(
+  rule laurel_private.streak_rule, pauses datemultirange, state laurel_private.user_streaks, through_period date, next_period date
+) returns laurel_private.streak_periods[] language plpgsql stable as $$
+declare
+  periods laurel_private.streak_periods[] := '{}';
+  period date := laurel_private.next_streak_period(through_period, rule.frequency);
+  kind laurel_private.streak_period_kind;
+begin
+  while period < next_period loop
+    kind := laurel_private.streak_bridge(rule, pauses, period);
+    if kind is null then
+      return null;
+    end if;
+    periods := periods || (state.tenant_id, state.user_id, rule.frequency, period, kind, null, null, null)::laurel_private.streak_periods;
+    period := laurel_private.next_streak_period(period, rule.frequency);
+  end loop;
+  return periods;
+end
+$$;
+
+-- Whether a period's sums satisfy it.
+create function laurel_private.is_streak_satisfied(rule laurel_private.streak_rule, totals numeric[])
+  returns boolean language plpgsql immutable as $$
+begin
+  for i in 1..cardinality(rule.metric_ids) loop
+    if coalesce(totals[i] >= rule.thresholds[i], false) <> rule.needs_all then
+      return not rule.needs_all;
+    end if;
+  end loop;
+  return rule.needs_all;
+end
+$$;
+
+create function laurel_private.decide_streak(
+  rule laurel_private.streak_rule,
+  zone text,
+  pauses datemultirange,
+  as_of timestamptz,
+  metric_ids uuid[],
+  occasions laurel_private.occasion[],
+  state laurel_private.user_streaks,
+  -- In order of their starts; the latest alone when no occasion lies before it.
+  runs laurel_private.streak_runs[],
+  -- Rows that exist of the periods that late occasions lie in.
+  known laurel_private.streak_periods[],
+  -- Sums so far of the periods that occasions lie in.
+  progress laurel_private.streak_progress[]
+) returns laurel_private.streak_effects language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  n int := cardinality(runs);
+  k int;
+  run laurel_private.streak_runs;
+  next_run laurel_private.streak_runs;
+  settled laurel_private.settled_streak;
+  today date;
+  current_period date;
+  touched date[] := '{}';
+  removed date[] := '{}';
+  periods laurel_private.streak_periods[] := '{}';
+  freezes laurel_private.streak_freezes[] := '{}';
+  done date[] := '{}';
+  changed_progress laurel_private.streak_progress[] := '{}';
+  steps laurel_private.streak_step[];
+  outcomes laurel_private.streak_outcome[] := '{}';
+  satisfied date[] := '{}';
+  frozen date[] := '{}';
+  occasion laurel_private.occasion;
+  period date;
+  place int;
+  totals numeric[];
+  sum laurel_private.streak_progress;
+  found_sum boolean;
+  bridges laurel_private.streak_periods[];
+  joined int[];
+  length_before int;
+begin
+  if n > 0 then
+    run := runs[n];
+  end if;
+  settled := laurel_private.settle_streak(rule, zone, pauses, as_of, state, run);
+  state := settled.state;
+  periods := settled.periods;
+  freezes := settled.freezes;
+  outcomes := settled.outcomes;
+  if n > 0 and (settled.run is distinct from run) then
+    runs[n] := settled.run;
+    touched := touched || run.first_period;
+  end if;
+  today := state.settled_on;
+  current_period := laurel_private.streak_period(today, rule.frequency);
+  if rule.is_enabled then
+    select coalesce(array_agg(p.period_start) filter (where p.kind = 'satisfied'), '{}'),
+      coalesce(array_agg(p.period_start) filter (where p.kind = 'frozen'), '{}')
+    into satisfied, frozen from unnest(known || periods) p;
+    for i in 1..cardinality(occasions) loop
+      occasion := occasions[i];
+      continue when occasion.cause <> 'metric';
+      period := laurel_private.streak_period(least((least(occasion.occurred_at, as_of) at time zone zone)::date, today), rule.frequency);
+      continue when n > 0 and runs[n].last_period = period or period = any (satisfied);
+      if rule.metric_ids = '{}' then
+        continue when occasion.value <= 0;
+      else
+        place := array_position(rule.metric_ids, metric_ids[occasion.metric_no]);
+        continue when place is null;
+        totals := array_fill(null::numeric, array[cardinality(rule.metric_ids)]);
+        found_sum := false;
+        for j in reverse cardinality(progress)..1 loop
+          sum := progress[j];
+          continue when sum.period_start <> period;
+          if sum.metric_id = rule.metric_ids[place] then
+            found_sum := true;
+            sum.total := sum.total + occasion.value;
+            progress[j] := sum;
+          end if;
+          k := array_position(rule.metric_ids, sum.metric_id);
+          if k is not null then totals[k] := sum.total; end if;
+        end loop;
+        if not found_sum then
+          progress := progress || (state.tenant_id, state.user_id, rule.frequency, period, rule.metric_ids[place], occasion.value)::laurel_private.streak_progress;
+          totals[place] := occasion.value;
+        end if;
+        continue when not laurel_private.is_streak_satisfied(rule, totals);
+        done := done || period;
+      end if;
+      satisfied := satisfied || period;
+      periods := periods || (state.tenant_id, state.user_id, rule.frequency, period, 'satisfied', occasion.event_id, occasion.occurred_at, null)::laurel_private.streak_periods;
+      if period = any (frozen) and rule.max_freezes is not null and state.freezes < rule.max_freezes then
+        state.freezes := state.freezes + 1;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'returned', 1, state.freezes, period, as_of)::laurel_private.streak_freezes;
+      end if;
+
+      -- Into its place among the runs.
+      length_before := state.length;
+      joined := '{}';
+      k := n;
+      while k > 0 and runs[k].first_period > period loop
+        k := k - 1;
+      end loop;
+      run := null;
+      bridges := null;
+      if k > 0 then
+        run := runs[k];
+        if period > run.through_period and not run.is_closed then
+          bridges := laurel_private.bridge_streak(rule, pauses, state, run.through_period, period);
+        end if;
+      end if;
+      if k > 0 and (period <= run.through_period or bridges is not null) then
+        joined := array[run.length];
+        run.length := run.length + 1;
+        if period > run.last_period then
+          run.last_period := period;
+          run.extended_at := occasion.occurred_at;
+        end if;
+        if bridges is not null then
+          run.through_period := period;
+          periods := periods || bridges;
+          run.is_over := k < n;
+        end if;
+        runs[k] := run;
+      else
+        k := k + 1;
+        run := (state.tenant_id, state.user_id, rule.frequency, period, period, period, 1, k <= n, false, occasion.occurred_at)::laurel_private.streak_runs;
+        runs := runs[:k - 1] || run || runs[k:];
+        n := n + 1;
+      end if;
+      if k < n and not run.is_closed then
+        next_run := runs[k + 1];
+        bridges := laurel_private.bridge_streak(rule, pauses, state, run.through_period, next_run.first_period);
+        if bridges is not null then
+          periods := periods || bridges;
+          joined := joined || next_run.length;
+          run.last_period := next_run.last_period;
+          run.through_period := next_run.through_period;
+          run.length := run.length + next_run.length;
+          run.is_over := next_run.is_over;
+          run.is_closed := next_run.is_closed;
+          run.extended_at := next_run.extended_at;
+          removed := removed || next_run.first_period;
+          runs := runs[:k - 1] || run || runs[k + 2:];
+          n := n - 1;
+        end if;
+      end if;
+      touched := touched || run.first_period;
+      removed := array_remove(removed, run.first_period);
+      if k = n and not run.is_over and laurel_private.next_streak_period(run.through_period, rule.frequency) < current_period then
+        settled := laurel_private.settle_streak(rule, zone, pauses, as_of, state, run);
+        state := settled.state;
+        runs[n] := settled.run;
+        periods := periods || settled.periods;
+        freezes := freezes || settled.freezes;
+        outcomes := outcomes || settled.outcomes;
+      end if;
+      state.longest := greatest(state.longest, run.length);
+      state.length := case when runs[n].is_over then 0 else runs[n].length end;
+      if k = n then
+        state.extended_at := runs[n].extended_at;
+      end if;
+      if steps is null then
+        steps := array_fill(null::laurel_private.streak_step, array[cardinality(occasions)]);
+      end if;
+      steps[i] := (run.length, joined, state.length > length_before)::laurel_private.streak_step;
+      if state.length > length_before then
+        outcomes := outcomes || (case when length_before = 0 then 'started' else 'extended' end, state.length, null, state.freezes, i)::laurel_private.streak_outcome;
+      end if;
+    end loop;
+  end if;
+
+  for i in 1..cardinality(progress) loop
+    if progress[i].period_start <> all (done) and exists (
+      select from unnest(occasions) o where o.cause = 'metric' and metric_ids[o.metric_no] = progress[i].metric_id) then
+      changed_progress := changed_progress || progress[i];
+    end if;
+  end loop;
+  run := case when n > 0 then runs[n] end;
+  state.due_at := laurel_private.streak_due_at(rule, zone, state, run);
+  return (
+    state.user_id, state,
+    array(select r from unnest(runs) r where r.first_period = any (touched)),
+    removed, periods, freezes, changed_progress, done, steps, outcomes,
+    (laurel_private.streak_as_json(rule, zone, pauses, state, run) || '{"extended": false}')::text,
+    current_period::timestamp at time zone zone,
+    laurel_private.next_streak_period(current_period, rule.frequency)::timestamp at time zone zone,
+    not rule.is_enabled or coalesce(run.last_period = current_period, false), false)::laurel_private.streak_effects;
+end
+$$;
+
+comment on function laurel_private.decide_streak(laurel_private.streak_rule, text, datemultirange, timestamptz, uuid[],
+  laurel_private.occasion[], laurel_private.user_streaks, laurel_private.streak_runs[], laurel_private.streak_periods[],
+  laurel_private.streak_progress[]) is
+  'What time and these occasions do to one user''s streak. Depends on nothing but its arguments, but for new rows'' IDs. Rules S1, S2, TR3, E8.';
+--! EndIncluded streaks/decide_streak.sql
 --! Included points/apply_effects.sql
 -- Apply: writes what decide_points() found, for any number of users at once. With the one-row lane
 -- in laurel.record_event() the one place that writes states, counts and the ledger. The caller
@@ -3774,9 +4507,10 @@ create table laurel_private.time_trigger_spans (
   horizon xid8,
   looked_since xid8,
   after_user_id text collate "C" not null default '',
-  is_looked_through boolean not null default false,
+  looks int not null default 0,
   is_over boolean not null default false,
   constraint span_does_not_end_before_it_begins check (ends_at >= begins_at),
+  constraint all_are_looked_at_twice check (looks between 0 and 2),
   constraint only_ended_spans_are_over check (not is_over or ends_at is not null),
   constraint span_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade
@@ -3796,7 +4530,8 @@ comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found 
 comment on column laurel_private.time_trigger_spans.horizon is
   'Transactions from before this one may not have known the span; null before the first look.';
 comment on column laurel_private.time_trigger_spans.looked_since is
-  'The oldest transaction that ran when the last look began. When that is before the horizon, a second look follows.';
+  'The oldest transaction that ran when the first look began. When that is before the horizon, a second look follows.';
+comment on column laurel_private.time_trigger_spans.looks is 'How often all users have been looked at.';
 comment on column laurel_private.time_trigger_spans.is_over is 'Whether it has ended and no clock is left of it.';
 alter table laurel_private.time_trigger_spans enable row level security;
 
@@ -3863,7 +4598,8 @@ create function laurel_private.can_change(points int, total bigint, max_points i
 
 -- Starts the clocks of users who can gain or lose by these spans, unless they run. The first tick
 -- is the first that is due after `moment` and was not applied ahead; `-infinity` for users who are
--- new. The caller holds the users' locks, or looks at all (below).
+-- new. Whom the first look has not come to yet has not rested: that clock starts where the look would let it.
+-- The caller holds the users' locks, or looks at all (below).
 create function laurel_private.start_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], moment timestamptz)
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
@@ -3883,7 +4619,10 @@ begin
   cross join lateral (select greatest(p.activated_at, s.created_at)) b (started_at)
   cross join lateral (
     select greatest(e.last_tick, laurel_private.ticks_due_by(b.started_at, p.time_unit, p.time_interval, s.time_zone,
-      case when isfinite(moment) then greatest(moment, p.applied_until) else moment end))) n (tick)
+      case
+        when not isfinite(moment) then moment
+        when p.looks = 0 and s.user_id > p.after_user_id then greatest(p.looks_from, p.applied_until)
+        else greatest(moment, p.applied_until) end))) n (tick)
   where (e.user_id is null or e.next_due_at is null)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
@@ -4018,7 +4757,7 @@ begin
     perform laurel_private.end_spans(new.tenant_id, new.id);
   else
     update laurel_private.time_trigger_spans p
-    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', is_looked_through = false
+    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', looks = 0
     where p.system_id = new.id and p.ends_at is null;
   end if;
   return null;
@@ -4053,17 +4792,13 @@ declare
 begin
   select p.* into span from laurel_private.time_trigger_spans p
   where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
-    and (not p.is_looked_through
-      or p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
+    and (p.looks = 0
+      or p.looks = 1 and p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
   order by p.id
   limit 1
   for no key update skip locked;
   if not found then
     return 0;
-  end if;
-  if span.is_looked_through or span.looked_since is null then
-    span.looked_since := pg_snapshot_xmin(pg_current_snapshot());
-    span.after_user_id := '';
   end if;
   user_ids := array(
     select s.user_id from laurel_private.user_states s
@@ -4072,9 +4807,10 @@ begin
     limit most);
   perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
   update laurel_private.time_trigger_spans p
-  set after_user_id = coalesce(user_ids[cardinality(user_ids)], ''), looked_since = span.looked_since,
+  set looked_since = coalesce(p.looked_since, pg_snapshot_xmin(pg_current_snapshot())),
     horizon = coalesce(p.horizon, pg_snapshot_xmax(pg_current_snapshot())),
-    is_looked_through = cardinality(user_ids) < most
+    after_user_id = case when cardinality(user_ids) = most then user_ids[most] else '' end,
+    looks = case when cardinality(user_ids) = most then p.looks else p.looks + 1 end
   where p.id = span.id;
   return greatest(cardinality(user_ids), 1);
 end
@@ -4110,7 +4846,9 @@ $$;
 create function laurel_private.apply_occasions(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], is_silent boolean default false,
   ticking laurel_private.combined_rules default null,
-  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
+  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
+  -- By user, in the order of work; null where nothing happened.
+  out streaks laurel_private.streak_effects[]
 ) language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -4119,6 +4857,9 @@ declare
   rules laurel_private.combined_rules;
   boards laurel_private.leaderboard_rule[];
 begin
+  if metric_ids <> '{}' then
+    streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work, clock_timestamp());
+  end if;
   metric_ids := metric_ids || laurel_private.nil_metric();
   rules := case when ticking is null then laurel_private.combine_rules(tenant_id, metric_ids) else ticking end;
   systems := rules.systems;
@@ -4143,8 +4884,10 @@ begin
       array(select coalesce(s.last_sequences[array_position(s.system_ids, i.id)], 0) from unnest(system_ids) i (id)),
       rules.achievements, a.completed,
       case when rules.counts_for_achievements
-        then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end)
-    from unnest(work) o
+        then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end,
+      o.steps)
+    from unnest(work, streaks) as o (user_id, occasions, streak_user_id, streak, runs, removed, periods, freezes, progress, done, steps,
+      outcomes, answer, valid_from, valid_until, is_satisfied, is_rebuilt)
     cross join lateral (
       select s.* from laurel_private.user_states s
       where s.tenant_id = tenant_id and s.user_id = o.user_id
@@ -4328,6 +5071,315 @@ begin
 end
 $$;
 --! EndIncluded leaderboards/rank_users.sql
+--! Included streaks/extend_streaks.sql
+-- The streak step of the flow, for any number of users: load, decide, apply. The callers hold the users' locks.
+
+-- The state a user has, or the one it starts with.
+create function laurel_private.streak_state(tenant_id uuid, user_id text, rule laurel_private.streak_rule, as_of timestamptz)
+  returns laurel_private.user_streaks language plpgsql stable as $$
+declare
+  state laurel_private.user_streaks;
+begin
+  select s.* into state from laurel_private.user_streaks s
+  where s.tenant_id = streak_state.tenant_id and s.user_id = streak_state.user_id;
+  if state.user_id is null then
+    select (laurel_private.new_streak_state(u, rule, u.created_at)).* into state from laurel.users u
+    where u.tenant_id = streak_state.tenant_id and u.id = streak_state.user_id;
+  end if;
+  -- Freezes are earned from the first day of the user on.
+  if rule.earn_interval is not null and state.earned_on is null then
+    state.earned_on := (select (u.created_at at time zone coalesce(u.tz, 'UTC'))::date from laurel.users u
+      where u.tenant_id = streak_state.tenant_id and u.id = streak_state.user_id);
+  end if;
+  return state;
+end
+$$;
+
+create function laurel_private.streak_pauses_of(tenant_id uuid, user_id text)
+  returns datemultirange language sql stable as $$
+  select coalesce(range_agg(daterange(p.starts_on, p.ends_on, '[]')), '{}')
+  from laurel_private.streak_pauses p
+  where p.tenant_id = streak_pauses_of.tenant_id and p.user_id = streak_pauses_of.user_id and p.archived_at is null
+$$;
+
+-- Loads one user's streak and decides. A state of another frequency is built anew from the event log: streaks are
+-- there for every frequency at any time, as in the reference, without keeping three of each.
+create function laurel_private.decide_user_streak(
+  settings laurel_private.streak_settings, for_user laurel_private.user_states, metric_ids uuid[],
+  occasions laurel_private.occasion[], as_of timestamptz
+) returns laurel_private.streak_effects language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  rule laurel_private.streak_rule := laurel_private.streak_rule_for(settings, for_user.streak_preferences);
+  state laurel_private.user_streaks := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
+  pauses datemultirange := laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id);
+  runs laurel_private.streak_runs[];
+  known laurel_private.streak_periods[] := '{}';
+  progress laurel_private.streak_progress[] := '{}';
+  effects laurel_private.streak_effects;
+  periods date[];
+  earliest date;
+begin
+  if state.frequency <> rule.frequency then
+    -- What the event log holds already includes these occasions.
+    return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
+  end if;
+  periods := array(
+    select distinct laurel_private.streak_period(
+      (least(o.occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency)
+    from unnest(occasions) o where o.cause = 'metric');
+  earliest := (select min(p) from unnest(periods) p);
+  runs := array(
+    select r from laurel_private.streak_runs r
+    where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+    order by r.first_period desc limit 1);
+  if cardinality(runs) > 0 and earliest <= runs[1].through_period then
+    if earliest < runs[1].first_period then
+      runs := array(
+        select r from laurel_private.streak_runs r
+        where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+        order by r.first_period);
+    end if;
+    known := array(
+      select p from unnest(periods) t (period_start)
+      join laurel_private.streak_periods p on p.tenant_id = for_user.tenant_id and p.user_id = for_user.user_id
+        and p.frequency = rule.frequency and p.period_start = t.period_start);
+  end if;
+  if rule.metric_ids <> '{}' and periods <> '{}' then
+    progress := array(
+      select g from laurel_private.streak_progress g
+      where g.tenant_id = for_user.tenant_id and g.user_id = for_user.user_id
+        and g.frequency = rule.frequency and g.period_start = any (periods));
+  end if;
+  return laurel_private.decide_streak(rule, for_user.time_zone, pauses, as_of, metric_ids, occasions, state, runs, known, progress);
+end
+$$;
+
+-- All of a user's events, judged in the order they happened by the rule of now. Freezes stay what they are; what was
+-- lived through at another frequency fires nothing, except for what these occasions do.
+create function laurel_private.rebuild_streak(
+  rule laurel_private.streak_rule, for_user laurel_private.user_states, pauses datemultirange,
+  state laurel_private.user_streaks, occasions laurel_private.occasion[], as_of timestamptz
+) returns laurel_private.streak_effects language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  metric_ids uuid[];
+  history laurel_private.occasion[];
+  effects laurel_private.streak_effects;
+  new_events uuid[] := array(select o.event_id from unnest(occasions) o where o.cause = 'metric');
+begin
+  metric_ids := array(select distinct e.metric_id from laurel.metric_events e
+    where e.tenant_id = for_user.tenant_id and e.user_id = for_user.user_id order by 1);
+  history := array(
+    select ('metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at, null, null, null)::laurel_private.occasion
+    from laurel.metric_events e
+    where e.tenant_id = for_user.tenant_id and e.user_id = for_user.user_id
+    -- What just happened comes last, in its own order.
+    order by array_position(new_events, e.id) nulls first, e.occurred_at, e.id);
+  state.frequency := rule.frequency;
+  state.longest := 0;
+  state.length := 0;
+  state.extended_at := null;
+  state.settled_on := greatest(state.settled_on, (as_of at time zone for_user.time_zone)::date);
+  effects := laurel_private.decide_streak(rule, for_user.time_zone, pauses, as_of, metric_ids, history, state, '{}', '{}', '{}');
+  effects.is_rebuilt := true;
+  effects.freezes := '{}';
+  effects.outcomes := array(
+    select (o.kind, o.length, o.count, o.freezes, array_position(array(select x.event_id from unnest(occasions) x), history[o.occasion_no].event_id))::laurel_private.streak_outcome
+    from unnest(effects.outcomes) o where history[o.occasion_no].event_id = any (new_events));
+  if effects.steps is not null then
+    effects.steps := (
+      select array_agg((select s from unnest(effects.steps) with ordinality as s (length, joined, extends, no)
+        where history[s.no].event_id = o.event_id and s.length is not null limit 1) order by o.no)
+      from unnest(occasions) with ordinality as o (cause, event_id, metric_no, value, attributes, occurred_at, reason, idempotency_key, achievement_id, no));
+  end if;
+  return effects;
+end
+$$;
+
+-- Writes what was decided, for any number of users.
+create function laurel_private.write_streaks(effects laurel_private.streak_effects[], version int)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+begin
+  if exists (select from unnest(effects) e where e.is_rebuilt) then
+    delete from laurel_private.streak_periods p using unnest(effects) e
+    where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
+    delete from laurel_private.streak_runs r using unnest(effects) e
+    where e.is_rebuilt and r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id and r.frequency = (e.state).frequency;
+    delete from laurel_private.streak_progress g using unnest(effects) e
+    where e.is_rebuilt and g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id and g.frequency = (e.state).frequency;
+  end if;
+  insert into laurel_private.user_streaks as u
+  select (e.state).* from unnest(effects) e
+  on conflict on constraint user_streaks_are_one_per_user do update
+  set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
+    freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
+  if exists (select from unnest(effects) e where e.removed <> '{}') then
+    delete from laurel_private.streak_runs r
+    using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
+    where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
+      and r.frequency = (e.state).frequency and r.first_period = d.first_period;
+  end if;
+  insert into laurel_private.streak_runs as r
+  select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
+  on conflict on constraint streak_runs_are_known_by_their_start do update
+  set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
+    is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at;
+  -- A period may have been bridged and then satisfied.
+  insert into laurel_private.streak_periods as p
+  select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
+  from unnest(effects) e cross join lateral unnest(e.periods) x
+  order by x.tenant_id, x.user_id, x.period_start, x.kind
+  on conflict on constraint streak_periods_are_judged_once do update
+  set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
+  where p.kind <> 'satisfied';
+  if exists (select from unnest(effects) e where e.freezes <> '{}') then
+    insert into laurel_private.streak_freezes
+    select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
+  end if;
+  if exists (select from unnest(effects) e where e.done <> '{}') then
+    delete from laurel_private.streak_progress g
+    using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
+    where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
+      and g.frequency = (e.state).frequency and g.period_start = d.period_start;
+  end if;
+  if exists (select from unnest(effects) e where e.progress <> '{}') then
+    insert into laurel_private.streak_progress as g
+    select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
+    on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
+  end if;
+  update laurel_private.user_states s
+  set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
+    streak_is_satisfied = e.is_satisfied, streak_version = version
+  from unnest(effects) e
+  where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
+end
+$$;
+
+comment on function laurel_private.write_streaks(laurel_private.streak_effects[], int) is
+  'Stores decided streaks; the answers hold for this version of the settings, null for none.';
+
+-- Whether a user's streak is as it was, whatever these occasions are: its period is satisfied, and they lie in it.
+create function laurel_private.is_streak_unmoved(
+  state laurel_private.user_states, version int, occasions laurel_private.occasion[], as_of timestamptz
+) returns boolean language sql stable as $$
+  select coalesce(state.streak_version = version and state.streak_is_satisfied
+    and as_of >= state.streak_valid_from and as_of < state.streak_valid_until
+    and not exists (
+      select from unnest(occasions) o
+      where o.cause = 'metric' and (o.occurred_at < state.streak_valid_from or o.occurred_at >= state.streak_valid_until)), false)
+$$;
+
+create function laurel_private.extend_streaks(
+  tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], as_of timestamptz
+) returns laurel_private.streak_effects[] language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  effects laurel_private.streak_effects[];
+begin
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
+  effects := array(
+    select case when exists (select from unnest(o.occasions) x where x.cause = 'metric')
+        and not laurel_private.is_streak_unmoved(s, settings.version, o.occasions, as_of)
+      then laurel_private.decide_user_streak(settings, s, metric_ids, o.occasions, as_of) end
+    from unnest(work) with ordinality as o (user_id, occasions, no)
+    cross join lateral (
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = tenant_id and s.user_id = o.user_id
+      offset 0) s
+    order by o.no);
+  if exists (select from unnest(effects) e where e.user_id is not null) then
+    perform laurel_private.write_streaks(array(select e from unnest(effects) e where e.user_id is not null), settings.version);
+  end if;
+  return effects;
+end
+$$;
+
+comment on function laurel_private.extend_streaks(uuid, uuid[], laurel_private.user_occasions[], timestamptz) is
+  'What events do to the streaks of locked users, by user in the order given; null for those whose streak stays as it is. Rules S1, S2, E8.';
+--! EndIncluded streaks/extend_streaks.sql
+--! Included streaks/upkeep_streaks.sql
+-- Upkeep: makes durable what time did to streaks, and tells it. Readers do not need it (S3); webhooks, rankings and the
+-- dashboard's counts do. Any moment, any order of calls and any number of workers are safe: settling is a function of
+-- the state, under the user's lock.
+
+-- Settles users whose states the caller has locked; no events.
+create function laurel_private.settle_users(tenant_id uuid, user_ids text[], as_of timestamptz)
+  returns laurel_private.streak_effects[] language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  effects laurel_private.streak_effects[];
+begin
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
+  effects := array(
+    select laurel_private.decide_user_streak(settings, s, '{}', '{}', as_of)
+    from unnest(user_ids) q (id)
+    cross join lateral (
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = tenant_id and s.user_id = q.id
+      offset 0) s);
+  if effects <> '{}' then
+    -- The kept answers are of another moment.
+    perform laurel_private.write_streaks(effects, null);
+  end if;
+  return effects;
+end
+$$;
+
+-- Settles the next users, at most so many, for whom something is due; one row each, with what is to be told.
+-- None when nothing is due. Also revisits everybody after a change of settings, of one tenant or (null) of all.
+create function laurel_private.upkeep_streaks(as_of timestamptz default now(), most int default 500, for_tenant uuid default null)
+  returns table (tenant_id uuid, user_id text, outcomes laurel_private.streak_outcome[]) language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+#variable_conflict use_column
+declare
+  tenant uuid;
+  user_ids text[];
+  settings laurel_private.streak_settings;
+  effects laurel_private.streak_effects[];
+begin
+  select s.* into settings from laurel_private.streak_settings s
+  where s.revisit_after_user_id is not null and (for_tenant is null or s.tenant_id = for_tenant)
+  limit 1 for update skip locked;
+  if found then
+    tenant := settings.tenant_id;
+    user_ids := array(
+      select u.user_id from laurel_private.user_streaks u
+      where u.tenant_id = tenant and u.user_id > settings.revisit_after_user_id
+      order by u.user_id limit greatest(most, 1));
+    update laurel_private.streak_settings s set revisit_after_user_id = user_ids[cardinality(user_ids)]
+    where s.tenant_id = tenant;
+  end if;
+  if coalesce(cardinality(user_ids), 0) = 0 then
+    select u.tenant_id into tenant from laurel_private.user_streaks u
+    where u.due_at <= as_of and (for_tenant is null or u.tenant_id = for_tenant) order by u.due_at limit 1;
+    user_ids := array(
+      select d.user_id from (
+        select u.user_id from laurel_private.user_streaks u
+        where u.due_at <= as_of and u.tenant_id = tenant order by u.due_at limit greatest(most, 1)) d
+      order by d.user_id);
+  end if;
+  -- In key order, as everybody locks; then decided by what the last holder committed.
+  perform from unnest(user_ids) q (id)
+  cross join lateral (
+    select from laurel_private.user_states s
+    where s.tenant_id = tenant and s.user_id = q.id
+    for no key update) locked;
+  effects := laurel_private.settle_users(tenant, user_ids, as_of);
+  return query select (e.state).tenant_id, e.user_id, e.outcomes from unnest(effects) e;
+end
+$$;
+
+comment on function laurel_private.upkeep_streaks(timestamptz, int, uuid) is
+  'Settles the next users whose streak ends a period, at most so many: freezes used and earned, streaks lost. One row per user settled, with what happened; none when nothing is due. Safe to repeat, in any order. Rule S3.';
+--! EndIncluded streaks/upkeep_streaks.sql
 --! Included metrics/check_event.sql
 -- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
 
@@ -4573,6 +5625,12 @@ declare
   moment timestamptz := clock_timestamp();
   span_ids uuid[];
 begin
+  span_ids := array(
+    select p.id from laurel_private.time_trigger_spans p
+    where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
+  if span_ids <> '{}' then
+    perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
+  end if;
   if not exists (
     select from laurel_private.user_clocks c
     where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.next_due_at <= moment)
@@ -4697,7 +5755,7 @@ begin
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
       exit when holds_users;
-      select array_agg(c.tenant_id), array_agg(c.user_id) into claimed
+      select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
         join unnest(trigger_ids, activations) a (trigger_id, activated_at)
@@ -4875,6 +5933,7 @@ declare
   counts_events boolean;
   has_user_boosts boolean;
   streak text;
+  is_streak_kept boolean;
   levels jsonb;
   snapshots jsonb;
   webhook_types text[];
@@ -4922,11 +5981,15 @@ begin
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
-      r.has_user_boosts, r.streak, r.levels, r.snapshots, r.webhook_types, s.ctid = seen.at
+      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, s.streak_answer,
+      s.streak_version = r.streak_version and (s.streak_is_satisfied or not r.counts_for_streak)
+        and clock_timestamp() >= s.streak_valid_from and clock_timestamp() < s.streak_valid_until
+        and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until),
+      s.ctid = seen.at
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
-      has_user_boosts, streak, levels, snapshots, webhook_types, is_current
+      has_user_boosts, levels, snapshots, webhook_types, streak, is_streak_kept, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
@@ -4957,6 +6020,9 @@ begin
       select k.result_id into event_id from laurel_private.idempotency_keys k
       where k.tenant_id = tenant and k.user_id = record_event.user_id
         and k.scope_id = metric and k.key = idempotency_key;
+      if is_streak_kept is not true then
+        streak := ((laurel_private.read_streak(tenant, user_id, clock_timestamp())).effects).answer;
+      end if;
       return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(coalesce(total, 0)),
         ',"achievements":[],"currentStreak":', streak,
         ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::jsonb;
@@ -4964,8 +6030,8 @@ begin
   end if;
 
   -- Whether more may follow than this lane does: each reason has an if of its own.
-  needs_more := locked.is_new;
-  locked := (tenant, user_id, time_zone, user_attributes, attributes_version, needs_more)::laurel_private.locked_user;
+  needs_more := locked.is_new or is_streak_kept is not true;
+  locked := (tenant, user_id, time_zone, user_attributes, attributes_version, locked.is_new)::laurel_private.locked_user;
   if profile is not null then
     locked := laurel_private.apply_profile(locked, profile);
     needs_more := needs_more or (locked.time_zone, locked.attributes_version) is distinct from (time_zone, attributes_version);
@@ -4989,6 +6055,10 @@ begin
     systems := applied.systems;
     effects := applied.effects[1];
     total := effects.totals[1];
+    select s.streak_answer into streak from laurel_private.user_states s where s.tenant_id = tenant and s.user_id = record_event.user_id;
+    if applied.streaks[1].steps[1].extends then
+      streak := replace(streak, '"extended": false', '"extended": true');
+    end if;
     leaderboards := laurel_private.combine_leaderboards(tenant, array[metric, laurel_private.nil_metric()]);
     if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(leaderboards) > 0 then
       select c.levels, c.snapshots into levels, snapshots
@@ -5181,7 +6251,8 @@ $$;
 -- record_event() cannot do in its own lane takes this one as well.
 create function laurel_private.apply_events(
   tenant_id uuid, events laurel.metric_events[], new_user_ids text[],
-  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
+  out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
+  out streaks laurel_private.streak_effects[]
 ) language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -5203,6 +6274,7 @@ begin
     group by e.user_id));
   systems := applied.systems;
   effects := applied.effects;
+  streaks := applied.streaks;
 end
 $$;
 
@@ -5532,6 +6604,10 @@ begin
         select sum(e.value) from laurel.metric_events e
         where e.tenant_id = state.tenant_id and e.user_id = state.user_id and e.metric_id = achievement.metric_id
           and e.attributes @> achievement.event_attributes) >= achievement.metric_value, false);
+    when 'streak' then
+      return exists (
+        select from laurel_private.user_streaks u
+        where u.tenant_id = state.tenant_id and u.user_id = state.user_id and u.longest >= achievement.streak_length);
     when 'achievement' then
       return achievement.prerequisite_ids <@ array(
         select c.achievement_id from laurel.user_achievements c
@@ -5744,7 +6820,8 @@ begin
     when 'metric' then format('%s points for every %s of %s, reached %s %s', award.trigger_points,
       award.metric_threshold, award.metric_key, award.firings, case when award.firings = 1 then 'time' else 'times' end)
     when 'user_creation' then format('%s points for a new user', award.trigger_points)
-    when 'streak' then format('%s points for a streak of %s', award.trigger_points, award.streak_length)
+    when 'streak' then format('%s points for a streak that grew to %s', award.trigger_points, award.streak_length)
+      || case when award.firings = 1 then '' else format(', %s times', award.firings) end
     when 'achievement' then format('%s points for an achievement', award.trigger_points)
     when 'time' then format('%s points for tick %s', award.trigger_points, award.tick)
     when 'adjustment' then format('adjusted by hand (%s)', award.reason)
@@ -6944,7 +8021,7 @@ begin
     end case;
   end loop;
   if streak - 'enabled' <> '{}' and not (
-    select t.has_streak_customization from laurel.tenants t where t.id = check_preferences.tenant_id) then
+    select s.has_customization from laurel_private.streak_settings s where s.tenant_id = check_preferences.tenant_id) then
     perform laurel_private.fail('LR041', null, 'change how its streak is judged while streak customization is off');
   end if;
 end
@@ -6973,7 +8050,9 @@ declare
   after jsonb;
 begin
   perform laurel_private.check_preferences(for_user.tenant_id, given);
-  -- Each part merges: what is not given stays. The row's own lock makes two calls follow one another.
+  -- The state's lock first, as events take it: how the streak is judged changes under it.
+  perform from laurel_private.user_states s where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id for no key update;
+  -- Each part merges: what is not given stays.
   update laurel.users u
   set preferences = jsonb_build_object(
       'notifications', coalesce(u.preferences -> 'notifications', '{}') || coalesce(nullif(given -> 'notifications', 'null'), '{}'),
@@ -6991,6 +8070,717 @@ comment on function laurel.update_user_preferences(text, jsonb) is
 grant execute on function laurel.user_preferences(text), laurel.update_user_preferences(text, jsonb)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded users/preferences.sql
+--! Included streaks/read_streaks.sql
+-- Reading streaks, settled up to the reader's own moment (S3).
+
+create type laurel_private.streak_reading as (
+  rule laurel_private.streak_rule,
+  zone text,
+  pauses datemultirange,
+  effects laurel_private.streak_effects
+);
+
+create function laurel_private.read_streak(tenant_id uuid, user_id text, as_of timestamptz)
+  returns laurel_private.streak_reading language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  for_user laurel_private.user_states;
+begin
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
+  select s.* into for_user from laurel_private.user_states s where s.tenant_id = tenant_id and s.user_id = user_id;
+  return (
+    laurel_private.streak_rule_for(settings, for_user.streak_preferences), for_user.time_zone,
+    laurel_private.streak_pauses_of(tenant_id, user_id),
+    laurel_private.decide_user_streak(settings, for_user, '{}', '{}', as_of))::laurel_private.streak_reading;
+end
+$$;
+
+-- The run a streak is in, read or stored; null when there is none.
+create function laurel_private.streak_runs_of(reading laurel_private.streak_reading)
+  returns setof laurel_private.streak_runs language sql stable as $$
+  select r.* from unnest((reading.effects).runs) r
+  union all
+  select r.* from laurel_private.streak_runs r
+  where r.tenant_id = ((reading.effects).state).tenant_id and r.user_id = (reading.effects).user_id
+    and r.frequency = ((reading.effects).state).frequency and not (reading.effects).is_rebuilt
+    and r.first_period <> all ((reading.effects).removed)
+    and r.first_period not in (select x.first_period from unnest((reading.effects).runs) x)
+$$;
+
+create function laurel_private.streak_periods_of(reading laurel_private.streak_reading, since date)
+  returns setof laurel_private.streak_periods language sql stable as $$
+  select p.* from unnest((reading.effects).periods) p where p.period_start >= since
+  union all
+  select p.* from laurel_private.streak_periods p
+  where p.tenant_id = ((reading.effects).state).tenant_id and p.user_id = (reading.effects).user_id
+    and p.frequency = ((reading.effects).state).frequency and not (reading.effects).is_rebuilt and p.period_start >= since
+    and p.period_start not in (select x.period_start from unnest((reading.effects).periods) x)
+$$;
+
+-- The latest periods, oldest first, each with the length the streak had in it.
+create function laurel_private.streak_history(reading laurel_private.streak_reading, most int)
+  returns jsonb language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  rule laurel_private.streak_rule := reading.rule;
+  state laurel_private.user_streaks := (reading.effects).state;
+  period date := laurel_private.streak_period(state.settled_on, rule.frequency);
+  starts date[] := '{}';
+begin
+  for i in 1..most loop
+    starts := period || starts;
+    period := laurel_private.streak_period(period - 1, rule.frequency);
+  end loop;
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'periodStart', s.period_start, 'periodEnd', laurel_private.next_streak_period(s.period_start, rule.frequency) - 1,
+        'length', case when not rule.is_enabled or p.reset_at is not null and s.period_start >= r.last_period then 0
+          else coalesce(r.length - (
+            select count(*) from laurel_private.streak_periods_of(reading, s.period_start + 1) x
+            where x.kind = 'satisfied' and x.period_start <= r.last_period), 0) end,
+        'usedPause', coalesce(p.kind = 'paused', false))
+      || case when rule.max_freezes is null then '{}' else jsonb_build_object('usedFreeze', coalesce(p.kind = 'frozen', false)) end
+      || case when p.reset_at is null then '{}' else jsonb_build_object('resetAt', laurel_private.instant_as_text(p.reset_at)) end
+      order by s.period_start), '[]')
+    from unnest(starts) s (period_start)
+    left join laurel_private.streak_runs_of(reading) r on s.period_start between r.first_period and r.through_period
+    left join laurel_private.streak_periods_of(reading, starts[1]) p on p.period_start = s.period_start);
+end
+$$;
+
+-- The place among the tenant's running streaks; users with equally long ones share it.
+create function laurel_private.streak_rank(tenant_id uuid, length int, as_of timestamptz)
+  returns bigint language sql stable as $$
+  select case when streak_rank.length > 0 then 1 + (
+    select count(*) from laurel_private.user_streaks u
+    where u.tenant_id = streak_rank.tenant_id and u.length > streak_rank.length
+      and (u.due_at > as_of or u.due_at is null
+        or (((laurel_private.read_streak(u.tenant_id, u.user_id, as_of)).effects).state).length > streak_rank.length)) end
+$$;
+
+create function laurel_private.user_streak_at(for_user laurel.users, history_periods int, as_of timestamptz)
+  returns jsonb language plpgsql stable as $$
+declare
+  reading laurel_private.streak_reading := laurel_private.read_streak(for_user.tenant_id, for_user.id, as_of);
+  state laurel_private.user_streaks := (reading.effects).state;
+begin
+  return ((reading.effects).answer)::jsonb || jsonb_build_object(
+    'extended', case when state.length > 0 then laurel_private.instant_as_text(state.extended_at) end,
+    'rank', laurel_private.streak_rank(for_user.tenant_id, state.length, as_of),
+    'longest', state.longest,
+    'streakHistory', laurel_private.streak_history(reading, history_periods),
+    'pauses', (
+      select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'start', p.starts_on, 'end', p.ends_on) order by p.starts_on), '[]')
+      from laurel_private.streak_pauses p
+      where p.tenant_id = for_user.tenant_id and p.user_id = for_user.id and p.archived_at is null
+        and p.ends_on >= state.settled_on));
+end
+$$;
+
+create function laurel.user_streak(user_id text, history_periods int default 7)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  for_user laurel.users := laurel_private.own_user(user_streak.user_id);
+begin
+  if history_periods is null or history_periods not between 0 and 366 then
+    perform laurel_private.fail('LR023', null, 'historyPeriods is 0 to 366');
+  end if;
+  return laurel_private.user_streak_at(for_user, history_periods, clock_timestamp());
+end
+$$;
+
+comment on function laurel.user_streak(text, int) is
+  'A user''s streak: length, started, current period, when it expires, freezes, upcoming pauses, rank, the longest, and its latest periods, oldest first. LR002, LR023. Rules S2, S3.';
+
+create function laurel.list_streaks(user_ids text[])
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  as_of timestamptz := clock_timestamp();
+  for_tenant uuid := laurel.current_tenant_id();
+begin
+  if coalesce(cardinality(user_ids), 0) not between 1 and 100 or array_position(user_ids, null) is not null then
+    perform laurel_private.fail('LR010', null, 'a list of 1 to 100 user IDs is expected');
+  end if;
+  perform laurel_private.require_own_user(i.id) from unnest(user_ids) i (id);
+  return (
+    -- Users who are not known have no streak.
+    select jsonb_agg(jsonb_build_object('userId', s.id, 'streakLength', coalesce(s.length, 0),
+      'extended', case when s.length > 0 then laurel_private.instant_as_text(s.extended_at) end)
+      order by coalesce(s.length, 0) desc, s.extended_at, s.id)
+    from (
+      select i.id, (((r.reading).effects).state).length as length, (((r.reading).effects).state).extended_at as extended_at
+      from (select distinct i.id from unnest(user_ids) i (id)) i
+      left join laurel.users u on u.tenant_id = for_tenant and u.id = i.id
+      left join lateral (select laurel_private.read_streak(u.tenant_id, u.id, as_of) as reading where u.id is not null offset 0) r on true) s);
+end
+$$;
+
+comment on function laurel.list_streaks(text[]) is
+  'Streak lengths of up to 100 users, longest first; 0 for users without one, known or not. LR010, LR041.';
+
+create function laurel.streak_rankings(type text default 'active', most int default 100)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  as_of timestamptz := clock_timestamp();
+  for_tenant uuid := laurel.current_tenant_id();
+begin
+  if type is null or type not in ('active', 'longest') then
+    perform laurel_private.fail('LR023', null, 'type is active or longest');
+  elsif most is null or most not between 1 and 100 then
+    perform laurel_private.fail('LR023', null, 'limit is 1 to 100');
+  end if;
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('userId', r.user_id, 'name', r.name, 'streakLength', r.length)
+      order by r.length desc, r.extended_at, r.user_id), '[]')
+    from (
+      select u.user_id, n.name, u.length, u.extended_at
+      from (
+        (select u.user_id, u.length, u.extended_at from laurel_private.user_streaks u
+          where u.tenant_id = for_tenant and type = 'active' and u.length > 0 and (u.due_at is null or u.due_at > as_of)
+          order by u.length desc, u.extended_at, u.user_id limit most)
+        union all
+        -- What upkeep has not come to yet; with a worker, the last minute's.
+        (select u.user_id, (s.state).length, (s.state).extended_at from laurel_private.user_streaks u
+          cross join lateral (
+            select ((laurel_private.read_streak(u.tenant_id, u.user_id, as_of)).effects).state as state offset 0) s
+          where u.tenant_id = for_tenant and type = 'active' and u.length > 0 and u.due_at <= as_of and (s.state).length > 0
+          order by 2 desc, 3, 1 limit most)
+        union all
+        (select u.user_id, u.longest, null from laurel_private.user_streaks u
+          where u.tenant_id = for_tenant and type = 'longest' and u.longest > 0
+          order by u.longest desc, u.user_id limit most)) u
+      join laurel.users n on n.tenant_id = for_tenant and n.id = u.user_id
+      order by u.length desc, u.extended_at, u.user_id limit most) r);
+end
+$$;
+
+comment on function laurel.streak_rankings(text, int) is
+  'The users with the longest streaks, running (active) or ever (longest), longest first: userId, name, streakLength. LR023. Rule W3.';
+
+grant execute on function laurel.user_streak(text, int), laurel.list_streaks(text[]), laurel.streak_rankings(text, int)
+  to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded streaks/read_streaks.sql
+--! Included streaks/admin_streaks.sql
+-- What administrators do to single users' streaks: freezes, pauses, restoring, resetting. Each call takes items
+-- [{"index": place in the request, "item": …}], locks their users in order, settles them, and judges each item by
+-- itself. Nothing here fires a trigger or completes an achievement. Definers, since no role may touch what streaks
+-- are made of; each keeps to the session's tenant.
+
+create function laurel_private.streak_issue(item_index int, user_id text, severity text, message text)
+  returns jsonb language sql immutable as $$
+  select jsonb_strip_nulls(jsonb_build_object('index', item_index, 'userId', user_id,
+    'severity', severity, 'level', severity, 'message', message, 'reason', message))
+$$;
+
+-- Locks and settles the users of a call who exist; returns them.
+create function laurel_private.open_streaks(tenant_id uuid, user_ids text[], as_of timestamptz)
+  returns text[] language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  found_ids text[];
+begin
+  -- The settings' own change waits, and what is decided here goes by what they are now.
+  perform from laurel_private.streak_settings s where s.tenant_id = tenant_id for key share;
+  found_ids := array(
+    select s.user_id from laurel_private.user_states s
+    where s.tenant_id = tenant_id and s.user_id = any (user_ids)
+    order by s.user_id for no key update);
+  perform laurel_private.settle_users(tenant_id, found_ids, as_of);
+  return found_ids;
+end
+$$;
+
+-- The users' kept answers are of before.
+create function laurel_private.forget_streak_answers(tenant_id uuid, user_ids text[])
+  returns void language sql volatile as $$
+  update laurel_private.user_states s set streak_version = null
+  where s.tenant_id = forget_streak_answers.tenant_id and s.user_id = any (user_ids)
+$$;
+
+create function laurel_private.grant_freeze(tenant_id uuid, user_id text, rule laurel_private.streak_rule, as_of timestamptz)
+  returns text language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  state laurel_private.user_streaks;
+begin
+  if rule.max_freezes is null then
+    return 'error: Streak freezes are switched off; switch them on in the streak settings.';
+  end if;
+  select s.* into strict state from laurel_private.user_streaks s where s.tenant_id = tenant_id and s.user_id = user_id;
+  if state.freezes >= rule.max_freezes then
+    return format('warning: The user holds %s of at most %s freezes already.', state.freezes, rule.max_freezes);
+  end if;
+  update laurel_private.user_streaks s set freezes = s.freezes + 1 where s.tenant_id = tenant_id and s.user_id = user_id;
+  insert into laurel_private.streak_freezes (tenant_id, user_id, cause, change, freezes, on_date)
+  values (tenant_id, user_id, 'granted', 1, state.freezes + 1, state.settled_on);
+  return null;
+end
+$$;
+
+-- S2: the length last lost, joined with what was built since, up to the period before the present one, as though
+-- nothing had been missed. How far back it may lie is the reference's: 90 days, the calendar year's weeks, the
+-- months since the beginning of last year.
+create function laurel_private.restore_streak(tenant_id uuid, user_id text, rule laurel_private.streak_rule, as_of timestamptz)
+  returns text language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  state laurel_private.user_streaks;
+  zone text;
+  lost laurel_private.streak_runs;
+  present laurel_private.streak_runs;
+  current_period date;
+  until_period date;
+  since date;
+begin
+  select s.* into strict state from laurel_private.user_streaks s where s.tenant_id = tenant_id and s.user_id = user_id;
+  select s.time_zone into strict zone from laurel_private.user_states s where s.tenant_id = tenant_id and s.user_id = user_id;
+  current_period := laurel_private.streak_period(state.settled_on, rule.frequency);
+  since := case rule.frequency when 'daily' then state.settled_on - 90
+    when 'weekly' then laurel_private.streak_period(date_trunc('year', state.settled_on::timestamp)::date, 'weekly')
+    else (date_trunc('year', state.settled_on::timestamp) - interval '1 year')::date end;
+  select r.* into present from laurel_private.streak_runs r
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and not r.is_over
+  order by r.first_period desc limit 1;
+  select r.* into lost from laurel_private.streak_runs r
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and r.is_over
+  order by r.first_period desc limit 1;
+  if lost.user_id is null or lost.last_period < since or not rule.is_enabled then
+    return 'warning: The user has lost no streak that can be restored.';
+  end if;
+  until_period := coalesce(present.first_period, current_period);
+  insert into laurel_private.streak_periods as p (tenant_id, user_id, frequency, period_start, kind)
+  with recursive missed (period) as (
+    select laurel_private.next_streak_period(lost.through_period, rule.frequency)
+    union all
+    select laurel_private.next_streak_period(m.period, rule.frequency) from missed m where m.period < until_period)
+  select tenant_id, user_id, rule.frequency, m.period, 'restored' from missed m where m.period < until_period
+  on conflict on constraint streak_periods_are_judged_once do update set kind = 'restored' where p.kind = 'reset';
+  delete from laurel_private.streak_runs r
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and r.first_period = present.first_period;
+  update laurel_private.streak_runs r
+  set length = r.length + coalesce(present.length, 0), is_over = false, is_closed = false,
+    last_period = coalesce(present.last_period, r.last_period),
+    through_period = coalesce(present.through_period,
+      greatest(r.through_period, laurel_private.streak_period(current_period - 1, rule.frequency))),
+    extended_at = coalesce(present.extended_at, r.extended_at)
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and r.first_period = lost.first_period
+  returning r.* into present;
+  -- What the reset of a period had set to zero counts again.
+  update laurel_private.streak_periods p set reset_at = null
+  where p.tenant_id = tenant_id and p.user_id = user_id and p.frequency = rule.frequency
+    and p.period_start between lost.last_period and present.through_period and p.reset_at is not null;
+  state.length := present.length;
+  update laurel_private.user_streaks s
+  set length = present.length, longest = greatest(s.longest, present.length), extended_at = present.extended_at,
+    due_at = laurel_private.streak_due_at(rule, zone, state, present)
+  where s.tenant_id = tenant_id and s.user_id = user_id;
+  return null;
+end
+$$;
+
+-- Ends the present run for good; the present period is marked.
+create function laurel_private.reset_streak(tenant_id uuid, user_id text, rule laurel_private.streak_rule, as_of timestamptz)
+  returns text language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  state laurel_private.user_streaks;
+begin
+  select s.* into strict state from laurel_private.user_streaks s where s.tenant_id = tenant_id and s.user_id = user_id;
+  if state.length = 0 then
+    return 'warning: The user has no streak to reset.';
+  end if;
+  update laurel_private.streak_runs r set is_over = true, is_closed = true
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = rule.frequency and not r.is_over;
+  insert into laurel_private.streak_periods as p (tenant_id, user_id, frequency, period_start, kind, reset_at)
+  values (tenant_id, user_id, rule.frequency, laurel_private.streak_period(state.settled_on, rule.frequency), 'reset', as_of)
+  on conflict on constraint streak_periods_are_judged_once do update set reset_at = excluded.reset_at;
+  state.length := 0;
+  update laurel_private.user_streaks s
+  set length = 0, due_at = laurel_private.streak_due_at(rule, z.time_zone, state, null)
+  from laurel_private.user_states z
+  where s.tenant_id = tenant_id and s.user_id = user_id and z.tenant_id = tenant_id and z.user_id = user_id;
+  return null;
+end
+$$;
+
+create function laurel_private.create_pause(tenant_id uuid, user_id text, starts_on date, ends_on date, out fault text, out pause jsonb)
+  language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  today date;
+  created laurel_private.streak_pauses;
+begin
+  select s.settled_on into strict today from laurel_private.user_streaks s where s.tenant_id = tenant_id and s.user_id = user_id;
+  if ends_on < starts_on then
+    fault := 'error: A pause ends on the day it starts, or later.';
+  elsif starts_on < today then
+    fault := format('error: A pause cannot start in the past: today is %s for this user.', today);
+  elsif exists (
+    select from laurel_private.streak_pauses p
+    where p.tenant_id = tenant_id and p.user_id = user_id and p.archived_at is null
+      and daterange(p.starts_on, p.ends_on, '[]') && daterange(starts_on, ends_on, '[]')) then
+    fault := 'error: The pause overlaps another one of the user.';
+  else
+    insert into laurel_private.streak_pauses (tenant_id, user_id, starts_on, ends_on)
+    values (tenant_id, user_id, starts_on, ends_on) returning * into created;
+    pause := laurel_private.pause_as_json(created);
+  end if;
+end
+$$;
+
+create function laurel_private.pause_as_json(pause laurel_private.streak_pauses)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', pause.id, 'userId', pause.user_id, 'start', pause.starts_on, 'end', pause.ends_on,
+    'status', case when pause.archived_at is null then 'active' else 'archived' end)
+$$;
+
+-- `operation` is freezes, pauses, restore or reset. Returns {done, issues}: what was made, or the users it was done for.
+create function laurel_private.change_streaks(operation text, items jsonb, as_of timestamptz default clock_timestamp())
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  tenant uuid := laurel.current_tenant_id();
+  settings laurel_private.streak_settings;
+  user_ids text[];
+  done jsonb := '[]';
+  issues jsonb := '[]';
+  entry record;
+  rule laurel_private.streak_rule;
+  fault text;
+  pause jsonb;
+begin
+  user_ids := laurel_private.open_streaks(tenant,
+    array(select i #>> '{item,userId}' from jsonb_array_elements(items) i), as_of);
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant;
+  for entry in
+    select (i ->> 'index')::int as item_index, i #>> '{item,userId}' as user_id, i -> 'item' as item, s.streak_preferences
+    from jsonb_array_elements(items) with ordinality as x (i, no)
+    left join laurel_private.user_states s on s.tenant_id = tenant and s.user_id = i #>> '{item,userId}'
+    order by no
+  loop
+    fault := null;
+    pause := null;
+    rule := laurel_private.streak_rule_for(settings, entry.streak_preferences);
+    if entry.user_id <> all (user_ids) then
+      fault := format('error: No user has the ID %s.', left(entry.user_id, 255));
+    else
+      case operation
+        when 'freezes' then fault := laurel_private.grant_freeze(tenant, entry.user_id, rule, as_of);
+        when 'restore' then fault := laurel_private.restore_streak(tenant, entry.user_id, rule, as_of);
+        when 'reset' then fault := laurel_private.reset_streak(tenant, entry.user_id, rule, as_of);
+        when 'pauses' then
+          select p.fault, p.pause into fault, pause
+          from laurel_private.create_pause(tenant, entry.user_id, (entry.item ->> 'start')::date, (entry.item ->> 'end')::date) p;
+      end case;
+    end if;
+    if fault is null then
+      done := done || coalesce(pause, to_jsonb(entry.user_id));
+    else
+      issues := issues || laurel_private.streak_issue(entry.item_index, entry.user_id,
+        split_part(fault, ': ', 1), substr(fault, strpos(fault, ': ') + 2));
+    end if;
+  end loop;
+  perform laurel_private.forget_streak_answers(tenant, user_ids);
+  return jsonb_build_object('done', done, 'issues', issues);
+end
+$$;
+
+comment on function laurel_private.change_streaks(text, jsonb, timestamptz) is
+  'Grants freezes, creates pauses, restores or resets the streaks of users; {done, issues}. Rule S2.';
+
+-- Takes pauses back. What they have bridged so far stays bridged.
+create function laurel_private.delete_pauses(ids uuid[], as_of timestamptz default clock_timestamp())
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  tenant uuid := laurel.current_tenant_id();
+  user_ids text[];
+  deleted uuid[];
+begin
+  user_ids := laurel_private.open_streaks(tenant, array(
+    select distinct p.user_id from laurel_private.streak_pauses p
+    where p.tenant_id = tenant and p.id = any (ids) and p.archived_at is null), as_of);
+  with archived as (
+    update laurel_private.streak_pauses p set archived_at = as_of
+    where p.tenant_id = tenant and p.id = any (ids) and p.archived_at is null and p.user_id = any (user_ids)
+    returning p.id)
+  select coalesce(array_agg(a.id), '{}') into deleted from archived a;
+  perform laurel_private.forget_streak_answers(tenant, user_ids);
+  return jsonb_build_object(
+    'done', (select coalesce(jsonb_agg(jsonb_build_object('id', d.id) order by array_position(ids, d.id)), '[]') from unnest(deleted) d (id)),
+    'issues', (
+      select coalesce(jsonb_agg(laurel_private.admin_issue(null, d.id::text, format('No streak pause has the ID %s.', d.id))), '[]')
+      from unnest(ids) d (id) where d.id <> all (deleted)));
+end
+$$;
+
+comment on function laurel_private.delete_pauses(uuid[], timestamptz) is 'Archives pauses by their IDs; {done, issues}.';
+
+grant execute on function laurel_private.change_streaks(text, jsonb, timestamptz), laurel_private.delete_pauses(uuid[], timestamptz)
+  to laurel_admin;
+--! EndIncluded streaks/admin_streaks.sql
+--! Included streaks/change_streak_settings.sql
+-- Reading and changing streak settings. A change holds for what happens afterwards: everything that is due is settled
+-- by the settings of before, in the same transaction.
+
+create function laurel_private.streak_settings_as_json(settings laurel_private.streak_settings)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'frequency', settings.frequency,
+    'evaluationMode', case when settings.needs_all then 'AND' else 'OR' end,
+    'customizationEnabled', settings.has_customization,
+    'daysOff', settings.days_off,
+    'metrics', coalesce((
+      select jsonb_agg(jsonb_build_object('key', m.key, 'threshold', s.threshold) order by s.no)
+      from unnest(settings.metric_ids, settings.metric_thresholds) with ordinality as s (id, threshold, no)
+      join laurel.metrics m on m.tenant_id = settings.tenant_id and m.id = s.id and m.archived_at is null), '[]'),
+    'freezes', case when settings.freeze_max_count is not null then jsonb_build_object(
+      'startCount', settings.freeze_start_count, 'maxCount', settings.freeze_max_count,
+      'autoEarnInterval', settings.freeze_earn_interval, 'autoEarnAmount', settings.freeze_earn_amount) end)
+$$;
+
+create function laurel_private.check_streak_settings(tenant_id uuid, given jsonb)
+  returns void language plpgsql stable as $$
+declare
+  entry record;
+  fault text;
+  freezes jsonb := given -> 'freezes';
+begin
+  if jsonb_typeof(given) is distinct from 'object' then
+    perform laurel_private.fail('LR020', null, 'Streak settings are an object.');
+  end if;
+  for entry in select e.key, e.value from jsonb_each(given) e loop
+    fault := case entry.key
+      when 'frequency' then case when entry.value not in ('"daily"', '"weekly"', '"monthly"')
+        then 'frequency must be daily, weekly or monthly.' end
+      when 'evaluationMode' then case when entry.value not in ('"AND"', '"OR"') then 'evaluationMode must be AND or OR.' end
+      when 'customizationEnabled' then case when jsonb_typeof(entry.value) <> 'boolean' then 'customizationEnabled must be true or false.' end
+      when 'daysOff' then case when jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) > 6
+          or exists (select from jsonb_array_elements(entry.value) d where d not in ('0', '1', '2', '3', '4', '5', '6'))
+          or jsonb_array_length(entry.value) <> (select count(distinct d) from jsonb_array_elements(entry.value) d)
+        then 'daysOff must be at most 6 different weekdays, 0 (Sunday) to 6.' end
+      when 'metrics' then case
+        when jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) not between 1 and 100
+          or exists (
+            select from jsonb_array_elements(entry.value) m
+            where jsonb_typeof(m -> 'key') is distinct from 'string' or jsonb_typeof(m -> 'threshold') is distinct from 'number'
+              or (m ->> 'threshold')::numeric not between 1 and 10000 or (m ->> 'threshold')::numeric % 1 <> 0)
+          then 'metrics must be 1 to 100 metrics, each with a key and a threshold: a whole number from 1 to 10000.'
+        when (select count(distinct m ->> 'key') < count(*) from jsonb_array_elements(entry.value) m)
+          then 'metrics names a metric twice.'
+        else (
+          select format('No metric has the key %s.', left(m ->> 'key', 255)) from jsonb_array_elements(entry.value) m
+          where not exists (
+            select from laurel.metrics x
+            where x.tenant_id = check_streak_settings.tenant_id and x.key = m ->> 'key' and x.archived_at is null) limit 1) end
+      when 'freezes' then case
+        when jsonb_typeof(freezes) = 'null' then null
+        when jsonb_typeof(freezes) <> 'object' then 'freezes must be an object, or null to switch them off.'
+        when jsonb_typeof(freezes -> 'startCount') is distinct from 'number' or jsonb_typeof(freezes -> 'maxCount') is distinct from 'number'
+          or (freezes ->> 'startCount')::numeric not between 0 and 100 or (freezes ->> 'startCount')::numeric % 1 <> 0
+          or (freezes ->> 'maxCount')::numeric not between 1 and 100 or (freezes ->> 'maxCount')::numeric % 1 <> 0
+          then 'freezes needs a startCount, a whole number from 0 to 100, and a maxCount from 1 to 100.'
+        when (freezes ->> 'startCount')::numeric > (freezes ->> 'maxCount')::numeric then 'freezes.startCount is above freezes.maxCount.'
+        when (freezes ->> 'autoEarnInterval' is null) <> (freezes ->> 'autoEarnAmount' is null)
+          then 'freezes.autoEarnInterval and freezes.autoEarnAmount go together: both, or neither.'
+        when freezes ->> 'autoEarnInterval' is not null and (
+          jsonb_typeof(freezes -> 'autoEarnInterval') <> 'number' or jsonb_typeof(freezes -> 'autoEarnAmount') <> 'number'
+          or (freezes ->> 'autoEarnInterval')::numeric not between 1 and 365 or (freezes ->> 'autoEarnInterval')::numeric % 1 <> 0
+          or (freezes ->> 'autoEarnAmount')::numeric not between 1 and 10 or (freezes ->> 'autoEarnAmount')::numeric % 1 <> 0)
+          then 'freezes.autoEarnInterval must be 1 to 365 days, freezes.autoEarnAmount 1 to 10.' end
+      else format('Unknown property: %s.', left(entry.key, 100)) end;
+    if fault is not null then
+      perform laurel_private.fail('LR020', entry.key, fault);
+    end if;
+  end loop;
+end
+$$;
+
+create function laurel.streak_settings()
+  returns jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select laurel_private.streak_settings_as_json(s) from laurel_private.streak_settings s
+  where s.tenant_id = laurel.current_tenant_id()
+$$;
+
+comment on function laurel.streak_settings() is
+  'How streaks are judged: {frequency, evaluationMode, customizationEnabled, daysOff, metrics, freezes}. Rule S1.';
+
+create function laurel.update_streak_settings(changes jsonb)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  tenant uuid := laurel.current_tenant_id();
+  settings laurel_private.streak_settings;
+  before laurel_private.streak_settings;
+  freezes jsonb := changes -> 'freezes';
+begin
+  -- One change of configuration at a time, as everywhere (access/configuration_rules.sql).
+  perform from laurel.tenants t where t.id = tenant for no key update;
+  select s.* into strict settings from laurel_private.streak_settings s where s.tenant_id = tenant for update;
+  perform laurel_private.check_streak_settings(tenant, changes);
+  before := settings;
+  settings.frequency := coalesce((changes ->> 'frequency')::laurel.streak_frequency, settings.frequency);
+  settings.needs_all := coalesce(changes ->> 'evaluationMode' = 'AND', settings.needs_all);
+  settings.has_customization := coalesce((changes ->> 'customizationEnabled')::boolean, settings.has_customization);
+  if changes ? 'daysOff' then
+    settings.days_off := array(select d::int from jsonb_array_elements_text(changes -> 'daysOff') d order by 1);
+  end if;
+  if settings.frequency <> 'daily' then
+    if changes ? 'daysOff' and settings.days_off <> '{}' then
+      perform laurel_private.fail('LR020', 'daysOff', 'Only daily streaks have days off.');
+    end if;
+    settings.days_off := '{}';
+  end if;
+  if changes ? 'metrics' then
+    select array_agg(m.id order by c.no), array_agg((c.given ->> 'threshold')::int order by c.no)
+    into settings.metric_ids, settings.metric_thresholds
+    from jsonb_array_elements(changes -> 'metrics') with ordinality as c (given, no)
+    join laurel.metrics m on m.tenant_id = tenant and m.key = c.given ->> 'key' and m.archived_at is null;
+  end if;
+  if changes ? 'freezes' then
+    settings.freeze_start_count := (freezes ->> 'startCount')::int;
+    settings.freeze_max_count := (freezes ->> 'maxCount')::int;
+    settings.freeze_earn_interval := (freezes ->> 'autoEarnInterval')::int;
+    settings.freeze_earn_amount := (freezes ->> 'autoEarnAmount')::int;
+    settings.earning_since := case when settings.freeze_earn_interval is null then null
+      when before.freeze_earn_interval is null then clock_timestamp() else before.earning_since end;
+  end if;
+  if settings is distinct from before then
+    while exists (select from laurel_private.upkeep_streaks(clock_timestamp(), 1000, tenant)) loop
+    end loop;
+    update laurel_private.streak_settings s
+    set frequency = settings.frequency, needs_all = settings.needs_all, has_customization = settings.has_customization,
+      days_off = settings.days_off, metric_ids = settings.metric_ids, metric_thresholds = settings.metric_thresholds,
+      freeze_start_count = settings.freeze_start_count, freeze_max_count = settings.freeze_max_count,
+      freeze_earn_interval = settings.freeze_earn_interval, freeze_earn_amount = settings.freeze_earn_amount,
+      earning_since = settings.earning_since, version = s.version + 1, revisit_after_user_id = ''
+    where s.tenant_id = tenant;
+  end if;
+  return laurel.streak_settings();
+end
+$$;
+
+comment on function laurel.update_streak_settings(jsonb) is
+  'Changes the given streak settings and returns all: {frequency, evaluationMode, customizationEnabled, daysOff, metrics: [{key, threshold}], freezes: {startCount, maxCount, autoEarnInterval, autoEarnAmount} or null}. Holds for what happens afterwards. LR020. Rule S1.';
+
+create trigger streak_settings__touch before update on laurel_private.streak_settings
+  for each row execute function laurel_private.tg_configuration__touch();
+
+create function laurel_private.tg_streak_settings__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.compile_points_rules(new.tenant_id);
+  return null;
+end
+$$;
+
+create trigger streak_settings__compile after update on laurel_private.streak_settings
+  for each row when (old.version <> new.version) execute function laurel_private.tg_streak_settings__compile();
+
+grant execute on function laurel.streak_settings() to laurel_admin, laurel_service, laurel_user;
+grant execute on function laurel.update_streak_settings(jsonb) to laurel_admin;
+
+-- What changes of a user changes how its streak is judged from now on: what is past is settled first, by what was.
+-- New users get their first freezes (S2).
+create function laurel_private.tg_users__settle_streak()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  as_of timestamptz := clock_timestamp();
+begin
+  if tg_op = 'INSERT' then
+    select s.* into settings from laurel_private.streak_settings s
+    where s.tenant_id = new.tenant_id and s.freeze_max_count is not null;
+    if found and (settings.freeze_start_count > 0 or settings.freeze_earn_interval is not null) then
+      insert into laurel_private.user_streaks (tenant_id, user_id, frequency, freezes, earned_on, settled_on, due_at)
+      select new.tenant_id, new.id, settings.frequency, settings.freeze_start_count,
+        case when settings.freeze_earn_interval is not null then t.today end, t.today,
+        case when settings.freeze_start_count < settings.freeze_max_count
+          then (t.today + settings.freeze_earn_interval)::timestamp at time zone coalesce(new.tz, 'UTC') end
+      from (select (as_of at time zone coalesce(new.tz, 'UTC'))::date as today) t;
+      if settings.freeze_start_count > 0 then
+        insert into laurel_private.streak_freezes (tenant_id, user_id, cause, change, freezes, on_date)
+        values (new.tenant_id, new.id, 'start', settings.freeze_start_count, settings.freeze_start_count,
+          (as_of at time zone coalesce(new.tz, 'UTC'))::date);
+      end if;
+    end if;
+    if new.preferences ? 'streak' then
+      update laurel_private.user_states s set streak_preferences = new.preferences -> 'streak'
+      where s.tenant_id = new.tenant_id and s.user_id = new.id;
+    end if;
+    return null;
+  end if;
+  perform laurel_private.judge_streak_anew(old, new, as_of);
+  return null;
+end
+$$;
+
+create function laurel_private.judge_streak_anew(old laurel.users, new laurel.users, as_of timestamptz)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  period_before date;
+  period_now date;
+begin
+  perform from laurel_private.user_states s where s.tenant_id = new.tenant_id and s.user_id = new.id for no key update;
+  if exists (select from laurel_private.user_streaks u where u.tenant_id = new.tenant_id and u.user_id = new.id) then
+    perform laurel_private.settle_users(new.tenant_id, array[new.id::text], as_of);
+  end if;
+  -- Days that the clocks of another zone skip or cut short cost no streak: they count as days off.
+  if new.tz is distinct from old.tz then
+    select s.* into settings from laurel_private.streak_settings s where s.tenant_id = new.tenant_id;
+    period_before := laurel_private.streak_period((as_of at time zone coalesce(old.tz, 'UTC'))::date, settings.frequency);
+    period_now := laurel_private.streak_period((as_of at time zone coalesce(new.tz, 'UTC'))::date, settings.frequency);
+    if period_before < period_now then
+      perform laurel_private.carry_streak(new.tenant_id, new.id, settings.frequency, period_before, period_now);
+    end if;
+    -- Its midnights are others now: upkeep looks at once.
+    update laurel_private.user_streaks u set due_at = as_of
+    where u.tenant_id = new.tenant_id and u.user_id = new.id and u.due_at is not null;
+  end if;
+  if coalesce((new.preferences #>> '{streak,enabled}')::boolean, true) is false then
+    update laurel_private.streak_runs r set is_over = true, is_closed = true
+    where r.tenant_id = new.tenant_id and r.user_id = new.id and not r.is_over;
+    update laurel_private.user_streaks u set length = 0, due_at = null, earned_on = null
+    where u.tenant_id = new.tenant_id and u.user_id = new.id;
+  end if;
+  update laurel_private.user_states s set streak_preferences = new.preferences -> 'streak', streak_version = null
+  where s.tenant_id = new.tenant_id and s.user_id = new.id;
+end
+$$;
+
+-- Keeps a running streak up to the period before period_now.
+create function laurel_private.carry_streak(tenant_id uuid, user_id text, for_frequency laurel.streak_frequency, period_before date, period_now date)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  through date := laurel_private.streak_period(period_now - 1, for_frequency);
+begin
+  insert into laurel_private.streak_periods (tenant_id, user_id, frequency, period_start, kind)
+  select tenant_id, user_id, for_frequency, p.period_start, 'off'
+  from laurel_private.streak_runs r
+  cross join lateral (
+    select distinct laurel_private.streak_period(d::date, for_frequency) as period_start
+    from generate_series(r.through_period + 1, through, interval '1 day') d) p
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = for_frequency and not r.is_over
+    and p.period_start > r.through_period
+  on conflict do nothing;
+  update laurel_private.streak_runs r set through_period = through
+  where r.tenant_id = tenant_id and r.user_id = user_id and r.frequency = for_frequency and not r.is_over and r.through_period < through;
+end
+$$;
+
+create trigger users__start_streak after insert on laurel.users
+  for each row execute function laurel_private.tg_users__settle_streak();
+-- Before users__share_state by name: the state still has the zone of before.
+create trigger users__settle_streak after update on laurel.users
+  for each row when ((old.tz, old.preferences -> 'streak') is distinct from (new.tz, new.preferences -> 'streak'))
+  execute function laurel_private.tg_users__settle_streak();
+--! EndIncluded streaks/change_streak_settings.sql
 --! Included insight/event_summaries.sql
 -- Totals over time (RP2): one entry for every day, week or month that touches a range of local
 -- dates, from the event log (metrics) or the ledger (points).
@@ -7260,6 +9050,517 @@ comment on function laurel_private.read_queued_events(int, int) is
 
 grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
 --! EndIncluded metrics/queued_events.sql
+--! Included points/boost_announcements.sql
+-- Telling that boosts start and finish (H4). What a boost does follows from its dates alone (B2); this only says
+-- so, once each, whenever the worker comes. A boost of one user starts and finishes with the user's own days, any
+-- other at 10:00 UTC the day before its first and at 13:00 UTC the day after its last, when every time zone is covered.
+-- Written by the triggers here when a boost is made or edited, and by announce_boosts(), the worker's; read by what
+-- sends messages. Invariant: of each boost starts and finishes alternate, beginning with a start.
+
+create table laurel_private.boost_windows (
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  stage text not null,
+  next_at timestamptz,
+  registered_at timestamptz not null,
+  constraint windows_are_one_per_boost primary key (tenant_id, boost_id),
+  constraint window_waits_runs_or_is_over check (stage in ('waiting', 'running', 'over')),
+  constraint window_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_windows_by_time on laurel_private.boost_windows (next_at) where next_at is not null;
+comment on table laurel_private.boost_windows is 'What was announced of each boost, and when there is more to announce.';
+comment on column laurel_private.boost_windows.stage is 'Running between the announcement of its start and that of its finish.';
+comment on column laurel_private.boost_windows.next_at is 'When to look at it again; null when nothing is to come.';
+comment on column laurel_private.boost_windows.registered_at is
+  'When its dates were last set: a window that was over by then is not announced.';
+alter table laurel_private.boost_windows enable row level security;
+
+create table laurel_private.boost_announcements (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  type text not null,
+  due_at timestamptz not null,
+  announced_at timestamptz not null,
+  constraint boost_announcements_have_ids primary key (id),
+  constraint announcement_is_of_start_or_finish check (type in ('started', 'finished')),
+  constraint announcement_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_announcements_by_boost on laurel_private.boost_announcements (tenant_id, boost_id, id);
+comment on table laurel_private.boost_announcements is 'Starts and finishes of boosts as announced, kept 30 days.';
+comment on column laurel_private.boost_announcements.due_at is 'The moment of the start or finish; that of the edit for a boost stopped or moved while it ran.';
+alter table laurel_private.boost_announcements enable row level security;
+
+-- When a boost's start and finish are announced; the finish of one that never ends: never.
+create function laurel_private.boost_starts_at(starts_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when time_zone is null then (starts_on - 1 + time '10:00') at time zone 'UTC'
+    else starts_on::timestamp at time zone time_zone end;
+
+create function laurel_private.boost_finishes_at(ends_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when ends_on is null then 'infinity'
+    when time_zone is null then (ends_on + 1 + time '13:00') at time zone 'UTC'
+    else (ends_on + 1)::timestamp at time zone time_zone end;
+
+-- The time zone whose days a boost follows: null unless it is for one user.
+create function laurel_private.boost_time_zone(boost laurel.points_boosts)
+  returns text language sql stable as $$
+  select s.time_zone from laurel_private.user_states s where s.tenant_id = boost.tenant_id and s.user_id = boost.user_id
+$$;
+
+create function laurel_private.is_boost_live(boost laurel.points_boosts)
+  returns boolean language sql stable as $$
+  select boost.is_active and boost.archived_at is null and exists (
+    select from laurel.points_systems s where s.id = boost.system_id and s.archived_at is null)
+$$;
+
+-- When there is something to announce of a boost in this stage; at once when it runs and should not.
+create function laurel_private.boost_next_at(boost laurel.points_boosts, stage text, moment timestamptz)
+  returns timestamptz language sql stable as $$
+  select nullif(case
+    when stage = 'running' then case when t.is_live and t.starts_at <= moment then t.finishes_at else moment end
+    when t.is_live and (stage = 'waiting' or t.finishes_at > moment) then t.starts_at end, 'infinity')
+  from (
+    select laurel_private.is_boost_live(boost) as is_live,
+      laurel_private.boost_starts_at(boost.starts_on, laurel_private.boost_time_zone(boost)) as starts_at,
+      laurel_private.boost_finishes_at(boost.ends_on, laurel_private.boost_time_zone(boost)) as finishes_at) t
+$$;
+
+-- One that is over and gets days again waits for them.
+create function laurel_private.register_boost(boost laurel.points_boosts, moment timestamptz)
+  returns void language sql volatile as $$
+  insert into laurel_private.boost_windows as w (tenant_id, boost_id, stage, next_at, registered_at)
+  values (boost.tenant_id, boost.id, 'waiting', laurel_private.boost_next_at(boost, 'waiting', moment), moment)
+  on conflict on constraint windows_are_one_per_boost do update
+  set next_at = laurel_private.boost_next_at(boost, w.stage, moment),
+    stage = case when w.stage = 'over' and laurel_private.boost_next_at(boost, w.stage, moment) is not null then 'waiting' else w.stage end,
+    registered_at = moment
+$$;
+
+create function laurel_private.tg_points_boosts__register()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(new, clock_timestamp());
+  return null;
+end
+$$;
+
+create trigger points_boosts__register_new after insert on laurel.points_boosts
+  for each row execute function laurel_private.tg_points_boosts__register();
+create trigger points_boosts__register_changed after update on laurel.points_boosts
+  for each row when ((old.starts_on, old.ends_on, old.is_active, old.archived_at)
+    is distinct from (new.starts_on, new.ends_on, new.is_active, new.archived_at))
+  execute function laurel_private.tg_points_boosts__register();
+
+-- An archived system boosts nothing any more; a user's days move with its time zone.
+create function laurel_private.tg_points_systems__register_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(b, clock_timestamp())
+  from laurel.points_boosts b where b.tenant_id = new.tenant_id and b.system_id = new.id;
+  return null;
+end
+$$;
+
+create trigger points_systems__register_boosts after update on laurel.points_systems
+  for each row when (new.archived_at is not null and old.archived_at is null)
+  execute function laurel_private.tg_points_systems__register_boosts();
+
+create function laurel_private.tg_users__move_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update laurel_private.boost_windows w set next_at = laurel_private.boost_next_at(b, w.stage, clock_timestamp())
+  from laurel.points_boosts b
+  where b.tenant_id = new.tenant_id and b.user_id = new.id
+    and w.tenant_id = b.tenant_id and w.boost_id = b.id and w.stage <> 'over';
+  return null;
+end
+$$;
+
+-- Behind users__share_state in the alphabet: the state has the new time zone by then.
+create trigger users__then_move_boosts after update on laurel.users
+  for each row when (old.tz is distinct from new.tz)
+  execute function laurel_private.tg_users__move_boosts();
+
+-- Announces what is due, of at most so many boosts; returns of how many it dealt with, 0 when nothing is due. A start that was
+-- missed is announced with its finish behind it, once each, by the next call.
+create function laurel_private.announce_boosts(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  looked_at int;
+begin
+  with claimed as (
+    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at
+    from laurel_private.boost_windows w
+    where w.next_at <= as_of
+    order by w.next_at
+    limit most
+    for no key update skip locked
+  ),
+  boost as (
+    select c.*, b, laurel_private.is_boost_live(b) as is_live,
+      laurel_private.boost_starts_at(b.starts_on, laurel_private.boost_time_zone(b)) as starts_at,
+      laurel_private.boost_finishes_at(b.ends_on, laurel_private.boost_time_zone(b)) as finishes_at
+    from claimed c
+    join laurel.points_boosts b on b.tenant_id = c.tenant_id and b.id = c.boost_id
+  ),
+  decided as (
+    select x.*,
+      case
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of and x.finishes_at > x.registered_at then 'started'
+        when x.stage = 'running' and not (x.is_live and x.starts_at <= as_of) then 'stopped'
+        when x.stage = 'running' and x.finishes_at <= as_of then 'finished'
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of then 'missed'
+      end as what
+    from boost x
+  ),
+  announced as (
+    insert into laurel_private.boost_announcements (tenant_id, boost_id, type, due_at, announced_at)
+    select d.tenant_id, d.boost_id, case when d.what = 'started' then 'started' else 'finished' end,
+      case d.what when 'started' then d.starts_at when 'finished' then d.finishes_at else d.next_at end, clock_timestamp()
+    from decided d where d.what in ('started', 'finished', 'stopped')
+    order by d.next_at
+  )
+  update laurel_private.boost_windows w
+  set (stage, next_at) = (
+    select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
+    from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
+      when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
+  from decided d
+  where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id;
+  get diagnostics looked_at = row_count;
+  return looked_at;
+end
+$$;
+
+comment on function laurel_private.announce_boosts(timestamptz, int) is
+  'Announces starts and finishes of boosts that are due, of at most so many; returns of how many it dealt with, 0 when nothing is due. Safe to call by any number at once. Rule H4.';
+--! EndIncluded points/boost_announcements.sql
+--! Included insight/points_daily.sql
+-- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
+-- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
+-- erasure of a user; read by points_per_day(), which adds what is not folded yet, so that figures are
+-- exact at any moment. Invariant: points_daily is the sum of ledger rows whose IDs lie
+-- before the watermark and of erased ones (verify() checks).
+--
+-- The watermark is an ID, that is a time, since the ledger has an index by ID already and no award pays for
+-- another. It may move to a moment when no transaction is left that could still bring an older ID: an
+-- award gets its ID after its transaction has taken a user's lock, and so a transaction ID. Transactions with
+-- IDs below the horizon, read after that moment, are waited for.
+
+create table laurel_private.points_daily (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  awarded_on date not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null,
+  constraint daily_points_are_one_row_per_trigger_and_day primary key (tenant_id, system_id, awarded_on, cause, trigger_id)
+);
+
+comment on table laurel_private.points_daily is 'Points by system, UTC day of the award''s date, cause and trigger, of ledger rows before the watermark.';
+comment on column laurel_private.points_daily.trigger_id is 'The nil UUID for adjustments.';
+comment on column laurel_private.points_daily.awarded is 'Sum of what was added.';
+comment on column laurel_private.points_daily.deducted is 'Sum of what was taken, as a positive number.';
+comment on column laurel_private.points_daily.boosted is
+  'Of awarded, what boosts made: what was added less what would have been added without them. Below 0 for multipliers below 1.';
+comment on column laurel_private.points_daily.awards is 'Number of ledger rows.';
+alter table laurel_private.points_daily enable row level security;
+
+create table laurel_private.points_fold (
+  is_only boolean primary key default true,
+  folded_before uuid not null default '00000000-0000-0000-0000-000000000000',
+  next_before uuid,
+  horizon xid8,
+  constraint there_is_one_fold check (is_only),
+  constraint fold_waits_for_a_horizon check ((next_before is null) = (horizon is null))
+);
+
+comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
+comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
+comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
+comment on column laurel_private.points_fold.horizon is 'Transactions before this one must have ended first.';
+alter table laurel_private.points_fold enable row level security;
+insert into laurel_private.points_fold default values;
+
+-- What erased users had earned, without saying who: systems' figures are those of ledger and this. It is in
+-- points_daily as well.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid,
+  awarded_on date not null,
+  points bigint not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
+alter table laurel_private.erased_points enable row level security;
+
+-- Ledger rows as the daily figures count them.
+create view laurel_private.award_figures as
+  select a.id, a.tenant_id, a.user_id, a.system_id, (a.occurred_at at time zone 'UTC')::date as awarded_on, a.cause,
+    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+    greatest(a.points, 0) as awarded, greatest(-a.points, 0) as deducted,
+    case when a.boosts is null then 0
+      else a.points - laurel_private.clamp_points(a.base_points, a.max_points, a.total_before) end as boosted
+  from laurel.points_awards a;
+
+comment on view laurel_private.award_figures is 'What each ledger row adds to points_daily.';
+
+-- Folds the next ledger rows, at most so many; returns how many, 0 when none can be folded now. The minute is for a
+-- clock that is set back: IDs made after that must not come to lie before the watermark.
+create function laurel_private.fold_points(most int default 10000)
+  returns bigint language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  fold laurel_private.points_fold;
+  moment timestamptz := clock_timestamp() - interval '1 minute';
+  before uuid;
+  folded bigint;
+begin
+  select f.* into fold from laurel_private.points_fold f for no key update skip locked;
+  if not found then
+    return 0;
+  elsif fold.horizon is null or fold.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
+    -- A horizon ahead of all transactions comes from the server that this database was restored from.
+    update laurel_private.points_fold f
+    set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
+      horizon = pg_snapshot_xmax(pg_current_snapshot());
+    return 0;
+  elsif fold.horizon > pg_snapshot_xmin(pg_current_snapshot()) then
+    return 0;
+  end if;
+  select a.id into before from laurel.points_awards a
+  where a.id >= fold.folded_before and a.id < fold.next_before
+  order by a.id offset most limit 1;
+  before := coalesce(before, fold.next_before);
+  select count(*) into folded from laurel.points_awards a where a.id >= fold.folded_before and a.id < before;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.id >= fold.folded_before and f.id < before
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+  update laurel_private.points_fold f
+  set folded_before = before,
+    next_before = case when before < fold.next_before then f.next_before end,
+    horizon = case when before < fold.next_before then f.horizon end;
+  return folded;
+end
+$$;
+
+comment on function laurel_private.fold_points(int) is
+  'Folds the next ledger rows, at most so many, into points_daily; returns how many, 0 when there are none to fold now. Safe to call by any number at once.';
+
+-- Daily figures of one system from a day to a day, both included, what is not folded yet included: exact at any moment.
+create function laurel_private.points_per_day(tenant_id uuid, system_id uuid, from_day date, to_day date)
+  returns setof laurel_private.points_daily language sql stable as $$
+  select points_per_day.tenant_id, points_per_day.system_id, x.awarded_on, x.cause, x.trigger_id,
+    sum(x.awarded)::bigint, sum(x.deducted)::bigint, sum(x.boosted)::bigint, sum(x.awards)::bigint
+  from (
+    select d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards
+    from laurel_private.points_daily d
+    where d.tenant_id = points_per_day.tenant_id and d.system_id = points_per_day.system_id
+      and d.awarded_on between from_day and to_day
+    union all
+    select f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1
+    from laurel_private.award_figures f
+    where f.id >= (select p.folded_before from laurel_private.points_fold p)
+      and f.tenant_id = points_per_day.tenant_id and f.system_id = points_per_day.system_id
+      and f.awarded_on between from_day and to_day) x
+  group by 3, 4, 5
+$$;
+
+comment on function laurel_private.points_per_day(uuid, uuid, date, date) is
+  'Points of a system by UTC day, cause and trigger (nil UUID for adjustments), with what erased users had earned; exact, whether or not the worker has run.';
+
+-- A user's ledger rows are about to go: what is not folded of them yet is added now. The lock keeps the watermark
+-- where it is until they are gone.
+create function laurel_private.fold_user(tenant_id uuid, user_id text)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  unfolded uuid;
+begin
+  select f.folded_before into unfolded from laurel_private.points_fold f for share;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = fold_user.tenant_id and f.user_id = fold_user.user_id and f.id >= unfolded
+  group by 1, 2, 3, 4, 5
+  order by 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+end
+$$;
+--! EndIncluded insight/points_daily.sql
+--! Included insight/retention.sql
+-- What is kept for a while only: reports of the past, and what nobody will look at again. Removed by
+-- the worker every day, in batches.
+
+create function laurel_private.remove_expired(as_of timestamptz default now(), most int default 5000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  oldest_kept uuid := laurel_private.first_uuid_v7(as_of - interval '30 days');
+  removed int;
+  removed_in_all int := 0;
+begin
+  -- Reports of events that the queue refused.
+  delete from laurel_private.queued_events q
+  where q.id in (
+    select q.id from laurel_private.queued_events q
+    where q.refused_code is not null and q.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  delete from laurel_private.boost_announcements a
+  where a.id in (
+    select a.id from laurel_private.boost_announcements a where a.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  -- Clocks of activations that have ended, when nothing that was due before is left; then their spans.
+  delete from laurel_private.user_clocks c
+  where (c.tenant_id, c.user_id, c.trigger_id, c.activated_at) in (
+    select c.tenant_id, c.user_id, c.trigger_id, c.activated_at
+    from laurel_private.time_trigger_spans p
+    join laurel_private.user_clocks c on c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at
+    where not p.is_over and p.ends_at < as_of and (c.next_due_at is null or c.next_due_at >= p.ends_at + interval '2 days')
+      and not exists (
+        select from laurel_private.time_trigger_spans o
+        where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.ends_at > p.ends_at))
+    limit most
+    for update of c skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  update laurel_private.time_trigger_spans p set is_over = true
+  where not p.is_over and p.ends_at < as_of
+    and not exists (
+      select from laurel_private.time_trigger_spans o
+      where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and o.ends_at is null)
+    and not exists (
+      select from laurel_private.user_clocks c
+      where c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at);
+  return removed_in_all;
+end
+$$;
+
+comment on function laurel_private.remove_expired(timestamptz, int) is
+  'Removes what is older than 30 days of refused events'' reports and boost announcements, and clocks of ended activations; at most so many of each. Returns how many, 0 when there are none.';
+--! EndIncluded insight/retention.sql
+--! Included streaks/verify_streaks.sql
+-- What must always be true of streaks (Q8): what is derived is what the periods and the freezes' changes say. Read by
+-- insight/verify.sql.
+
+create function laurel_private.broken_streaks(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language sql stable as $$
+  with run as materialized (
+    select r.* from laurel_private.streak_runs r where for_tenant is null or r.tenant_id = for_tenant
+  ),
+  period as materialized (
+    select p.* from laurel_private.streak_periods p where for_tenant is null or p.tenant_id = for_tenant
+  ),
+  streak as materialized (
+    select u.*, s.streak_preferences, x.frequency as frequency_now
+    from laurel_private.user_streaks u
+    join laurel_private.user_states s on s.tenant_id = u.tenant_id and s.user_id = u.user_id
+    join laurel_private.streak_settings x on x.tenant_id = u.tenant_id
+    where for_tenant is null or u.tenant_id = for_tenant
+  ),
+  latest as (
+    select distinct on (r.tenant_id, r.user_id, r.frequency) r.* from run r
+    order by r.tenant_id, r.user_id, r.frequency, r.first_period desc
+  ),
+  counted as (
+    select r.tenant_id, r.user_id, r.frequency, r.first_period, r.last_period, r.through_period, r.length,
+      count(*) filter (where p.kind = 'satisfied') as satisfied,
+      max(p.period_start) filter (where p.kind = 'satisfied') as last_satisfied,
+      -- As many rows as there are periods from the first to the last it was kept through.
+      count(p.period_start) as periods,
+      case r.frequency when 'daily' then r.through_period - r.first_period when 'weekly' then (r.through_period - r.first_period) / 7
+        else extract(year from age(r.through_period, r.first_period)) * 12 + extract(month from age(r.through_period, r.first_period)) end + 1 as expected_periods
+    from run r
+    left join period p on p.tenant_id = r.tenant_id and p.user_id = r.user_id and p.frequency = r.frequency
+      and p.period_start between r.first_period and r.through_period and p.kind <> 'reset'
+    group by r.tenant_id, r.user_id, r.frequency, r.first_period, r.last_period, r.through_period, r.length
+  )
+  select 'streak_length_is_the_number_of_satisfied_periods', c.tenant_id, c.user_id, c.frequency || ' ' || c.first_period,
+    c.satisfied::text, c.length::text
+  from counted c where c.satisfied <> c.length
+  union all
+  select 'streak_is_kept_through_every_period', c.tenant_id, c.user_id, c.frequency || ' ' || c.first_period,
+    c.expected_periods::text, c.periods::text
+  from counted c where c.periods <> c.expected_periods
+  union all
+  select 'streak_ends_with_its_last_satisfied_period', c.tenant_id, c.user_id, c.frequency || ' ' || c.first_period,
+    c.last_satisfied::text, c.last_period::text
+  from counted c where c.last_satisfied is distinct from c.last_period
+  union all
+  select 'satisfied_period_is_in_one_streak', p.tenant_id, p.user_id, p.frequency || ' ' || p.period_start, '1', count(r.first_period)::text
+  from period p
+  left join run r on r.tenant_id = p.tenant_id and r.user_id = p.user_id and r.frequency = p.frequency
+    and p.period_start between r.first_period and r.through_period
+  where p.kind = 'satisfied'
+  group by p.tenant_id, p.user_id, p.frequency, p.period_start having count(r.first_period) <> 1
+  union all
+  -- The calendar that judged it may have been another than the user's now: a day of leeway.
+  select 'satisfied_period_has_its_event', p.tenant_id, p.user_id, p.frequency || ' ' || p.period_start, p.event_id::text, e.occurred_at::text
+  from period p
+  left join laurel.metric_events e on e.tenant_id = p.tenant_id and e.user_id = p.user_id and e.id = p.event_id
+  where p.kind = 'satisfied' and (e.id is null
+    or e.occurred_at < (p.period_start - 1)::timestamp at time zone 'UTC'
+    or e.occurred_at > (laurel_private.next_streak_period(p.period_start, p.frequency) + 2)::timestamp at time zone 'UTC')
+  union all
+  select 'only_the_latest_streak_runs', r.tenant_id, r.user_id, r.frequency || ' ' || r.first_period, 'over', 'running'
+  from run r join latest l on l.tenant_id = r.tenant_id and l.user_id = r.user_id and l.frequency = r.frequency
+  where not r.is_over and r.first_period <> l.first_period
+  union all
+  select 'current_streak_is_the_latest_that_runs', u.tenant_id, u.user_id, u.frequency::text,
+    coalesce(case when not l.is_over then l.length end, 0)::text, u.length::text
+  from streak u
+  left join latest l on l.tenant_id = u.tenant_id and l.user_id = u.user_id and l.frequency = u.frequency
+  where u.length <> coalesce(case when not l.is_over then l.length end, 0)
+  union all
+  select 'longest_streak_was_reached', u.tenant_id, u.user_id, u.frequency::text, max(r.length)::text, u.longest::text
+  from streak u
+  left join run r on r.tenant_id = u.tenant_id and r.user_id = u.user_id and r.frequency = u.frequency
+  group by u.tenant_id, u.user_id, u.frequency, u.longest having u.longest <> coalesce(max(r.length), 0)
+  union all
+  select 'freezes_are_the_sum_of_their_changes', u.tenant_id, u.user_id, 'freezes', coalesce(sum(f.change), 0)::text, u.freezes::text
+  from streak u
+  left join laurel_private.streak_freezes f on f.tenant_id = u.tenant_id and f.user_id = u.user_id
+  group by u.tenant_id, u.user_id, u.freezes having u.freezes <> coalesce(sum(f.change), 0)
+  union all
+  select 'frozen_period_used_a_freeze', p.tenant_id, p.user_id, p.period_start::text, 'a freeze', null
+  from period p
+  where p.kind = 'frozen' and not exists (
+    select from laurel_private.streak_freezes f
+    where f.tenant_id = p.tenant_id and f.user_id = p.user_id and f.cause = 'consumed' and f.on_date = p.period_start)
+  union all
+  select 'award_for_a_streak_has_its_length', a.tenant_id, a.user_id, a.system_key || ' ' || a.id, 'a length', a.streak_length::text
+  from laurel.points_awards a
+  where a.cause = 'streak' and a.streak_length is null and (for_tenant is null or a.tenant_id = for_tenant)
+$$;
+--! EndIncluded streaks/verify_streaks.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -7429,6 +9730,27 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       order by p.activated_at desc limit 1) p on true
     where a.cause = 'time'
   ),
+  -- Daily figures, as folded and erased rows make them and as they are: awarded, deducted, boosted, awards.
+  daily as (
+    select x.tenant_id, x.system_id, x.awarded_on, x.cause, x.trigger_id,
+      array[sum(x.awarded) filter (where x.is_expected), sum(x.deducted) filter (where x.is_expected),
+        sum(x.boosted) filter (where x.is_expected), sum(x.awards) filter (where x.is_expected)] as expected,
+      array[sum(x.awarded) filter (where not x.is_expected), sum(x.deducted) filter (where not x.is_expected),
+        sum(x.boosted) filter (where not x.is_expected), sum(x.awards) filter (where not x.is_expected)] as actual
+    from (
+      select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1 as awards, true as is_expected
+      from laurel_private.award_figures f
+      where f.id < (select p.folded_before from laurel_private.points_fold p)
+      union all
+      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()),
+        e.awarded, e.deducted, e.boosted, e.awards, true
+      from laurel_private.erased_points e
+      union all
+      select d.tenant_id, d.system_id, d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards, false
+      from laurel_private.points_daily d) x
+    where for_tenant is null or x.tenant_id = for_tenant
+    group by 1, 2, 3, 4, 5
+  ),
   rules as (
     select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
     from laurel_private.points_rules r where for_tenant is null or r.tenant_id = for_tenant
@@ -7521,11 +9843,12 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   where u.id is null
   union all
   select 'state_follows_its_user', coalesce(u.tenant_id, s.tenant_id), coalesce(u.id, s.user_id), 'time zone and attributes',
-    (coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version)::text, (s.time_zone, s.attributes, s.attributes_version)::text
+    (coalesce(u.tz, 'UTC'), u.attributes, u.attributes_version, u.preferences -> 'streak')::text, (s.time_zone, s.attributes, s.attributes_version, s.streak_preferences)::text
   from (select u.* from laurel.users u where for_tenant is null or u.tenant_id = for_tenant) u
   full join state s on s.tenant_id = u.tenant_id and s.user_id = u.id
   where u.id is null or s.user_id is null
-    or (coalesce(u.tz, 'UTC'), u.attributes::jsonb, u.attributes_version) is distinct from (s.time_zone, s.attributes, s.attributes_version)
+    or (coalesce(u.tz, 'UTC'), u.attributes::jsonb, u.attributes_version, u.preferences -> 'streak')
+      is distinct from (s.time_zone, s.attributes, s.attributes_version, s.streak_preferences)
   union all
   select 'event_key_is_remembered', e.tenant_id, e.user_id, e.metric_key || ' ' || e.idempotency_key,
     e.id::text, k.result_id::text
@@ -7595,6 +9918,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   union all
   select b.* from laurel_private.broken_leaderboards(for_tenant) b
   union all
+  select b.* from laurel_private.broken_streaks(for_tenant) b
+  union all
   -- TR5: each tick once, in order, dated when it was due; nobody is forgotten.
   select 'tick_is_dated_when_it_was_due', t.tenant_id, t.user_id, t.trigger_id::text || ' ' || t.tick,
     'a tick of an activation', t.occurred_at::text
@@ -7621,13 +9946,17 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   from laurel_private.time_trigger_spans p
   join laurel.points_systems y on y.id = p.system_id
   join state s on s.tenant_id = p.tenant_id
-  where p.ends_at is null and p.is_looked_through and p.looked_since >= p.horizon
+  where p.ends_at is null and (p.looks = 2 or p.looks = 1 and p.looked_since >= p.horizon)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
     and not exists (
       select from laurel_private.user_clocks c
       where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
         and c.activated_at = p.activated_at and c.next_due_at is not null)
+  union all
+  select 'daily_points_are_the_sum_of_folded_awards', d.tenant_id, null, concat_ws(' ', d.system_id, d.awarded_on, d.cause, d.trigger_id),
+    d.expected::text, d.actual::text
+  from daily d where d.expected is distinct from d.actual
   union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
@@ -7645,7 +9974,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -7805,6 +10134,10 @@ begin
     where b.tenant_id = new.tenant_id and b.metric_id = new.id and b.status = 'active') then
     perform laurel_private.fail('LR020', 'metric_in_use',
       format('The metric %s is used by an active leaderboard; deactivate or delete the leaderboard first.', new.key));
+  elsif exists (
+    select from laurel_private.streak_settings s where s.tenant_id = new.tenant_id and new.id = any (s.metric_ids)) then
+    perform laurel_private.fail('LR020', 'metric_in_use',
+      format('The metric %s counts for streaks; take it out of the streak settings first.', new.key));
   end if;
   return new;
 end
@@ -9310,6 +11643,10 @@ begin
 end
 $$;
 
+-- The worker's own mark in the settings is no change of configuration.
+create trigger streak_settings__log after update on laurel_private.streak_settings
+  for each row when (old.version <> new.version) execute function laurel_private.tg_configuration__log();
+
 -- As the admin API lists it: the latest first.
 create function laurel_private.list_audit_log(id uuid, most int, skipped int)
   returns table (id uuid, date text, actor text, operation text, kind text, "objectId" uuid, "objectKey" text, before jsonb, after jsonb)
@@ -9375,6 +11712,18 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object('triggerId', c.trigger_id, 'started', laurel_private.instant_as_text(c.started_at),
         'lastTick', c.last_tick, 'nextDue', laurel_private.instant_as_text(c.next_due_at)) order by c.trigger_id, c.activated_at), '[]')
       from laurel_private.user_clocks c where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
+    'streak', laurel_private.user_streak_at(for_user, 0, clock_timestamp()) || jsonb_build_object(
+      'periods', (
+        select coalesce(jsonb_agg(jsonb_build_object('frequency', p.frequency, 'periodStart', p.period_start, 'kind', p.kind,
+          'eventId', p.event_id, 'occurredAt', laurel_private.instant_as_text(p.occurred_at),
+          'resetAt', laurel_private.instant_as_text(p.reset_at)) order by p.frequency, p.period_start), '[]')
+        from laurel_private.streak_periods p where p.tenant_id = for_user.tenant_id and p.user_id = for_user.id),
+      'freezeChanges', (
+        select coalesce(jsonb_agg(jsonb_build_object('cause', f.cause, 'change', f.change, 'freezes', f.freezes, 'on', f.on_date) order by f.id), '[]')
+        from laurel_private.streak_freezes f where f.tenant_id = for_user.tenant_id and f.user_id = for_user.id),
+      'pauses', (
+        select coalesce(jsonb_agg(laurel_private.pause_as_json(p) order by p.id), '[]')
+        from laurel_private.streak_pauses p where p.tenant_id = for_user.tenant_id and p.user_id = for_user.id)),
     'boosts', (
       select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
       from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
@@ -9392,23 +11741,7 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
-
--- What erased users had earned, without saying who: systems' figures are those of ledger and this.
-create table laurel_private.erased_points (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid,
-  awarded_on date not null,
-  points bigint not null,
-  awards bigint not null
-);
-
-create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
-comment on table laurel_private.erased_points is
-  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
-alter table laurel_private.erased_points enable row level security;
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, streak, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
 
 -- Under the user's lock: an event that waits for it meanwhile finds no user, and starts a new one.
 create function laurel.erase_user(user_id text)
@@ -9425,11 +11758,14 @@ begin
     -- Erased by somebody else while this waited; lock_user() would add it anew.
     perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
   end if;
-  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points, awards)
-  select a.tenant_id, a.system_id, a.cause, a.trigger_id, (a.occurred_at at time zone 'UTC')::date, sum(a.points), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = locked.tenant_id and a.user_id = locked.id
+  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points,
+    awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.cause, nullif(f.trigger_id, laurel_private.nil_metric()), f.awarded_on,
+    sum(f.awarded) - sum(f.deducted), sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = locked.tenant_id and f.user_id = locked.id
   group by 1, 2, 3, 4, 5;
+  perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
   perform set_config('laurel_private.erasing_user', '', true);

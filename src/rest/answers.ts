@@ -118,14 +118,62 @@ export const changedPointsAnswer = named("ChangedPoints", z.object({
   awards: z.array(awardAnswer),
 }));
 
-export const streakAnswer = named("EventStreak", z.object({
+const streakFrequency = z.enum(["daily", "weekly", "monthly"]);
+/** What every answer about a streak has; freezes only where they are switched on. */
+const streakFields = {
   length: z.int(),
-  frequency: z.enum(["daily", "weekly", "monthly"]),
+  frequency: streakFrequency,
   started: z.iso.date().nullable(),
   periodStart: z.iso.date().nullable(),
   periodEnd: z.iso.date().nullable(),
   expires: z.iso.date().nullable(),
-  extended: z.boolean(),
+  freezes: z.int().optional(),
+  maxFreezes: z.int().optional(),
+  freezeAutoEarnInterval: z.int().optional(),
+  freezeAutoEarnAmount: z.int().optional(),
+};
+/** `extended` says whether this event made the streak longer. */
+export const streakAnswer = named("EventStreak", z.object({ ...streakFields, extended: z.boolean() }));
+const pauseFields = { id: uuid, start: z.iso.date(), end: z.iso.date() };
+/** `extended` is when it last grew; `rank` its place among the running ones, for older clients. */
+export const userStreakAnswer = named("UserStreak", z.object({
+  ...streakFields,
+  extended: instant.nullable(),
+  rank: z.int().nullable(),
+  longest: z.int(),
+  streakHistory: z.array(z.object({
+    periodStart: z.iso.date(),
+    periodEnd: z.iso.date(),
+    length: z.int(),
+    usedPause: z.boolean(),
+    usedFreeze: z.boolean().optional(),
+    resetAt: instant.optional(),
+  })),
+  pauses: z.array(z.object(pauseFields)),
+}));
+export const streakListAnswer = named("Streaks", z.array(z.object({
+  userId: z.string(),
+  streakLength: z.int(),
+  extended: instant.nullable(),
+})));
+export const streakRankingsAnswer = named("StreakRankings", z.array(z.object({
+  userId: z.string(),
+  name: z.string().nullable(),
+  streakLength: z.int(),
+})));
+export const pauseAnswer = named("StreakPause", z.object({ ...pauseFields, userId: z.string(), status: z.enum(["active", "archived"]) }));
+export const streakSettingsAnswer = named("StreakSettings", z.object({
+  frequency: streakFrequency,
+  evaluationMode: z.enum(["AND", "OR"]),
+  customizationEnabled: z.boolean(),
+  daysOff: z.array(z.int()),
+  metrics: z.array(z.object({ key: z.string(), threshold: z.int() })),
+  freezes: z.object({
+    startCount: z.int(),
+    maxCount: z.int(),
+    autoEarnInterval: z.int().nullable(),
+    autoEarnAmount: z.int().nullable(),
+  }).nullable(),
 }));
 
 const achievementFields = {

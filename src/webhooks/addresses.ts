@@ -1,5 +1,5 @@
 import { lookup as lookupDns } from "node:dns/promises";
-import { isIP, type LookupFunction, type Socket } from "node:net";
+import { isIP, type LookupFunction } from "node:net";
 import ipaddr from "ipaddr.js";
 import { buildConnector } from "undici";
 import type { AllowedNetworks } from "../config.ts";
@@ -26,7 +26,7 @@ export function isAllowedAddress(text: string, allowed: AllowedNetworks): boolea
   return address instanceof ipaddr.IPv4 || address.match(globalUnicast);
 }
 
-export const resolveByDns: Resolve = (hostname) => lookupDns(hostname, { all: true, verbatim: true });
+export const resolveByDns: Resolve = (hostname) => lookupDns(hostname, { all: true, order: "verbatim" });
 
 /**
  * Makes connections to allowed addresses only. Names are resolved here, and every address that comes back is
@@ -67,7 +67,7 @@ export function createGuardedConnector(options: {
     }
     connect(target, (...result) => {
       const [error, socket] = result;
-      if (error === null && !isAllowedAddress((socket as Socket).remoteAddress ?? "", allowed)) {
+      if (error === null && !isAllowedAddress(socket.remoteAddress ?? "", allowed)) {
         socket.destroy();
         callback(new ForbiddenAddressError("the address reached is private or reserved"), null);
         return;

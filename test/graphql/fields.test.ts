@@ -67,6 +67,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
   userPointsBoosts: `systemKey: "xp", userId: $`,
   userPreferences: `userId: $`,
   userProfile: `userId: $`,
+  userStreak: `userId: $, historyPeriods: 2`,
 };
 
 /** Functions about the tenant. */
@@ -80,10 +81,12 @@ const aboutTenants: Readonly<Record<string, { readonly call: string; readonly us
   pointsSummary: { call: `systemKey: "xp"`, user: "tenant" },
   pointsLevelSummary: { call: `systemKey: "xp"`, user: "tenant" },
   exportUser: { call: `userId: "ann"`, user: "forbidden" },
+  listStreaks: { call: `userIds: ["ann", "amy"]`, user: "forbidden" },
+  streakRankings: { call: `type: "active"`, user: "tenant" },
 };
 
 /** Tested on its own below. */
-const otherQueries = ["explainAward"];
+const otherQueries = ["explainAward", "streakSettings"];
 
 /** Inputs by mutation, valid for an administrator of the default tenant; `{pointsSystems}` is an ID from that list. */
 const mutations: Readonly<Record<string, { readonly input: string; readonly user: "own" | "forbidden" }>> = {
@@ -105,6 +108,9 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   previewPoints: { input: `systemKey: "xp", scenario: { days: 1, kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: 1 }] }] }`, user: "forbidden" },
   recordEvent: { input: `metricKey: "words", userId: $`, user: "own" },
+  replayWebhookEndpoint: { input: `endpointId: "{webhookEndpoints}"`, user: "forbidden" },
+  replayWebhookMessage: { input: `messageId: "{webhookMessages}"`, user: "forbidden" },
+  sendTestWebhook: { input: `endpointId: "{webhookEndpoints}"`, user: "forbidden" },
   updateAchievement: { input: `id: "{achievements}", patch: { name: "N" }`, user: "forbidden" },
   updateAttribute: { input: `id: "{attributes}", patch: { name: "N" }`, user: "forbidden" },
   updateLeaderboard: { input: `id: "{leaderboards}", patch: { name: "N" }`, user: "forbidden" },
@@ -113,6 +119,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   updatePointsLevel: { input: `id: "{pointsLevels}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsSystem: { input: `id: "{pointsSystems}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsTrigger: { input: `id: "{pointsTriggers}", patch: { points: 2 }`, user: "forbidden" },
+  updateStreakSettings: { input: `changes: { evaluationMode: "AND" }`, user: "forbidden" },
   updateUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   updateUserPreferences: { input: `userId: $, preferences: {}`, user: "own" },
   updateWebhookEndpoint: { input: `id: "{webhookEndpoints}", patch: { isActive: true }`, user: "forbidden" },
@@ -263,6 +270,13 @@ test("explainAward explains one's own awards", async () => {
     expect(code(await ask(row["id"], { tenant: "acme" }))).toBe("LR005");
     expect(code(await ask(row["id"], asAnn()))).toBe(row["userId"] === "ann" ? undefined : "LR005");
   }
+});
+
+test("streakSettings are every user's to know, of the own tenant", async () => {
+  await setting.get(`mutation { updateStreakSettings(input: { changes: { frequency: "weekly" } }) { result } }`, { tenant: "acme" });
+  const frequency = async (options: AskOptions): Promise<unknown> =>
+    ((await setting.ask("{ streakSettings }", options)).data?.["streakSettings"] as { frequency: string }).frequency;
+  expect([await frequency({}), await frequency(asAnn()), await frequency({ tenant: "acme" })]).toEqual(["daily", "daily", "weekly"]);
 });
 
 describe("mutations", () => {

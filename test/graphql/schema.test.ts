@@ -48,6 +48,9 @@ describe("the GraphQL schema", () => {
       "identifyUser",
       "previewPoints",
       "recordEvent",
+      "replayWebhookEndpoint",
+      "replayWebhookMessage",
+      "sendTestWebhook",
       "updateAchievement",
       "updateAttribute",
       "updateLeaderboard",
@@ -56,6 +59,7 @@ describe("the GraphQL schema", () => {
       "updatePointsLevel",
       "updatePointsSystem",
       "updatePointsTrigger",
+      "updateStreakSettings",
       "updateUser",
       "updateUserPreferences",
       "updateWebhookEndpoint",
@@ -65,11 +69,12 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "metric",
-      "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
-      "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal",
-      "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
+      "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward",
+      "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "listStreaks", "metric", "metricEventSummary",
+      "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost", "pointsBoosts", "pointsEventSummary", "pointsLevel",
+      "pointsLevelSummary", "pointsLevels", "pointsSummary", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings",
+      "streakSettings", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal", "userMetricTotals",
+      "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
       "webhookAttempt", "webhookAttempts", "webhookDeliveries", "webhookEndpoint", "webhookEndpoints", "webhookMessage", "webhookMessages",
     ]);
   });

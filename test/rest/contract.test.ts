@@ -695,6 +695,101 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     await call("admin", "get", "/leaderboards/{id}", 404, { params: { id: later } });
   });
 
+  test("of streaks", async () => {
+    for (const key of ["laps", "dips"]) await call("admin", "post", "/metrics", 201, { body: [{ name: key, key }] });
+    await call("admin", "get", "/streaks/settings", 200);
+    const settings = {
+      frequency: "daily", evaluationMode: "OR", customizationEnabled: true, daysOff: [6, 0],
+      metrics: [{ key: "laps", threshold: 2 }, { key: "dips", threshold: 1 }],
+      freezes: { startCount: 1, maxCount: 2, autoEarnInterval: 7, autoEarnAmount: 1 },
+    };
+    expect((await call("admin", "patch", "/streaks/settings", 200, { body: settings })).body).toEqual({ ...settings, daysOff: [0, 6] });
+    for (const body of [
+      { frequency: "hourly" }, { daysOff: [7] }, { daysOff: [1, 1] }, { daysOff: [0, 1, 2, 3, 4, 5, 6] }, { metrics: [] },
+      { metrics: [{ key: "none", threshold: 1 }] }, { metrics: [{ key: "laps", threshold: 0 }] }, { metrics: [{ key: "laps", threshold: 1.5 }] },
+      { metrics: [{ key: "laps", threshold: 1 }, { key: "laps", threshold: 2 }] }, { freezes: { startCount: 3, maxCount: 2 } },
+      { freezes: { startCount: 0, maxCount: 2, autoEarnInterval: 7 } }, { freezes: { startCount: 0, maxCount: 101 } }, { frequency: "weekly", daysOff: [1] },
+      { evaluationMode: "XOR" }, { customizationEnabled: "yes" }, [],
+    ]) await call("admin", "patch", "/streaks/settings", 422, { body });
+    const params = { id: "runner" };
+    await call("application", "get", "/users/{id}/streak", 404, { params });
+    const event = { user: { id: "runner", name: "Ronny" }, value: 1 };
+    const unsatisfied = await call("application", "post", "/metrics/{key}/event", 201, { params: { key: "laps" }, body: event });
+    expect(unsatisfied.body).toMatchObject({ currentStreak: { length: 0, started: null, extended: false, freezes: 1, maxFreezes: 2 } });
+    const satisfied = await call("application", "post", "/metrics/{key}/event", 201, { params: { key: "laps" }, body: event, idempotencyKey: "again" });
+    expect(satisfied.body).toMatchObject({ currentStreak: { length: 1, frequency: "daily", extended: true, freezeAutoEarnInterval: 7, freezeAutoEarnAmount: 1 } });
+    const replayed = await call("application", "post", "/metrics/{key}/event", 202, { params: { key: "laps" }, body: event, idempotencyKey: "again" });
+    expect(replayed.body).toMatchObject({ currentStreak: { length: 1, extended: false } });
+
+    const given = await call("admin", "post", "/streaks/freezes", 201, { body: { freezes: [{ userId: "runner" }, { userId: "runner" }, { userId: "stranger" }, {}] } });
+    expect(given.body).toEqual({
+      issues: [
+        { index: 1, userId: "runner", severity: "warning", message: "The user holds 2 of at most 2 freezes already." },
+        { index: 2, userId: "stranger", severity: "error", message: "No user has the ID stranger." },
+        { index: 3, severity: "error", message: "userId is required." },
+      ].map((issue) => ({ ...issue, level: issue.severity, reason: issue.message })),
+    });
+    await call("admin", "post", "/streaks/freezes", 200, { body: { freezes: [{ userId: "runner" }] } });
+    for (const body of [{}, [], { freezes: [] }, { freezes: {} }, { freezes: Array.from({ length: 101 }, () => ({ userId: "runner" })) }]) {
+      await call("admin", "post", "/streaks/freezes", 422, { body });
+    }
+
+    const day = (ahead: number): string => new Date(Date.now() + ahead * 86_400_000).toISOString().slice(0, 10);
+    const paused = await call("admin", "post", "/streaks/pauses", 201, {
+      body: {
+        pauses: [
+          { userId: "runner", start: day(0), end: day(2) }, { userId: "runner", start: day(2), end: day(4) }, { userId: "runner", start: day(-1), end: day(4) },
+          { userId: "runner", start: day(9), end: day(8) }, { userId: "stranger", start: day(0), end: day(2) }, { userId: "runner", start: "soon", end: day(2) },
+          { userId: "runner", start: day(3), end: day(3) },
+        ],
+      },
+    });
+    expect(paused.body).toMatchObject({
+      created: [{ userId: "runner", start: day(0), end: day(2), status: "active" }, { start: day(3) }],
+      issues: [{ index: 1, userId: "runner", severity: "error", message: "The pause overlaps another one of the user." }, { index: 2 }, { index: 3 }, { index: 4 }, { index: 5, userId: "runner" }],
+    });
+    await call("admin", "post", "/streaks/pauses", 200, { body: { pauses: [{ userId: "stranger", start: day(0), end: day(2) }] } });
+    await call("admin", "post", "/streaks/pauses", 422, { body: { pauses: "all" } });
+    const [, second = ""] = idsOf(paused);
+    const dropped = await call("admin", "delete", "/streaks/pauses", 200, { query: `?ids=${second},nonsense,${nobody}` });
+    expect(dropped.body).toMatchObject({ deleted: [{ id: second }], issues: [{ id: "nonsense" }, { id: nobody }] });
+    await call("admin", "delete", "/streaks/pauses", 422);
+
+    const streak = await call("application", "get", "/users/{id}/streak", 200, { params, query: "?historyPeriods=3" });
+    expect(streak.body).toMatchObject({ length: 1, freezes: 2, rank: expect.any(Number), pauses: [{ start: day(0), end: day(2) }] });
+    expect((streak.body as { streakHistory: object[] }).streakHistory).toHaveLength(3);
+    for (const query of ["?historyPeriods=-1", "?historyPeriods=many", "?historyPeriods=367"]) {
+      await call("application", "get", "/users/{id}/streak", 422, { params, query });
+    }
+    const list = await call("application", "get", "/streaks", 200, { query: "?userIds=stranger,runner" });
+    expect(list.body).toMatchObject([{ userId: "runner", streakLength: 1 }, { userId: "stranger", streakLength: 0, extended: null }]);
+    await call("application", "get", "/streaks", 422);
+    await call("application", "get", "/streaks", 422, { query: `?userIds=${Array.from({ length: 101 }, (_all, n) => `u${n}`).join(",")}` });
+    const rankings = await call("application", "get", "/streaks/rankings", 200, { query: "?limit=1" });
+    expect(rankings.body).toHaveLength(1);
+    const longest = await call("application", "get", "/streaks/rankings", 200, { query: "?type=longest&limit=100" });
+    expect(longest.body).toContainEqual({ userId: "runner", name: "Ronny", streakLength: 1 });
+    await call("application", "get", "/streaks/rankings", 422, { query: "?type=shortest" });
+
+    const reset = await call("admin", "post", "/streaks/reset", 200, { body: { users: [{ id: "runner" }, { id: "runner" }, { id: "stranger" }] } });
+    expect(reset.body).toMatchObject({ resetUsers: ["runner"], issues: [{ userId: "runner", severity: "warning" }, { userId: "stranger", severity: "error" }] });
+    const after = await call("application", "get", "/users/{id}/streak", 200, { params });
+    expect(after.body).toMatchObject({ length: 0, started: null, extended: null, rank: null });
+    expect((after.body as { streakHistory: object[] }).streakHistory.at(-1)).toMatchObject({ length: 0, resetAt: expect.any(String) });
+    await call("admin", "post", "/streaks/reset", 422, { body: { users: [] } });
+    const restored = await call("admin", "post", "/streaks/restore", 201, { body: { users: [{ id: "runner" }, { id: "runner" }, { id: "stranger" }] } });
+    expect(restored.body).toMatchObject({ restoredUsers: ["runner"], issues: [{ userId: "runner", severity: "warning" }, { userId: "stranger", severity: "error" }] });
+    await call("admin", "post", "/streaks/restore", 200, { body: { users: [{ id: "stranger" }] } });
+    await call("admin", "post", "/streaks/restore", 422, { body: {} });
+    expect((await call("application", "get", "/users/{id}/streak", 200, { params })).body).toMatchObject({ length: 1 });
+
+    await call("application", "patch", "/users/{id}/preferences", 200, { params, body: { streak: { evaluationMode: "AND", daysOff: [1] } } });
+    await call("application", "patch", "/users/{id}/preferences", 200, { params, body: { streak: { enabled: false } } });
+    expect((await call("application", "get", "/users/{id}/streak", 200, { params })).body).toMatchObject({ length: 0 });
+    await call("admin", "patch", "/streaks/settings", 200, { body: { freezes: null, customizationEnabled: false, frequency: "weekly" } });
+    expect((await call("admin", "get", "/streaks/settings", 200)).body).toMatchObject({ frequency: "weekly", daysOff: [], freezes: null });
+  });
+
   test("and no operation, and none of its statuses, was left out", () => {
     expect([...seen.keys()].sort()).toEqual(operations.map(addressOf).sort());
     const untried = operations.flatMap((operation) => {
@@ -710,6 +805,6 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
 
   test("and what the contract has beyond them is known", () => {
     const missing = (reference?.operations() ?? []).filter((address) => !operationsByAddress.has(address));
-    expect(missing.filter((address) => !/streak|wrapped/.test(address))).toEqual([]);
+    expect(missing.filter((address) => !/wrapped/.test(address))).toEqual([]);
   });
 });

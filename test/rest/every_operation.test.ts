@@ -70,14 +70,20 @@ describe("every operation", () => {
       "application metrics_event": '{"user":{"id":"bob"},"value":1}',
       "application users_create": '{"id":"bob"}',
       "application achievements_complete": '{"user":{"id":"bob"}}',
+      "admin admin_streaks_freezes_create": '{"freezes":[{}]}',
+      "admin admin_streaks_pauses_create": '{"pauses":[{}]}',
+      "admin admin_streaks_restore": '{"users":[{}]}',
+      "admin admin_streaks_reset": '{"users":[{}]}',
+      "admin admin_streaks_settings_update": "{}",
       "admin admin_points_preview": '{"days":1,"kinds":[]}',
     };
     const ids = operation.query !== undefined && "ids" in operation.query.shape ? `?ids=${nobody}` : "";
+    const users = operation.query !== undefined && "userIds" in operation.query.shape ? "?userIds=bob" : "";
     const range = operation.query !== undefined && "aggregation" in operation.query.shape
       ? "?aggregation=daily&startDate=2026-01-01&endDate=2026-01-02" : "";
     const body = valid[`${operation.api} ${operation.id}`]
       ?? (operation.id === "admin_settings_update" ? "{}" : operation.id === "admin_metrics_batch_events" ? '[{"key":"words","user":{"id":"bob"},"value":1}]' : operation.api === "admin" ? "[{}]" : "{}");
-    const started = request(rest.app)[operation.method](`${addressOf(operation)}${ids}${range}`)
+    const started = request(rest.app)[operation.method](`${addressOf(operation)}${ids}${users}${range}`)
       .set("X-API-KEY", rest.adminKey.secret).set("Tenant-ID", "nowhere");
     if (operation.bodyLimitBytes !== undefined) void started.set("Content-Type", "application/json").send(body);
     refused(await started, 404);

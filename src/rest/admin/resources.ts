@@ -153,7 +153,8 @@ function idOf(item: unknown): { id?: string } {
   return typeof given === "string" ? { id: given } : {};
 }
 
-function issueOf(message: string, about: { index?: number; id?: string }): Issue {
+/** An issue that keeps an item from being done. */
+export function issueOf(message: string, about: { index?: number; id?: string }): Issue {
   return { ...about, severity: "error", level: "error", message, reason: message };
 }
 

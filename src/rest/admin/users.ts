@@ -46,6 +46,7 @@ export const adminUserOperations: readonly Operation[] = [
         points: z.array(z.object({ systemId: z.guid(), key: z.string().nullable(), total: z.int() })),
         events: z.array(z.record(z.string(), z.unknown())),
         awards: z.array(explanationAnswer),
+        streak: z.record(z.string(), z.unknown()),
         boosts: z.array(z.record(z.string(), z.unknown())),
         apiKeys: z.array(z.record(z.string(), z.unknown())),
         webhookMessages: z.array(z.record(z.string(), z.unknown())),

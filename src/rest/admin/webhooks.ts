@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { generateWebhookSecret } from "../../webhooks/secrets.ts";
-import { issueAnswer } from "../answers.ts";
 import { batchBodyLimitBytes, bodyLimitBytes } from "../bodies.ts";
 import { administered, type Call, defineOperation, type Operation } from "../operations.ts";
 import { mostItems, pageQuery, uuidParam } from "../parameters.ts";
@@ -171,12 +170,11 @@ async function createWebhooks(call: Call) {
   const { sound, issues } = readItems(call, webhook);
   const plain = sound.map(({ item }) => (item as z.output<typeof webhook>).secret ?? generateWebhookSecret());
   const items = sound.map(({ index, item }, place) => {
-    const { secret: _plain, ...rest } = item as z.output<typeof webhook>;
-    return { ...(index === undefined ? {} : { index }), item: { ...rest, sealed: box.seal(plain[place] ?? "").toString("base64") } };
+    return { ...(index === undefined ? {} : { index }), item: { ...item, secret: undefined, sealed: box.seal(plain[place] ?? "").toString("base64") } };
   });
   const { done, issues: all } = await change(call, "create", "webhooks", { sound: items, issues });
   // Those created come in the order given, without those that became issues.
-  const refused = new Set(all.map(({ index }: z.output<typeof issueAnswer>) => index));
+  const refused = new Set(all.map(({ index }) => index));
   const kept = plain.filter((_secret, place) => !refused.has(sound[place]?.index));
   return answerCreated({ done: done.map((created, place) => ({ ...created, secret: kept[place] })), issues: all });
 }
