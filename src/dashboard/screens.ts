@@ -3,13 +3,16 @@ import { Achievements } from "./screens/achievements.tsx";
 import { ApiKeys } from "./screens/api_keys.tsx";
 import { Attributes } from "./screens/attributes.tsx";
 import { AuditLog } from "./screens/audit_log.tsx";
+import { Leaderboard, Leaderboards } from "./screens/leaderboards.tsx";
 import { Metrics } from "./screens/metrics.tsx";
 import { Overview } from "./screens/overview.tsx";
 import { PointsSystem } from "./screens/points_system.tsx";
 import { PointsSystems } from "./screens/points_systems.tsx";
+import { Streaks } from "./screens/streaks.tsx";
 import { Tenants } from "./screens/tenants.tsx";
 import { UserScreen } from "./screens/user.tsx";
 import { Users } from "./screens/users.tsx";
+import { WebhookLog, Webhooks } from "./screens/webhooks.tsx";
 
 /** What a screen gets: the parameters of its address. */
 export type ScreenProps = Readonly<Record<string, string | undefined>>;
@@ -29,10 +32,15 @@ export const screens: readonly Screen[] = [
   { path: "/systems", group: "Points", label: "Points systems", show: PointsSystems },
   { path: "/systems/:key/:tab?", group: "Points", show: PointsSystem },
   { path: "/achievements", group: "Points", label: "Achievements", show: Achievements },
+  { path: "/streaks", group: "Points", label: "Streaks", show: Streaks },
+  { path: "/leaderboards", group: "Points", label: "Leaderboards", show: Leaderboards },
+  { path: "/leaderboards/:key", group: "Points", show: Leaderboard },
   { path: "/users", group: "People", label: "Users", show: Users },
   { path: "/users/:id", group: "People", show: UserScreen },
-  { path: "/metrics", group: "Set-up", label: "Metrics", show: Metrics },
+  { path: "/settings/metrics", group: "Set-up", label: "Metrics", show: Metrics },
   { path: "/attributes", group: "Set-up", label: "Attributes", show: Attributes },
+  { path: "/webhooks", group: "Set-up", label: "Webhooks", show: Webhooks },
+  { path: "/webhooks/:id", group: "Set-up", show: WebhookLog },
   { path: "/keys", group: "Set-up", label: "API keys", show: ApiKeys },
   { path: "/tenants", group: "Set-up", label: "Tenants", show: Tenants },
   { path: "/audit-log", group: "Set-up", label: "Audit log", show: AuditLog },

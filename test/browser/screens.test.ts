@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { type DashboardSetting, findAxeFaults, startDashboard } from "../support/browser.ts";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { type DashboardSetting, findAxeFaults, loadAxe, startDashboard } from "../support/browser.ts";
+
+// A score of screens in each test: seconds on a machine with nothing else to do.
+jest.setTimeout(240_000);
 
 let dashboard: DashboardSetting;
 
@@ -34,6 +37,7 @@ test("the sign-in has no serious accessibility fault, in light and dark", async 
     const { context, page } = await dashboard.open({ width: 360, colorScheme });
     await page.goto("/");
     await page.getByLabel("Admin key").waitFor();
+    await loadAxe(page);
     expect([colorScheme, await findAxeFaults(page)]).toEqual([colorScheme, []]);
     await context.close();
   }
@@ -50,10 +54,15 @@ describe.each([
     await navigation.first().waitFor({ state: "attached" });
     const listed = await navigation.evaluateAll((links) => links.map((link) => link.getAttribute("href") ?? ""));
     expect(listed.length).toBeGreaterThan(8);
+    await loadAxe(page);
     const found: unknown[] = [];
     for (const path of [...listed, ...inner]) {
-      await page.goto(path);
-      await page.locator("h1").waitFor();
+      // As a link would, without loading the page again.
+      await page.evaluate((to) => {
+        history.pushState(undefined, "", to);
+        dispatchEvent(new PopStateEvent("popstate"));
+      }, path);
+      await page.waitForFunction((to) => document.querySelector("h1") !== null && location.pathname === to, path);
       await page.waitForFunction(() => document.querySelector(".loading, .busy") === null);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       if (overflow > 0) found.push({ path, overflow });
@@ -69,6 +78,7 @@ describe.each([
     await page.goto("/systems/xp/triggers");
     await page.getByRole("button", { name: "Add a trigger", exact: true }).click();
     await page.getByRole("complementary", { name: "Preview" }).getByRole("rowheader").first().waitFor();
+    await loadAxe(page);
     expect(await findAxeFaults(page)).toEqual([]);
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
@@ -80,7 +90,7 @@ describe.each([
 
 test("the keyboard reaches everything in order, and what has the focus is seen", async () => {
   const { context, page } = await dashboard.open({ width: 1280, tenant: "default" });
-  await page.goto("/metrics");
+  await page.goto("/settings/metrics");
   await page.getByRole("rowheader", { name: "Tasks" }).waitFor();
   await page.locator("body").press("Tab");
   expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("Skip to content");
@@ -100,7 +110,7 @@ test("the keyboard reaches everything in order, and what has the focus is seen",
 
 test("appearance can be chosen, and is kept", async () => {
   const { context, page } = await dashboard.open({ width: 1280, colorScheme: "light", tenant: "default" });
-  await page.goto("/metrics");
+  await page.goto("/settings/metrics");
   const paper = (): Promise<string> => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await paper();
   await page.getByRole("radio", { name: "Dark" }).check({ force: true });

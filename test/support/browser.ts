@@ -109,9 +109,13 @@ export interface AxeFinding {
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
+/** Brings axe-core into a page, until it is loaded again. */
+export async function loadAxe(page: Page): Promise<void> {
+  await page.evaluate(axeSource);
+}
+
 /** Runs axe-core over a page, as it is shown now; serious and critical findings. */
 export async function findAxeFaults(page: Page): Promise<readonly AxeFinding[]> {
-  await page.evaluate(axeSource);
   return page.evaluate(async () => {
     interface Result { readonly id: string; readonly impact: string | null; readonly nodes: readonly { readonly target: readonly string[]; readonly failureSummary: string }[] }
     const { axe } = globalThis as unknown as { axe: { run: (options: object) => Promise<{ violations: readonly Result[] }> } };

@@ -42,7 +42,7 @@ export function SendEvent({ userId, suggestedUser = "", onSent }: {
   });
   const { values } = form;
   const metricKey = values.metric === "" ? metrics[0]?.key ?? "" : values.metric;
-  if (metrics.length === 0) return <p class="hint">There is no metric to send an event to: <Link href="/metrics">add one first</Link>.</p>;
+  if (metrics.length === 0) return <p class="hint">There is no metric to send an event to: <Link href="/settings/metrics">add one first</Link>.</p>;
   return (
     <div class="send-event">
       <Form form={form} submitLabel="Send the event">

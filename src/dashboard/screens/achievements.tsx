@@ -171,7 +171,7 @@ function AchievementForm({ achievement, all, onClose }: {
       <Form form={form} submitLabel={achievement === undefined ? "Add, inactive for now" : "Save"} onCancel={onClose}>
         <TextField form={form} name="name" label="Name" placeholder="First ten tasks" />
         <SelectField form={form} name="kind" label="Completed when" options={kinds} />
-        {values.kind === "metric" && (metrics.length === 0 ? <p class="hint">There is no metric yet: <Link href="/metrics">add one first</Link>.</p> : (
+        {values.kind === "metric" && (metrics.length === 0 ? <p class="hint">There is no metric yet: <Link href="/settings/metrics">add one first</Link>.</p> : (
           <div class="field-row">
             <SelectField form={form} name="metricId" label="Metric" options={metrics.map(({ id, name }) => ({ value: id, label: name }))} />
             <TextField form={form} name="metricValue" label="Reaches" isNumber />

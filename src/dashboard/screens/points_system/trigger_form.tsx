@@ -69,9 +69,9 @@ export function TriggerForm({ system, trigger, onClose }: {
         <SelectField form={form} name="type" label="When" options={triggerTypes} />
         {values.type === "metric" && (
           metrics.length === 0
-            ? <p class="hint">There is no metric yet: <Link href="/metrics">add one first</Link>. What you typed stays here.</p>
+            ? <p class="hint">There is no metric yet: <Link href="/settings/metrics">add one first</Link>. What you typed stays here.</p>
             : (
-              <div class="field-row">
+              <div class="field-row" key="metric">
                 <SelectField form={form} name="metricId" label="Metric" options={metrics.map(({ id, name }) => ({ value: id, label: name }))} />
                 <TextField form={form} name="metricThreshold" label="For every" isNumber hint={metric === undefined || metric.units === "" ? "how many of it" : metric.units} />
               </div>
@@ -84,12 +84,12 @@ export function TriggerForm({ system, trigger, onClose }: {
         )}
         {values.type === "streak" && <TextField form={form} name="streakLength" label="At every multiple of" isNumber hint="The streak's length, in its own periods: days, weeks or months." />}
         {values.type === "time" && (
-          <div class="field-row">
+          <div class="field-row" key="time">
             <TextField form={form} name="timeInterval" label="Every" isNumber />
             <SelectField form={form} name="timeUnit" label="Unit" options={[{ value: "hours", label: "hours" }, { value: "days", label: "days" }]} />
           </div>
         )}
-        <div class="field-row">
+        <div class="field-row" key="effect">
           <SelectField form={form} name="effect" label="It" options={[{ value: "awards", label: "awards" }, { value: "takes", label: "takes" }]} />
           <TextField form={form} name="points" label="Points" isNumber />
         </div>
