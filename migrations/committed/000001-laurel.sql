@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4e50e5debce1d2dfebe8ba87a789fd68dc5e52d8
+--! Hash: sha1:27a89a745dcbc1e75f4542ea27945996345e0748
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -793,6 +793,7 @@ create function laurel_private.apply_profile(locked laurel_private.locked_user, 
 declare
   before laurel.users;
   after laurel.users;
+  changes_ticks boolean;
 begin
   perform laurel_private.check_profile(locked.tenant_id, profile);
   select u.* into strict before from laurel.users u
@@ -821,11 +822,19 @@ begin
     end if;
   end if;
   if after is distinct from before then
+    changes_ticks := (after.tz, after.attributes) is distinct from (before.tz, before.attributes);
+    if changes_ticks then
+      perform laurel_private.settle_clocks(locked);
+    end if;
     update laurel.users u
     set email = after.email, name = after.name, tz = after.tz, sign_up_on = after.sign_up_on, device_tokens = after.device_tokens,
       subscribe_to_emails = after.subscribe_to_emails, attributes = after.attributes,
       attributes_version = after.attributes_version, updated_at = clock_timestamp()
     where u.tenant_id = locked.tenant_id and u.id = locked.id;
+    if changes_ticks then
+      perform laurel_private.readjust_clocks((locked.tenant_id, locked.id, coalesce(after.tz, 'UTC'), after.attributes,
+        after.attributes_version, locked.is_new)::laurel_private.locked_user);
+    end if;
   end if;
   return (locked.tenant_id, locked.id, coalesce(after.tz, 'UTC'), after.attributes, after.attributes_version,
     locked.is_new)::laurel_private.locked_user;
@@ -2120,6 +2129,7 @@ $$;
 create type laurel_private.occasion as (
   cause laurel.points_award_cause,
   event_id uuid,
+  -- For a tick the number of its rule, and its own number.
   metric_no int,
   value numeric,
   attributes jsonb,
@@ -2350,7 +2360,7 @@ begin
         laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, rule.system_id, rule.system_key,
         sequences[rule.system_no], occasion.occurred_at, rule.cause, rule.trigger_id,
         occasion.event_id, rule.metric_key, case when rule.cause = 'metric' then rule.threshold end, rule.user_attributes,
-        rule.event_attributes, rule.achievement_id, null, null, occasion.reason,
+        rule.event_attributes, rule.achievement_id, null, case when rule.cause = 'time' then occasion.value end, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
         firings, base, found, case when found is null then 1 else product end,
         case when found is not null then rounding end, rounded, rule.max_points, added,
@@ -2481,6 +2491,349 @@ $$;
 comment on function laurel_private.write_awards(laurel_private.points_effects[]) is
   'Appends the decided awards to the ledger; write_states() moves the balances to where they leave them. Rule P3.';
 --! EndIncluded points/apply_effects.sql
+--! Included points/time_clocks.sql
+-- The clocks of time triggers (TR5): when a user's next tick is due, and which ticks are applied. A
+-- clock starts at the later of its trigger's activation and its user's creation; every tick's moment
+-- follows from that by arithmetic, so that nothing is written while time passes.
+--
+-- A user who can neither gain nor lose has no clock, or one that rests: at a full balance (an empty
+-- one for a deduction), or when the trigger's filter does not match, a tick changes nothing and writes
+-- nothing, so that it need not be looked at. Whatever ends that starts the clock again, with the
+-- first tick due after that moment: start_clocks(), called by the flow, by a change of the profile, by
+-- a user's creation and, after a change of configuration, by a look at all users in batches.
+-- Written here and by run_due_time_triggers.sql. Invariant: of one clock every tick up to last_tick is
+-- applied, none after it (verify() checks what of that the ledger shows).
+
+-- One rule of a time trigger and for how long it held: from activation or edit to edit or
+-- deactivation. A tick is judged by the rule of its moment, however late it is applied. Kept for ever:
+-- a handful per trigger.
+create table laurel_private.time_trigger_spans (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  system_id uuid not null,
+  trigger_id uuid not null,
+  activated_at timestamptz not null,
+  begins_at timestamptz not null,
+  ends_at timestamptz,
+  time_unit laurel.time_unit not null,
+  time_interval int not null,
+  points int not null,
+  user_attributes jsonb not null,
+  applied_until timestamptz,
+  -- How far the look for users whose clocks must start has come.
+  looks_from timestamptz not null,
+  horizon xid8,
+  looked_since xid8,
+  after_user_id text collate "C" not null default '',
+  is_looked_through boolean not null default false,
+  is_over boolean not null default false,
+  constraint span_does_not_end_before_it_begins check (ends_at >= begins_at),
+  constraint only_ended_spans_are_over check (not is_over or ends_at is not null),
+  constraint span_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete cascade
+);
+
+create unique index one_open_span_per_trigger on laurel_private.time_trigger_spans (trigger_id) where ends_at is null;
+create index time_trigger_spans_by_trigger on laurel_private.time_trigger_spans (trigger_id, activated_at);
+create index time_trigger_spans_by_system on laurel_private.time_trigger_spans (tenant_id, system_id);
+
+comment on table laurel_private.time_trigger_spans is 'The rules that time triggers had, each with the time during which it held. Rule TR5.';
+comment on column laurel_private.time_trigger_spans.activated_at is
+  'When the clocks of this activation start; spans that follow one another by edits share it.';
+comment on column laurel_private.time_trigger_spans.ends_at is 'Null while it holds.';
+comment on column laurel_private.time_trigger_spans.applied_until is
+  'The highest future moment up to which ticks were applied ahead; null when none were.';
+comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found by the look start with the first tick after this.';
+comment on column laurel_private.time_trigger_spans.horizon is
+  'Transactions from before this one may not have known the span; null before the first look.';
+comment on column laurel_private.time_trigger_spans.looked_since is
+  'The oldest transaction that ran when the last look began. When that is before the horizon, a second look follows.';
+comment on column laurel_private.time_trigger_spans.is_over is 'Whether it has ended and no clock is left of it.';
+alter table laurel_private.time_trigger_spans enable row level security;
+
+create table laurel_private.user_clocks (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  trigger_id uuid not null,
+  activated_at timestamptz not null,
+  started_at timestamptz not null,
+  last_tick bigint not null,
+  next_due_at timestamptz,
+  constraint clocks_are_one_per_user_and_activation primary key (tenant_id, user_id, trigger_id, activated_at),
+  constraint clocks_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+) with (fillfactor = 80);
+
+create index user_clocks_by_due_time on laurel_private.user_clocks (next_due_at) where next_due_at is not null;
+
+comment on table laurel_private.user_clocks is 'How far a user has come with a time trigger''s ticks. Rule TR5.';
+comment on column laurel_private.user_clocks.started_at is 'The later of activation and the user''s creation.';
+comment on column laurel_private.user_clocks.last_tick is 'The last tick that was applied or that a resting clock passed; 0 before the first.';
+comment on column laurel_private.user_clocks.next_due_at is
+  'When to look at it again, by the time zone of when it was written; null while it rests.';
+alter table laurel_private.user_clocks enable row level security;
+
+-- When tick k of a clock is due. Days keep the local time of day; a time that a clock change skips
+-- or repeats is what PostgreSQL's `at time zone` makes of it. Beyond 3,400 years: never.
+create function laurel_private.tick_due_at(
+  started_at timestamptz, time_unit laurel.time_unit, time_interval int, time_zone text, tick bigint
+) returns timestamptz language sql immutable parallel safe
+  return case
+    when tick * time_interval > 30000000 then 'infinity'
+    when time_unit = 'hours' then started_at + (tick * time_interval) * interval '1 hour'
+    else ((started_at at time zone time_zone) + (tick * time_interval) * interval '1 day') at time zone time_zone end;
+
+-- How many ticks are due by a moment.
+create function laurel_private.ticks_due_by(
+  started_at timestamptz, time_unit laurel.time_unit, time_interval int, time_zone text, moment timestamptz
+) returns bigint language plpgsql immutable parallel safe as $$
+declare
+  ticks bigint;
+begin
+  if moment <= started_at then
+    return 0;
+  elsif time_unit = 'hours' then
+    return div(extract(epoch from moment - started_at), 3600::numeric * time_interval);
+  end if;
+  ticks := div(greatest(extract(epoch from (moment at time zone time_zone) - (started_at at time zone time_zone)), 0),
+    86400::numeric * time_interval);
+  -- Skipped and repeated local times move a tick by less than a day.
+  if laurel_private.tick_due_at(started_at, time_unit, time_interval, time_zone, ticks + 1) <= moment then
+    return ticks + 1;
+  elsif ticks > 0 and laurel_private.tick_due_at(started_at, time_unit, time_interval, time_zone, ticks) > moment then
+    return ticks - 1;
+  end if;
+  return ticks;
+end
+$$;
+
+-- Whether a tick of so many points could change this total: awards below the cap, deductions above the floor.
+create function laurel_private.can_change(points int, total bigint, max_points int)
+  returns boolean language sql immutable parallel safe
+  return case when points > 0 then total < coalesce(max_points, 9007199254740991) else total > 0 end;
+
+-- Starts the clocks of users who can gain or lose by these spans, unless they run. The first tick
+-- is the first that is due after `moment` and was not applied ahead; `-infinity` for users who are
+-- new. The caller holds the users' locks, or looks at all (below).
+create function laurel_private.start_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], moment timestamptz)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+begin
+  insert into laurel_private.user_clocks as c (tenant_id, user_id, trigger_id, activated_at, started_at, last_tick, next_due_at)
+  select s.tenant_id, s.user_id, p.trigger_id, p.activated_at, b.started_at, n.tick,
+    laurel_private.tick_due_at(b.started_at, p.time_unit, p.time_interval, s.time_zone, n.tick + 1)
+  from unnest(user_ids) q (id)
+  cross join lateral (
+    select s.*, u.created_at from laurel_private.user_states s
+    join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id
+    where s.tenant_id = tenant_id and s.user_id = q.id) s
+  join laurel_private.time_trigger_spans p on p.id = any (span_ids) and p.ends_at is null
+  join laurel.points_systems y on y.id = p.system_id
+  left join laurel_private.user_clocks e on e.tenant_id = s.tenant_id and e.user_id = s.user_id
+    and e.trigger_id = p.trigger_id and e.activated_at = p.activated_at
+  cross join lateral (select greatest(p.activated_at, s.created_at)) b (started_at)
+  cross join lateral (
+    select greatest(e.last_tick, laurel_private.ticks_due_by(b.started_at, p.time_unit, p.time_interval, s.time_zone,
+      case when isfinite(moment) then greatest(moment, p.applied_until) else moment end))) n (tick)
+  where (e.user_id is null or e.next_due_at is null)
+    and s.attributes @> p.user_attributes
+    and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
+  -- In this order always, so that two who start clocks of the same users never wait for each other.
+  order by s.user_id, p.trigger_id
+  on conflict on constraint clocks_are_one_per_user_and_activation do update
+  set last_tick = excluded.last_tick, next_due_at = excluded.next_due_at
+  where c.next_due_at is null and c.last_tick <= excluded.last_tick;
+end
+$$;
+
+comment on function laurel_private.start_clocks(uuid, text[], uuid[], timestamptz) is
+  'Starts resting and missing clocks of users who can gain or lose, with the first tick due after the moment.';
+
+-- Called by the flow for users whose total in these systems stood at the floor or at the cap and has moved.
+create function laurel_private.restart_clocks(tenant_id uuid, user_ids text[], system_ids uuid[])
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  span_ids uuid[] := array(
+    select p.id from laurel_private.time_trigger_spans p
+    where p.tenant_id = tenant_id and p.ends_at is null and p.system_id = any (system_ids));
+begin
+  if span_ids <> '{}' then
+    perform laurel_private.start_clocks(tenant_id, user_ids, span_ids, clock_timestamp());
+  end if;
+end
+$$;
+
+-- The same for the lane of many, from what was decided.
+create function laurel_private.restart_clocks(tenant_id uuid, effects laurel_private.points_effects[])
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  user_ids text[];
+  system_ids uuid[];
+begin
+  if exists (select from laurel_private.time_trigger_spans p where p.tenant_id = tenant_id and p.ends_at is null) then
+    select array_agg(distinct a.user_id order by a.user_id), array_agg(distinct a.system_id) into user_ids, system_ids
+    from unnest(effects) e cross join lateral unnest(e.awards) a
+    where a.total_before = 0 or a.total_before >= a.max_points;
+    if user_ids is not null then
+      perform laurel_private.restart_clocks(tenant_id, user_ids, system_ids);
+    end if;
+  end if;
+end
+$$;
+
+-- New users' clocks start with them. A transaction that does not see a span yet is why its look at
+-- all users is made twice.
+create function laurel_private.tg_users__start_clocks()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  started record;
+begin
+  for started in
+    select n.tenant_id, array_agg(n.id::text order by n.id) as user_ids,
+      array(select p.id from laurel_private.time_trigger_spans p where p.tenant_id = n.tenant_id and p.ends_at is null) as span_ids
+    from new_users n group by n.tenant_id
+  loop
+    if started.span_ids <> '{}' then
+      perform laurel_private.start_clocks(started.tenant_id, started.user_ids, started.span_ids, '-infinity');
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+create trigger users__start_clocks after insert on laurel.users
+  referencing new table as new_users for each statement
+  execute function laurel_private.tg_users__start_clocks();
+
+-- Configuration: an activation, an edit or a deactivation ends a span and may begin another.
+create function laurel_private.tg_points_triggers__keep_spans()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  open_span laurel_private.time_trigger_spans;
+  is_ticking boolean;
+  moment timestamptz;
+begin
+  -- Waits for ticks that are being applied: whatever is due before the moment taken next is theirs.
+  select p.* into open_span from laurel_private.time_trigger_spans p
+  where p.trigger_id = new.id and p.ends_at is null for no key update;
+  moment := clock_timestamp();
+  is_ticking := new.type = 'time' and new.status = 'active' and exists (
+    select from laurel.points_systems s where s.id = new.system_id and s.archived_at is null);
+  if open_span.id is not null and is_ticking
+    and (new.time_unit, new.time_interval, new.points, new.user_attributes::jsonb)
+      is not distinct from (open_span.time_unit, open_span.time_interval, open_span.points, open_span.user_attributes)
+  then
+    return null;
+  end if;
+  if open_span.id is not null then
+    update laurel_private.time_trigger_spans p set ends_at = moment where p.id = open_span.id;
+  end if;
+  if is_ticking then
+    insert into laurel_private.time_trigger_spans (tenant_id, system_id, trigger_id, activated_at, begins_at, time_unit,
+      time_interval, points, user_attributes, applied_until, looks_from)
+    select new.tenant_id, new.system_id, new.id, case when k.goes_on then open_span.activated_at else moment end, moment,
+      new.time_unit, new.time_interval, new.points, new.user_attributes, case when k.goes_on then open_span.applied_until end, moment
+    -- Another interval starts the clocks anew, as an activation does.
+    from (select open_span.id is not null
+      and (new.time_unit, new.time_interval) = (open_span.time_unit, open_span.time_interval)) k (goes_on);
+  end if;
+  return null;
+end
+$$;
+
+create trigger points_triggers__keep_spans_new after insert on laurel.points_triggers
+  for each row when (new.type = 'time' and new.status = 'active')
+  execute function laurel_private.tg_points_triggers__keep_spans();
+create trigger points_triggers__keep_spans_changed after update on laurel.points_triggers
+  for each row when (old.type = 'time' or new.type = 'time')
+  execute function laurel_private.tg_points_triggers__keep_spans();
+
+create function laurel_private.end_spans(of_tenant uuid, of_system uuid)
+  returns void language plpgsql volatile as $$
+begin
+  perform from laurel_private.time_trigger_spans p
+  where p.tenant_id = of_tenant and (of_system is null or p.system_id = of_system) and p.ends_at is null
+  order by p.id for no key update;
+  update laurel_private.time_trigger_spans p set ends_at = clock_timestamp()
+  where p.tenant_id = of_tenant and (of_system is null or p.system_id = of_system) and p.ends_at is null;
+end
+$$;
+
+-- An archived system or tenant stops all of its clocks; another cap lets some gain who could not.
+create function laurel_private.tg_points_systems__keep_spans()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.archived_at is not null then
+    perform laurel_private.end_spans(new.tenant_id, new.id);
+  else
+    update laurel_private.time_trigger_spans p
+    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', is_looked_through = false
+    where p.system_id = new.id and p.ends_at is null;
+  end if;
+  return null;
+end
+$$;
+
+create trigger points_systems__keep_spans after update on laurel.points_systems
+  for each row when ((old.archived_at, old.max_points) is distinct from (new.archived_at, new.max_points))
+  execute function laurel_private.tg_points_systems__keep_spans();
+
+create function laurel_private.tg_tenants__end_spans()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.end_spans(new.id, null);
+  return null;
+end
+$$;
+
+create trigger tenants__end_spans after update on laurel.tenants
+  for each row when (new.archived_at is not null and old.archived_at is null)
+  execute function laurel_private.tg_tenants__end_spans();
+
+-- Looks at the next users, at most so many, for clocks that a change of configuration starts; of one tenant or (null)
+-- of all. Takes no user's lock: who is moved meanwhile by somebody who knows the span starts the clock
+-- as well, and the second finds it running. Who did not know the span is why there is a second look, once
+-- all transactions from before it have ended. Returns how many it looked at, at least 1; 0 when there is nothing to look for.
+create function laurel_private.look_for_clocks(of_tenant uuid, most int default 1000)
+  returns int language plpgsql volatile as $$
+declare
+  span laurel_private.time_trigger_spans;
+  user_ids text[];
+begin
+  select p.* into span from laurel_private.time_trigger_spans p
+  where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
+    and (not p.is_looked_through
+      or p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
+  order by p.id
+  limit 1
+  for no key update skip locked;
+  if not found then
+    return 0;
+  end if;
+  if span.is_looked_through or span.looked_since is null then
+    span.looked_since := pg_snapshot_xmin(pg_current_snapshot());
+    span.after_user_id := '';
+  end if;
+  user_ids := array(
+    select s.user_id from laurel_private.user_states s
+    where s.tenant_id = span.tenant_id and s.user_id > span.after_user_id
+    order by s.user_id
+    limit most);
+  perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
+  update laurel_private.time_trigger_spans p
+  set after_user_id = coalesce(user_ids[cardinality(user_ids)], ''), looked_since = span.looked_since,
+    horizon = coalesce(p.horizon, pg_snapshot_xmax(pg_current_snapshot())),
+    is_looked_through = cardinality(user_ids) < most
+  where p.id = span.id;
+  return greatest(cardinality(user_ids), 1);
+end
+$$;
+
+comment on function laurel_private.look_for_clocks(uuid, int) is
+  'Starts the clocks of the next users that a new or changed time trigger can move; returns 0 when there is nothing to look for now.';
+--! EndIncluded points/time_clocks.sql
 --! Included points/apply_occasions.sql
 -- The flow's second half, for any number of users: load what must be known, decide, apply. What
 -- happened to each of them goes in, in order: events, identification, completions. The
@@ -2507,6 +2860,7 @@ $$;
 
 create function laurel_private.apply_occasions(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], is_silent boolean default false,
+  ticking laurel_private.combined_rules default null,
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[]
 ) language plpgsql volatile as $$
 #variable_conflict use_variable
@@ -2516,7 +2870,7 @@ declare
   rules laurel_private.combined_rules;
 begin
   metric_ids := metric_ids || laurel_private.nil_metric();
-  rules := laurel_private.combine_rules(tenant_id, metric_ids);
+  rules := case when ticking is null then laurel_private.combine_rules(tenant_id, metric_ids) else ticking end;
   systems := rules.systems;
   system_ids := array(select s.system_id from unnest(systems) s);
   achievement_ids := array(
@@ -2566,12 +2920,15 @@ begin
   end if;
   if rules.triggers <> '{}' then
     perform laurel_private.write_awards(effects);
+    if ticking is null then
+      perform laurel_private.restart_clocks(tenant_id, effects);
+    end if;
   end if;
 end
 $$;
 
-comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean) is
-  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3). LR030.';
+comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
+  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
 --! EndIncluded points/apply_occasions.sql
 --! Included metrics/check_event.sql
 -- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
@@ -2620,6 +2977,364 @@ $$;
 comment on function laurel_private.check_event(uuid, uuid, text, numeric, jsonb, text, timestamptz) is
   'Raises LR003 or LR011 to LR015 when an event breaks rules E2, E8 or U4.';
 --! EndIncluded metrics/check_event.sql
+--! Included points/run_due_time_triggers.sql
+-- Applying ticks (TR5, Q4): due ticks are occasions of their users, decided and written as events
+-- are. What is due stands in user_clocks; whoever holds the user's lock applies it, so that any number
+-- of workers, crashes and pauses give the same result.
+
+-- The rules that ticks are decided by: one trigger rule per span, numbered as given (in metric_no, which nothing else uses
+-- here), with its system and the boosts there are.
+create function laurel_private.time_rules(tenant_id uuid, span_ids uuid[])
+  returns laurel_private.combined_rules language sql stable as $$
+  with span as (
+    select p, s, p.no, dense_rank() over (order by s.id)::int as system_no
+    from (
+      select p.*, n.no::int from unnest(span_ids) with ordinality as n (id, no)
+      join laurel_private.time_trigger_spans p on p.id = n.id) p
+    join laurel.points_systems s on s.id = p.system_id
+  ),
+  system as (
+    select distinct on (system_no) system_no, s from span order by system_no
+  ),
+  boost as (
+    select system.system_no, b
+    from system
+    join laurel.points_boosts b on b.tenant_id = time_rules.tenant_id and b.system_id = (system.s).id
+      and b.is_active and b.archived_at is null
+  )
+  select
+    array(
+      select ((p).trigger_id, 'time', system_no, (s).id, (s).key::text, (s).max_points, (p).points, null, no, null, null,
+        nullif((p).user_attributes, '{}'), null,
+        -- There is no event that it could block: a deduction stops at 0.
+        false, 1)::laurel_private.trigger_rule
+      from span order by no),
+    array(
+      select ((s).id, (s).key::text, (s).max_points, array(
+        select l.points::bigint from laurel.points_levels l
+        where l.tenant_id = time_rules.tenant_id and l.system_id = (s).id order by l.points))::laurel_private.system_rule
+      from system order by system_no),
+    array(
+      select (system_no, (b).starts_on, (b).ends_on, (b).multiplier, (b).rounding,
+        nullif((b).user_attributes::jsonb, '{}'), laurel_private.boost_as_json(b))::laurel_private.boost_rule
+      from boost where (b).user_id is null order by system_no, (b).id),
+    '{}'::laurel_private.achievement_rule[],
+    exists (select from boost where (b).user_id is not null),
+    false,
+    false
+$$;
+
+-- A clock that takes part: one that is due, or one that rests and starts again with the first of them.
+create type laurel_private.ticking_clock as (
+  user_id text, trigger_id uuid, activated_at timestamptz, system_id uuid, time_unit laurel.time_unit, time_interval int,
+  ends_at timestamptz, time_zone text, started_at timestamptz, last_tick bigint, rests boolean
+);
+
+create type laurel_private.due_tick as (user_id text, trigger_id uuid, activated_at timestamptz, tick bigint, due_at timestamptz, span_no int);
+
+-- Clocks of these users that are due, and those that rest beside them in the same system: the first
+-- due tick may move the total that they rest at, so that they start again with what is due after it.
+create function laurel_private.ticking_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], as_of timestamptz)
+  returns laurel_private.ticking_clock[] language plpgsql stable as $$
+#variable_conflict use_variable
+begin
+  return array(
+    with activation as materialized (
+      select p.trigger_id, p.activated_at, p.system_id, p.time_unit, p.time_interval,
+        case when bool_or(p.ends_at is null) then 'infinity' else max(p.ends_at) end as ends_at,
+        max(p.applied_until) as applied_until,
+        (array_agg(p.user_attributes) filter (where p.ends_at is null))[1] as user_attributes
+      from unnest(span_ids) n (id)
+      join laurel_private.time_trigger_spans p on p.id = n.id and p.tenant_id = tenant_id
+      group by 1, 2, 3, 4, 5
+    ),
+    due as materialized (
+      select c.user_id, a.trigger_id, a.activated_at, a.system_id, a.time_unit, a.time_interval, a.ends_at,
+        s.time_zone, c.started_at, c.last_tick, false as rests, s.attributes,
+        laurel_private.tick_due_at(c.started_at, a.time_unit, a.time_interval, s.time_zone, c.last_tick + 1) as due_at
+      from unnest(user_ids) q (id)
+      cross join lateral (
+        select c.* from laurel_private.user_clocks c
+        where c.tenant_id = tenant_id and c.user_id = q.id and c.next_due_at <= as_of
+        offset 0) c
+      cross join lateral (
+        select s.time_zone, s.attributes from laurel_private.user_states s
+        where s.tenant_id = tenant_id and s.user_id = q.id
+        offset 0) s
+      join activation a on a.trigger_id = c.trigger_id and a.activated_at = c.activated_at
+    ),
+    first as (
+      select d.user_id, d.system_id, d.time_zone, d.attributes, min(d.due_at) as due_at
+      from due d where d.due_at <= as_of and d.due_at < d.ends_at
+      group by 1, 2, 3, 4
+    ),
+    resting as (
+      select f.user_id, a.trigger_id, a.activated_at, a.system_id, a.time_unit, a.time_interval, a.ends_at,
+        f.time_zone, r.started_at,
+        greatest(c.last_tick, laurel_private.ticks_due_by(r.started_at, a.time_unit, a.time_interval, f.time_zone,
+          greatest(f.due_at, a.applied_until))) as last_tick,
+        true as rests
+      from first f
+      join activation a on a.system_id = f.system_id and f.attributes @> a.user_attributes
+      cross join lateral (
+        select u.created_at from laurel.users u where u.tenant_id = tenant_id and u.id = f.user_id offset 0) u
+      cross join lateral (select greatest(a.activated_at, u.created_at)) r (started_at)
+      left join lateral (
+        select c.last_tick, c.next_due_at from laurel_private.user_clocks c
+        where c.tenant_id = tenant_id and c.user_id = f.user_id
+          and c.trigger_id = a.trigger_id and c.activated_at = a.activated_at
+        offset 0) c on true
+      where c.next_due_at is null
+    )
+    select (x.user_id, x.trigger_id, x.activated_at, x.system_id, x.time_unit, x.time_interval, x.ends_at, x.time_zone,
+      x.started_at, x.last_tick, x.rests)::laurel_private.ticking_clock
+    from (
+      select d.user_id, d.trigger_id, d.activated_at, d.system_id, d.time_unit, d.time_interval, d.ends_at, d.time_zone,
+        d.started_at, d.last_tick, d.rests from due d
+      union all
+      select r.user_id, r.trigger_id, r.activated_at, r.system_id, r.time_unit, r.time_interval, r.ends_at, r.time_zone,
+        r.started_at, r.last_tick, r.rests from resting r) x);
+end
+$$;
+
+-- Applies ticks of these users, at most so many, in the order in which they fell due. The caller holds the users' locks,
+-- and has locked the spans against changes. Returns how many ticks it applied.
+create function laurel_private.apply_due_ticks(
+  tenant_id uuid, user_ids text[], span_ids uuid[], as_of timestamptz, most int
+) returns int language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  clocks laurel_private.ticking_clock[] := laurel_private.ticking_clocks(tenant_id, user_ids, span_ids, as_of);
+  ticks laurel_private.due_tick[];
+begin
+  ticks := array(
+    select (c.user_id, c.trigger_id, c.activated_at, k.tick, d.due_at, p.no)::laurel_private.due_tick
+    from unnest(clocks) c
+    cross join lateral generate_series(c.last_tick + 1, least(c.last_tick + most,
+      laurel_private.ticks_due_by(c.started_at, c.time_unit, c.time_interval, c.time_zone, as_of))) k (tick)
+    cross join lateral (
+      select laurel_private.tick_due_at(c.started_at, c.time_unit, c.time_interval, c.time_zone, k.tick)) d (due_at)
+    join (
+      select p.*, n.no from unnest(span_ids) with ordinality as n (id, no)
+      join laurel_private.time_trigger_spans p on p.id = n.id) p
+      on p.trigger_id = c.trigger_id and p.activated_at = c.activated_at
+      and p.begins_at <= d.due_at and d.due_at < coalesce(p.ends_at, 'infinity')
+    order by c.user_id, d.due_at, c.trigger_id, c.activated_at, k.tick
+    limit most);
+
+  if ticks <> '{}' then
+    perform laurel_private.apply_occasions(tenant_id, '{}', array(
+      select (t.user_id, array_agg(
+        ('time', null, t.span_no, t.tick, null, t.due_at, null, null, null)::laurel_private.occasion
+        order by t.no))::laurel_private.user_occasions
+      from unnest(ticks) with ordinality as t (user_id, trigger_id, activated_at, tick, due_at, span_no, no)
+      group by t.user_id order by t.user_id),
+      ticking => laurel_private.time_rules(tenant_id, span_ids));
+  end if;
+
+  -- Where each clock stands now; one that can change nothing any more rests.
+  insert into laurel_private.user_clocks as c (tenant_id, user_id, trigger_id, activated_at, started_at, last_tick, next_due_at)
+  select tenant_id, x.user_id, x.trigger_id, x.activated_at, x.started_at, x.last_tick, x.next_due_at
+  from (
+    select c.user_id, c.trigger_id, c.activated_at, c.started_at, l.tick as last_tick, c.rests and t.tick is null as is_untouched,
+      case
+        when n.due_at >= c.ends_at then null
+        when n.due_at <= as_of or p.id is null then n.due_at
+        when s.attributes @> p.user_attributes
+          and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, c.system_id)], 0), y.max_points)
+          then n.due_at end as next_due_at
+    from unnest(clocks) c
+    left join (
+      select t.user_id, t.trigger_id, t.activated_at, max(t.tick) as tick from unnest(ticks) t group by 1, 2, 3) t
+      on t.user_id = c.user_id and t.trigger_id = c.trigger_id and t.activated_at = c.activated_at
+    cross join lateral (select coalesce(t.tick, c.last_tick)) l (tick)
+    cross join lateral (
+      select laurel_private.tick_due_at(c.started_at, c.time_unit, c.time_interval, c.time_zone, l.tick + 1)) n (due_at)
+    left join laurel_private.time_trigger_spans p on p.id = any (span_ids)
+      and p.trigger_id = c.trigger_id and p.activated_at = c.activated_at and p.ends_at is null
+    cross join lateral (
+      select s.* from laurel_private.user_states s where s.tenant_id = tenant_id and s.user_id = c.user_id offset 0) s
+    join laurel.points_systems y on y.id = c.system_id) x
+  where not (x.is_untouched and x.next_due_at is null)
+  order by x.user_id, x.trigger_id, x.activated_at
+  on conflict on constraint clocks_are_one_per_user_and_activation do update
+  set last_tick = excluded.last_tick, next_due_at = excluded.next_due_at;
+  return cardinality(ticks);
+end
+$$;
+
+comment on function laurel_private.apply_due_ticks(uuid, text[], uuid[], timestamptz, int) is
+  'Applies due ticks of locked users, at most so many, in the order in which they fell due; returns how many. Rule TR5.';
+
+-- Applies what is due for one user, who is locked: before its time zone or its attributes change, so that every tick
+-- is judged by those of its moment.
+create function laurel_private.settle_clocks(for_user laurel_private.locked_user)
+  returns void language plpgsql volatile as $$
+declare
+  moment timestamptz := clock_timestamp();
+  span_ids uuid[];
+begin
+  if not exists (
+    select from laurel_private.user_clocks c
+    where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.next_due_at <= moment)
+  then
+    return;
+  end if;
+  -- Two statements: what a change of the trigger that this waits for has added is seen by the second.
+  perform from laurel_private.time_trigger_spans p
+  where p.tenant_id = for_user.tenant_id and not p.is_over order by p.id for share;
+  span_ids := array(
+    select p.id from laurel_private.time_trigger_spans p where p.tenant_id = for_user.tenant_id and not p.is_over order by p.id);
+  while laurel_private.apply_due_ticks(for_user.tenant_id, array[for_user.id], span_ids, moment, 1000) > 0 loop
+  end loop;
+end
+$$;
+
+-- After such a change: clocks that its filters let run again start, and those in days are looked at by the new zone.
+create function laurel_private.readjust_clocks(for_user laurel_private.locked_user)
+  returns void language plpgsql volatile as $$
+declare
+  span_ids uuid[] := array(
+    select p.id from laurel_private.time_trigger_spans p where p.tenant_id = for_user.tenant_id and p.ends_at is null);
+begin
+  if span_ids = '{}' then
+    return;
+  end if;
+  update laurel_private.user_clocks c
+  set next_due_at = laurel_private.tick_due_at(c.started_at, p.time_unit, p.time_interval, for_user.time_zone, c.last_tick + 1)
+  from laurel_private.time_trigger_spans p
+  where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.next_due_at is not null
+    and p.trigger_id = c.trigger_id and p.activated_at = c.activated_at and p.time_unit = 'days' and p.ends_at is null;
+  perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, clock_timestamp());
+end
+$$;
+
+-- Users of these activations who have due clocks and whom nobody holds, longest due first; locks
+-- them. By the index of due times, however many are due.
+create function laurel_private.claim_due_users(
+  trigger_ids uuid[], activations timestamptz[], as_of timestamptz, most int, out tenant_ids uuid[], out user_ids text[]
+) language plpgsql volatile
+  set enable_sort = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_bitmapscan = off
+as $$
+#variable_conflict use_variable
+begin
+  select array_agg(q.tenant_id), array_agg(q.user_id) into tenant_ids, user_ids
+  from (
+    select s.tenant_id, s.user_id
+    from laurel_private.user_clocks c
+    join laurel_private.user_states s on s.tenant_id = c.tenant_id and s.user_id = c.user_id
+    where c.next_due_at <= as_of
+      and exists (
+        select from unnest(trigger_ids, activations) a (trigger_id, activated_at)
+        where a.trigger_id = c.trigger_id and a.activated_at = c.activated_at)
+    order by c.next_due_at
+    limit most
+    for no key update of s skip locked) q;
+end
+$$;
+
+create function laurel.run_due_time_triggers(as_of timestamptz default now(), max_ticks int default null)
+  returns bigint language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  batch constant int := 1000;
+  of_tenant uuid := case when not laurel_private.is_owner_calling() then laurel.current_tenant_id() end;
+  is_ahead boolean := as_of > clock_timestamp();
+  span_ids uuid[];
+  trigger_ids uuid[];
+  activations timestamptz[];
+  latest laurel_private.user_clocks;
+  claimed record;
+  one_tenant uuid;
+  most int;
+  done int;
+  applied bigint := 0;
+  holds_users boolean := false;
+begin
+  if as_of = 'infinity' then
+    perform laurel_private.fail('LR023', 'as_of', 'as_of is infinite');
+  end if;
+  while laurel_private.look_for_clocks(of_tenant, batch) > 0 loop
+  end loop;
+
+  -- Spans first: a trigger that is being edited or deactivated at this moment is left to the next call; whoever edits
+  -- one later waits. Two runs ahead of time would both write the spans: the second waits.
+  if is_ahead then
+    span_ids := array(
+      select p.id from laurel_private.time_trigger_spans p
+      where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant) order by p.id for no key update);
+  else
+    span_ids := array(
+      select p.id from laurel_private.time_trigger_spans p
+      where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant) order by p.id for share skip locked);
+  end if;
+  select array_agg(a.trigger_id), array_agg(a.activated_at), array_agg(a.id) into trigger_ids, activations, span_ids
+  from (
+    select p.trigger_id, p.activated_at, p.id,
+      bool_and(p.id = any (span_ids)) over (partition by p.trigger_id, p.activated_at) as is_whole
+    from laurel_private.time_trigger_spans p
+    where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant)) a
+  where a.is_whole;
+
+  while span_ids is not null loop
+    most := least(batch, max_ticks - applied);
+    exit when most < 1;
+    -- No more users than ticks, going by the one who is latest: nobody is locked for nothing.
+    select c.* into latest from laurel_private.user_clocks c where c.next_due_at <= as_of order by c.next_due_at limit 1;
+    exit when not found;
+    done := greatest(most / greatest((
+      select laurel_private.ticks_due_by(latest.started_at, p.time_unit, p.time_interval, 'UTC', as_of) - latest.last_tick
+      from laurel_private.time_trigger_spans p
+      where p.trigger_id = latest.trigger_id and p.activated_at = latest.activated_at limit 1), 1), 1);
+    claimed := laurel_private.claim_due_users(trigger_ids, activations, as_of, done);
+    if claimed.user_ids is null then
+      -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
+      exit when holds_users;
+      select array_agg(c.tenant_id), array_agg(c.user_id) into claimed
+      from (
+        select c.tenant_id, c.user_id from laurel_private.user_clocks c
+        join unnest(trigger_ids, activations) a (trigger_id, activated_at)
+          on a.trigger_id = c.trigger_id and a.activated_at = c.activated_at
+        where c.next_due_at <= as_of order by c.next_due_at limit 1) c;
+      exit when claimed.user_ids is null;
+      perform from laurel_private.user_states s
+      where s.tenant_id = claimed.tenant_ids[1] and s.user_id = claimed.user_ids[1] for no key update;
+    end if;
+    holds_users := true;
+    done := 0;
+    for one_tenant in select distinct t.id from unnest(claimed.tenant_ids) t (id) order by 1 loop
+      exit when done >= most;
+      done := done + laurel_private.apply_due_ticks(one_tenant,
+        array(
+          select distinct q.user_id from unnest(claimed.tenant_ids, claimed.user_ids) q (tenant_id, user_id)
+          where q.tenant_id = one_tenant order by 1),
+        array(
+          select p.id from laurel_private.time_trigger_spans p
+          where p.id = any (span_ids) and p.tenant_id = one_tenant order by p.id),
+        as_of, most - done);
+    end loop;
+    applied := applied + done;
+  end loop;
+  if is_ahead and span_ids is not null and (max_ticks is null or applied < max_ticks) then
+    update laurel_private.time_trigger_spans p set applied_until = greatest(p.applied_until, as_of)
+    where p.id = any (span_ids) and p.ends_at is null;
+  end if;
+  return applied;
+end
+$$;
+
+comment on function laurel.run_due_time_triggers(timestamptz, int) is
+  'Applies the ticks of time triggers that are due by a moment and not yet applied, at most so many (null: all), and returns how many. Of all tenants when the owner calls, else of the caller''s. Safe to call at any time, by any number at once; ticks of users and triggers that are being changed at this moment are left to the next call. LR023 for an infinite moment. Rules TR5, Q4.';
+grant execute on function laurel.run_due_time_triggers(timestamptz, int) to laurel_service;
+--! EndIncluded points/run_due_time_triggers.sql
 --! Included metrics/record_event.sql
 -- The flow. Every event takes this way, whichever way in:
 --
@@ -2774,6 +3489,8 @@ declare
   highest numeric;
   effects laurel_private.points_effects;
   applied record;
+  -- Systems whose total stood at the floor or the cap before this.
+  moved_systems uuid[];
   is_replay boolean := false;
 begin
   -- The advisory lock queues waiters as in lock_user(). One statement then locks and reads the
@@ -2841,7 +3558,8 @@ begin
 
   if is_replay then
     null;
-  elsif is_new or cardinality(achievements) > 0 and laurel_private.may_complete(locked, achievements, achievement_values,
+  elsif is_new or (locked.time_zone, locked.attributes_version) is distinct from (time_zone, attributes_version)
+    or cardinality(achievements) > 0 and laurel_private.may_complete(locked, achievements, achievement_values,
     event_attributes, coalesce(peak, 0), coalesce(total, 0) + event_value)
   then
     -- More than the metric's triggers may follow: by the lane of many.
@@ -2887,6 +3605,9 @@ begin
         placed_systems[place] := (systems[i]).system_id;
         placed_totals[place] := effects.balances[i];
         placed_sequences[place] := effects.sequences[i];
+        if balances[i] = 0 or balances[i] >= (systems[i]).max_points then
+          moved_systems := moved_systems || (systems[i]).system_id;
+        end if;
       end loop;
     end if;
     total := effects.totals[1];
@@ -2896,6 +3617,9 @@ begin
       metric_peaks[metric_place] = effects.peaks[1], last_event_ids[metric_place] = event_id,
       system_ids = placed_systems, totals = placed_totals, last_sequences = placed_sequences
     where s.tenant_id = tenant and s.user_id = for_user;
+    if moved_systems is not null then
+      perform laurel_private.restart_clocks(tenant, array[for_user], moved_systems);
+    end if;
     if effects.first_counted is not null then
       for i in 1..cardinality(effects.first_counted) loop
         continue when effects.first_counted[i] is null;
@@ -3858,7 +4582,8 @@ begin
     end if;
   end if;
   perform laurel_private.write_awards(array[effects]),
-    laurel_private.write_states(for_tenant, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]);
+    laurel_private.write_states(for_tenant, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]),
+    laurel_private.restart_clocks(for_tenant, array[effects]);
   return laurel.user_points(system_key, adjust_points.user_id);
 end
 $$;
@@ -4497,6 +5222,406 @@ comment on function laurel_private.read_queued_events(int, int) is
 
 grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
 --! EndIncluded metrics/queued_events.sql
+--! Included insight/points_rollups.sql
+-- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user. Folded from the
+-- append-only ledger by the worker, never written by an award: an award waits for nobody. Readers add the ledger's
+-- tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC days of the awards' dates.
+--
+-- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify()
+-- checks). What is folded are all rows with IDs below the watermark. Rows get their IDs under
+-- their user's lock, so in a transaction that has an ID of its own by then: once all transactions up to one that began
+-- after some moment have ended, no row with an ID from before that moment can appear any more.
+
+create table laurel_private.points_fold (
+  is_one boolean not null default true,
+  watermark uuid not null default '00000000-0000-0000-0000-000000000000',
+  next_watermark uuid,
+  next_after xid8,
+  windows_end_on date not null default (now() at time zone 'UTC')::date,
+  constraint there_is_one_fold primary key (is_one),
+  constraint fold_is_one check (is_one),
+  constraint fold_knows_its_next_step check ((next_watermark is null) = (next_after is null))
+);
+
+comment on table laurel_private.points_fold is 'How far the ledger is folded into the rollups.';
+comment on column laurel_private.points_fold.watermark is 'Rows with IDs below it are folded.';
+comment on column laurel_private.points_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
+comment on column laurel_private.points_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
+alter table laurel_private.points_fold enable row level security;
+insert into laurel_private.points_fold default values;
+
+create table laurel_private.points_days (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  day date not null,
+  cause laurel.points_award_cause not null,
+  -- The nil UUID for adjustments.
+  trigger_id uuid not null,
+  earned numeric not null,
+  boosted numeric not null,
+  deducted numeric not null,
+  awards bigint not null,
+  constraint points_days_are_one_per_trigger primary key (tenant_id, system_id, day, cause, trigger_id)
+) with (fillfactor = 80);
+
+comment on table laurel_private.points_days is 'Points earned (boosted: by awards that a boost applied to) and deducted per system, UTC day and trigger, as far as folded.';
+alter table laurel_private.points_days enable row level security;
+-- For the view laurel.points_by_day, which reads in its caller's name.
+grant select on laurel_private.points_days to laurel_admin;
+create policy tenant_reads on laurel_private.points_days for select to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id()));
+
+create table laurel_private.user_points_days (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  system_id uuid not null,
+  day date not null,
+  earned numeric not null,
+  constraint user_points_days_are_one_per_day primary key (tenant_id, system_id, day, user_id),
+  constraint user_points_days_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+) with (fillfactor = 90);
+
+create index user_points_days_by_user on laurel_private.user_points_days (tenant_id, user_id);
+comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
+alter table laurel_private.user_points_days enable row level security;
+
+create table laurel_private.user_earnings (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  system_id uuid not null,
+  joined_on date not null,
+  last_7 numeric not null default 0,
+  last_30 numeric not null default 0,
+  last_90 numeric not null default 0,
+  first_14 numeric not null default 0,
+  constraint user_earnings_are_one_per_system primary key (tenant_id, user_id, system_id),
+  constraint user_earnings_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+) with (fillfactor = 70);
+
+create index user_earnings_of_7_days on laurel_private.user_earnings (tenant_id, system_id, last_7 desc, user_id);
+create index user_earnings_of_30_days on laurel_private.user_earnings (tenant_id, system_id, last_30 desc, user_id);
+create index user_earnings_of_90_days on laurel_private.user_earnings (tenant_id, system_id, last_90 desc, user_id);
+comment on table laurel_private.user_earnings is 'Points that a user earned in the last 7, 30 and 90 days, up to windows_end_on of the fold, and in its own first 14, as far as folded.';
+alter table laurel_private.user_earnings enable row level security;
+
+-- How many users earned how much: by the same figures, in ranges. For first_14 by day of joining; the epoch for the others.
+create table laurel_private.earning_buckets (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  figure text not null,
+  joined_on date not null,
+  bucket int not null,
+  users bigint not null,
+  points numeric not null,
+  constraint earning_buckets_are_one_per_range primary key (tenant_id, system_id, figure, joined_on, bucket)
+) with (fillfactor = 80);
+
+comment on table laurel_private.earning_buckets is 'Users, and their points, by range of points earned. Users with none are in no bucket.';
+alter table laurel_private.earning_buckets enable row level security;
+
+-- Counting users who joined in some days.
+create index users_by_creation on laurel.users (tenant_id, created_at);
+
+-- Ranges of a histogram: 1, 2–4, 5–9, 10–19 … Fixed, so that users move between them one by one.
+create function laurel_private.bucket_starts()
+  returns numeric[] language sql immutable parallel safe as $$
+  select array_agg(s.step * 10::numeric ^ e.exponent order by e.exponent, s.step)
+  from unnest(array[1, 2, 5]) s (step) cross join generate_series(0, 18) e (exponent)
+$$;
+
+-- 0 for nothing earned.
+create function laurel_private.bucket_of(earned numeric, starts numeric[])
+  returns int language sql immutable parallel safe
+  return width_bucket(earned, starts);
+
+create function laurel_private.utc_day(moment timestamptz)
+  returns date language sql immutable parallel safe
+  return (moment at time zone 'UTC')::date;
+
+-- What changes for users: per figure what comes in addition. Moves users between buckets as well.
+create type laurel_private.earning_change as (
+  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
+);
+
+create function laurel_private.change_earnings(changes laurel_private.earning_change[])
+  returns void language sql volatile as $$
+  with change as (
+    -- Users who were erased since are gone from all of this.
+    select c.*, laurel_private.utc_day(u.created_at) as joined_on
+    from unnest(changes) c
+    join laurel.users u on u.tenant_id = c.tenant_id and u.id = c.user_id
+  ),
+  before as materialized (
+    select c.*, coalesce(e.last_7, 0) as old_7, coalesce(e.last_30, 0) as old_30, coalesce(e.last_90, 0) as old_90,
+      coalesce(e.first_14, 0) as old_14, coalesce(e.joined_on, c.joined_on) as cohort
+    from change c
+    left join laurel_private.user_earnings e on e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.system_id = c.system_id
+  ),
+  written as (
+    insert into laurel_private.user_earnings as e (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, first_14)
+    select b.tenant_id, b.user_id, b.system_id, b.cohort, b.last_7, b.last_30, b.last_90, b.first_14 from before b
+    on conflict on constraint user_earnings_are_one_per_system do update
+    set last_7 = e.last_7 + excluded.last_7, last_30 = e.last_30 + excluded.last_30,
+      last_90 = e.last_90 + excluded.last_90, first_14 = e.first_14 + excluded.first_14
+  ),
+  starts as (
+    select laurel_private.bucket_starts() as starts
+  ),
+  moved as (
+    select b.tenant_id, b.system_id, f.figure, f.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
+    from before b
+    cross join starts
+    cross join lateral (values
+      ('7', date 'epoch', b.old_7, b.old_7 + b.last_7), ('30', date 'epoch', b.old_30, b.old_30 + b.last_30),
+      ('90', date 'epoch', b.old_90, b.old_90 + b.last_90), ('first', b.cohort, b.old_14, b.old_14 + b.first_14)
+    ) f (figure, joined_on, old, new)
+    cross join lateral (values
+      (laurel_private.bucket_of(f.old, starts.starts), -1, -f.old), (laurel_private.bucket_of(f.new, starts.starts), 1, f.new)
+    ) x (bucket, users, points)
+    where f.old <> f.new and x.bucket > 0
+    group by 1, 2, 3, 4, 5
+  )
+  insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
+  select m.tenant_id, m.system_id, m.figure, m.joined_on, m.bucket, m.users, m.points from moved m
+  on conflict on constraint earning_buckets_are_one_per_range do update
+  set users = k.users + excluded.users, points = k.points + excluded.points
+$$;
+
+-- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
+-- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
+create function laurel_private.fold_points(most int default 20000, margin interval default '2 seconds')
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  fold laurel_private.points_fold;
+  rows laurel.points_awards[];
+  beyond uuid;
+  -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
+  -- transaction gets its ID: whoever gets one later makes later IDs.
+  moment timestamptz := clock_timestamp() - margin;
+begin
+  select f.* into fold from laurel_private.points_fold f for update skip locked;
+  if not found then
+    return 0;
+  elsif fold.next_watermark is null then
+    if fold.watermark < laurel_private.first_uuid_v7(moment - margin) then
+      update laurel_private.points_fold f
+      set next_watermark = laurel_private.first_uuid_v7(moment),
+        -- Not a snapshot's xmax: a transaction that runs may have an ID above it.
+        next_after = pg_current_xact_id();
+      return 1;
+    end if;
+    return 0;
+  elsif fold.next_after >= pg_snapshot_xmin(pg_current_snapshot()) then
+    return 0;
+  end if;
+
+  rows := array(
+    select a from laurel.points_awards a
+    where a.id >= fold.watermark and a.id < fold.next_watermark
+    order by a.id limit most);
+  beyond := case when cardinality(rows) < most then fold.next_watermark
+    else laurel_private.next_uuid((rows[most]).id) end;
+
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
+    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+  from unnest(rows) a
+  where exists (select from laurel.tenants t where t.id = a.tenant_id)
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+
+  insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
+  select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at), sum(a.points)
+  from unnest(rows) a
+  join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+  where a.points > 0
+  group by 1, 2, 3, 4
+  on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
+
+  perform laurel_private.change_earnings(array(
+    select (a.tenant_id, a.system_id, a.user_id,
+      coalesce(sum(a.points) filter (where a.age < 7), 0), coalesce(sum(a.points) filter (where a.age < 30), 0),
+      coalesce(sum(a.points) filter (where a.age < 90), 0),
+      coalesce(sum(a.points) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
+    from (
+      select a.tenant_id, a.system_id, a.user_id, a.points, d.day, laurel_private.utc_day(u.created_at) as joined_on,
+        -- What lies after the windows comes in when they move on.
+        case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end as age
+      from unnest(rows) a
+      join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+      cross join lateral (select laurel_private.utc_day(a.occurred_at)) d (day)
+      where a.points > 0) a
+    group by a.tenant_id, a.system_id, a.user_id
+    having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
+
+  update laurel_private.points_fold f
+  set watermark = beyond,
+    next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
+    next_after = case when beyond < f.next_watermark then f.next_after end;
+  return greatest(cardinality(rows), 1);
+end
+$$;
+
+comment on function laurel_private.fold_points(int, interval) is
+  'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
+
+-- Moves the windows of 7, 30 and 90 days on by a day when a day has begun: it comes in, and one of each leaves.
+create function laurel_private.move_windows(as_of timestamptz)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  fold laurel_private.points_fold;
+begin
+  select f.* into fold from laurel_private.points_fold f
+  where f.windows_end_on < laurel_private.utc_day(as_of) for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  perform laurel_private.change_earnings(array(
+    select (d.tenant_id, d.system_id, d.user_id,
+      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 7)), 0), coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 30)), 0),
+      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 90)), 0), 0)::laurel_private.earning_change
+    from laurel.points_systems s
+    cross join (values (0, 1, 1), (7, -1, 7), (30, -1, 30), (90, -1, 90)) x (ago, sign, days)
+    join laurel_private.user_points_days d on d.tenant_id = s.tenant_id and d.system_id = s.id
+      and d.day = fold.windows_end_on + 1 - x.ago
+    group by d.tenant_id, d.system_id, d.user_id));
+  update laurel_private.points_fold f set windows_end_on = fold.windows_end_on + 1;
+  return 1;
+end
+$$;
+
+comment on function laurel_private.move_windows(timestamptz) is
+  'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
+
+-- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under
+-- the fold's lock, which the caller takes after the user's.
+create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
+  returns void language plpgsql volatile as $$
+declare
+  fold laurel_private.points_fold;
+begin
+  select f.* into fold from laurel_private.points_fold f for update;
+  -- What is not folded yet would be gone with the ledger.
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
+    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+  from laurel.points_awards a
+  where a.tenant_id = of_tenant and a.user_id = of_user and a.id >= fold.watermark
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.change_earnings(array(
+    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
+    from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
+  -- The rows themselves go with the user.
+end
+$$;
+--! EndIncluded insight/points_rollups.sql
+--! Included insight/verify_rollups.sql
+-- What must be true of the rollups (points_rollups.sql); a part of verify().
+
+create function laurel_private.broken_rollups(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  fold laurel_private.points_fold;
+begin
+  select f.* into strict fold from laurel_private.points_fold f;
+  return query
+    with source as (
+      select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+        a.points::numeric as points, 1::bigint as awards
+      from laurel.points_awards a
+      where a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      union all
+      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()), e.points, e.awards
+      from laurel_private.erased_points e where for_tenant is null or e.tenant_id = for_tenant
+    ),
+    expected as (
+      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.points) as points, sum(s.awards) as awards
+      from source s group by 1, 2, 3, 4, 5
+    ),
+    days as (
+      select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
+    )
+    select 'days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), null::text,
+      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day), coalesce(x.trigger_id, d.trigger_id)),
+      concat_ws(' ', x.points, x.awards), concat_ws(' ', d.earned - d.deducted, d.awards)
+    from expected x
+    full join days d on (d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id) = (x.tenant_id, x.system_id, x.day, x.cause, x.trigger_id)
+    where (x.points, x.awards) is distinct from (d.earned - d.deducted, d.awards);
+  return query
+    with expected as (
+      select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, sum(a.points) as earned
+      from laurel.points_awards a
+      where a.points > 0 and a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      group by 1, 2, 3, 4
+    ),
+    days as (
+      select d.* from laurel_private.user_points_days d where for_tenant is null or d.tenant_id = for_tenant
+    )
+    select 'users_days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), coalesce(x.user_id, d.user_id),
+      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day)), x.earned::text, d.earned::text
+    from expected x
+    full join days d on (d.tenant_id, d.user_id, d.system_id, d.day) = (x.tenant_id, x.user_id, x.system_id, x.day)
+    where x.earned is distinct from d.earned;
+  return query
+    with expected as (
+      select d.tenant_id, d.user_id, d.system_id,
+        coalesce(sum(d.earned) filter (where x.age < 7), 0) as last_7, coalesce(sum(d.earned) filter (where x.age < 30), 0) as last_30,
+        coalesce(sum(d.earned) filter (where x.age < 90), 0) as last_90,
+        coalesce(sum(d.earned) filter (where d.day - laurel_private.utc_day(u.created_at) between 0 and 13), 0) as first_14
+      from laurel_private.user_points_days d
+      join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
+      cross join lateral (select case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end) x (age)
+      where for_tenant is null or d.tenant_id = for_tenant
+      group by 1, 2, 3
+    ),
+    earnings as (
+      select e.* from laurel_private.user_earnings e where for_tenant is null or e.tenant_id = for_tenant
+    )
+    select 'earnings_are_sums_of_days', coalesce(x.tenant_id, e.tenant_id), coalesce(x.user_id, e.user_id), coalesce(x.system_id, e.system_id)::text,
+      concat_ws(' ', x.last_7, x.last_30, x.last_90, x.first_14), concat_ws(' ', e.last_7, e.last_30, e.last_90, e.first_14)
+    from expected x
+    full join earnings e on (e.tenant_id, e.user_id, e.system_id) = (x.tenant_id, x.user_id, x.system_id)
+    where (coalesce(x.last_7, 0), coalesce(x.last_30, 0), coalesce(x.last_90, 0), coalesce(x.first_14, 0))
+      is distinct from (coalesce(e.last_7, 0), coalesce(e.last_30, 0), coalesce(e.last_90, 0), coalesce(e.first_14, 0));
+  return query
+    with expected as (
+      select e.tenant_id, e.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket, count(*) as users, sum(f.earned) as points
+      from laurel_private.user_earnings e
+      cross join (select laurel_private.bucket_starts() as starts) s
+      cross join lateral (values ('7', date 'epoch', e.last_7), ('30', date 'epoch', e.last_30), ('90', date 'epoch', e.last_90),
+        ('first', e.joined_on, e.first_14)) f (figure, joined_on, earned)
+      where f.earned > 0 and (for_tenant is null or e.tenant_id = for_tenant)
+      group by 1, 2, 3, 4, 5
+    ),
+    buckets as (
+      select k.* from laurel_private.earning_buckets k where (k.users, k.points) <> (0, 0) and (for_tenant is null or k.tenant_id = for_tenant)
+    )
+    select 'buckets_count_users', coalesce(x.tenant_id, k.tenant_id), null::text,
+      concat_ws(' ', coalesce(x.system_id, k.system_id), coalesce(x.figure, k.figure), coalesce(x.joined_on, k.joined_on), coalesce(x.bucket, k.bucket)),
+      concat_ws(' ', x.users, x.points), concat_ws(' ', k.users, k.points)
+    from expected x
+    full join buckets k on (k.tenant_id, k.system_id, k.figure, k.joined_on, k.bucket) = (x.tenant_id, x.system_id, x.figure, x.joined_on, x.bucket)
+    where (x.users, x.points) is distinct from (k.users, k.points);
+end
+$$;
+--! EndIncluded insight/verify_rollups.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -4589,6 +5714,21 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   ),
   key as (
     select k.* from laurel_private.idempotency_keys k where for_tenant is null or k.tenant_id = for_tenant
+  ),
+  -- Awards of ticks, with the activation whose clock they are of. Days move with the clock changes of the
+  -- time zone that the user had, which nobody keeps: by a day and two hours at most.
+  tick as (
+    select a.tenant_id, a.user_id, a.system_id, a.sequence, a.trigger_id, a.tick, a.occurred_at, p.activated_at
+    from award a
+    left join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+    left join lateral (
+      select p.activated_at from laurel_private.time_trigger_spans p
+      where p.trigger_id = a.trigger_id and p.begins_at < a.occurred_at and a.occurred_at < coalesce(p.ends_at, 'infinity')
+        and abs(extract(epoch from a.occurred_at - laurel_private.tick_due_at(
+          greatest(p.activated_at, u.created_at), p.time_unit, p.time_interval, 'UTC', a.tick)))
+          <= case when p.time_unit = 'days' then 93600 else 0 end
+      order by p.activated_at desc limit 1) p on true
+    where a.cause = 'time'
   ),
   rules as (
     select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
@@ -4754,10 +5894,46 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       select from laurel.user_achievements c
       where c.tenant_id = k.tenant_id and c.user_id = k.user_id and c.achievement_id = k.achievement_id)
   union all
+  -- TR5: each tick once, in order, dated when it was due; nobody is forgotten.
+  select 'tick_is_dated_when_it_was_due', t.tenant_id, t.user_id, t.trigger_id::text || ' ' || t.tick,
+    'a tick of an activation', t.occurred_at::text
+  from tick t where t.activated_at is null
+  union all
+  select 'ticks_are_applied_once_and_in_order', t.tenant_id, t.user_id, t.trigger_id::text, 'above ' || t.previous_tick, t.tick::text
+  from (
+    select t.*, lag(t.tick) over (
+      partition by t.tenant_id, t.user_id, t.trigger_id, t.activated_at order by t.sequence) as previous_tick
+    from tick t where t.activated_at is not null) t
+  where t.tick <= t.previous_tick
+  union all
+  select 'clock_has_passed_the_ticks_applied', t.tenant_id, t.user_id, t.trigger_id::text, max(t.tick)::text, c.last_tick::text
+  from tick t
+  left join laurel_private.user_clocks c on c.tenant_id = t.tenant_id and c.user_id = t.user_id
+    and c.trigger_id = t.trigger_id and c.activated_at = t.activated_at
+  where t.activated_at is not null and exists (
+    select from laurel_private.time_trigger_spans p
+    where p.trigger_id = t.trigger_id and p.activated_at = t.activated_at and p.ends_at is null)
+  group by t.tenant_id, t.user_id, t.trigger_id, t.activated_at, c.last_tick
+  having coalesce(c.last_tick, 0) < max(t.tick)
+  union all
+  select 'user_who_can_gain_or_lose_has_a_running_clock', s.tenant_id, s.user_id, p.trigger_id::text, 'a clock', 'none'
+  from laurel_private.time_trigger_spans p
+  join laurel.points_systems y on y.id = p.system_id
+  join state s on s.tenant_id = p.tenant_id
+  where p.ends_at is null and p.is_looked_through and p.looked_since >= p.horizon
+    and s.attributes @> p.user_attributes
+    and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
+    and not exists (
+      select from laurel_private.user_clocks c
+      where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
+        and c.activated_at = p.activated_at and c.next_due_at is not null)
+  union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
   where x.compiled is distinct from r.compiled
+  union all
+  select * from laurel_private.broken_rollups(for_tenant)
 $$;
 
 create function laurel.verify()
@@ -4770,7 +5946,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, completions, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -5799,306 +6975,6 @@ $$;
 
 grant execute on function laurel_private.list_audit_log(uuid, int, int), laurel_private.instant_as_text(timestamptz) to laurel_admin;
 --! EndIncluded access/audit_log.sql
---! Included insight/points_rollups.sql
--- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user. Folded from the
--- append-only ledger by the worker, never written by an award: an award waits for nobody. Readers add the ledger's
--- tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC days of the awards' dates.
---
--- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify()
--- checks). What is folded are all rows with IDs below the watermark. Rows get their IDs under
--- their user's lock, so in a transaction that has an ID of its own by then: once all transactions that ran at some
--- moment have ended, no row with an ID from before that moment can appear any more.
-
-create table laurel_private.points_fold (
-  is_one boolean not null default true,
-  watermark uuid not null default '00000000-0000-0000-0000-000000000000',
-  next_watermark uuid,
-  next_after xid8,
-  windows_end_on date not null default (now() at time zone 'UTC')::date,
-  constraint there_is_one_fold primary key (is_one),
-  constraint fold_is_one check (is_one),
-  constraint fold_knows_its_next_step check ((next_watermark is null) = (next_after is null))
-);
-
-comment on table laurel_private.points_fold is 'How far the ledger is folded into the rollups.';
-comment on column laurel_private.points_fold.watermark is 'Rows with IDs below it are folded.';
-comment on column laurel_private.points_fold.next_watermark is 'Where folding may go to once all transactions before next_after have ended; null when none was chosen.';
-comment on column laurel_private.points_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
-alter table laurel_private.points_fold enable row level security;
-insert into laurel_private.points_fold default values;
-
-create table laurel_private.points_days (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  day date not null,
-  cause laurel.points_award_cause not null,
-  -- The nil UUID for adjustments.
-  trigger_id uuid not null,
-  earned numeric not null,
-  boosted numeric not null,
-  deducted numeric not null,
-  awards bigint not null,
-  constraint points_days_are_one_per_trigger primary key (tenant_id, system_id, day, cause, trigger_id)
-) with (fillfactor = 80);
-
-comment on table laurel_private.points_days is 'Points earned (boosted: by awards that a boost applied to) and deducted per system, UTC day and trigger, as far as folded.';
-alter table laurel_private.points_days enable row level security;
-
-create table laurel_private.user_points_days (
-  tenant_id uuid not null,
-  user_id text collate "C" not null,
-  system_id uuid not null,
-  day date not null,
-  earned numeric not null,
-  constraint user_points_days_are_one_per_day primary key (tenant_id, system_id, day, user_id),
-  constraint user_points_days_belong_to_a_user foreign key (tenant_id, user_id)
-    references laurel.users on delete cascade
-) with (fillfactor = 90);
-
-create index user_points_days_by_user on laurel_private.user_points_days (tenant_id, user_id);
-comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
-alter table laurel_private.user_points_days enable row level security;
-
-create table laurel_private.user_earnings (
-  tenant_id uuid not null,
-  user_id text collate "C" not null,
-  system_id uuid not null,
-  joined_on date not null,
-  last_7 numeric not null default 0,
-  last_30 numeric not null default 0,
-  last_90 numeric not null default 0,
-  first_14 numeric not null default 0,
-  constraint user_earnings_are_one_per_system primary key (tenant_id, user_id, system_id),
-  constraint user_earnings_belong_to_a_user foreign key (tenant_id, user_id)
-    references laurel.users on delete cascade
-) with (fillfactor = 70);
-
-create index user_earnings_of_7_days on laurel_private.user_earnings (tenant_id, system_id, last_7 desc, user_id);
-create index user_earnings_of_30_days on laurel_private.user_earnings (tenant_id, system_id, last_30 desc, user_id);
-create index user_earnings_of_90_days on laurel_private.user_earnings (tenant_id, system_id, last_90 desc, user_id);
-comment on table laurel_private.user_earnings is 'Points that a user earned in the last 7, 30 and 90 days, up to windows_end_on of the fold, and in its own first 14, as far as folded.';
-alter table laurel_private.user_earnings enable row level security;
-
--- How many users earned how much: by the same figures, in ranges. For first_14 by day of joining; the epoch for the others.
-create table laurel_private.earning_buckets (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  figure text not null,
-  joined_on date not null,
-  bucket int not null,
-  users bigint not null,
-  points numeric not null,
-  constraint earning_buckets_are_one_per_range primary key (tenant_id, system_id, figure, joined_on, bucket)
-) with (fillfactor = 80);
-
-comment on table laurel_private.earning_buckets is 'Users, and their points, by range of points earned. Users with none are in no bucket.';
-alter table laurel_private.earning_buckets enable row level security;
-
--- Counting users who joined in some days.
-create index users_by_creation on laurel.users (tenant_id, created_at);
-
--- Ranges of a histogram: 1, 2–4, 5–9, 10–19 … Fixed, so that users move between them one by one.
-create function laurel_private.bucket_starts()
-  returns numeric[] language sql immutable parallel safe as $$
-  select array_agg(s.step * 10::numeric ^ e.exponent order by e.exponent, s.step)
-  from unnest(array[1, 2, 5]) s (step) cross join generate_series(0, 18) e (exponent)
-$$;
-
--- 0 for nothing earned.
-create function laurel_private.bucket_of(earned numeric, starts numeric[])
-  returns int language sql immutable parallel safe
-  return width_bucket(earned, starts);
-
-create function laurel_private.utc_day(moment timestamptz)
-  returns date language sql immutable parallel safe
-  return (moment at time zone 'UTC')::date;
-
--- What changes for users: per figure what comes in addition. Moves users between buckets as well.
-create type laurel_private.earning_change as (
-  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
-);
-
-create function laurel_private.change_earnings(changes laurel_private.earning_change[])
-  returns void language sql volatile as $$
-  with change as (
-    -- Users who were erased since are gone from all of this.
-    select c.*, laurel_private.utc_day(u.created_at) as joined_on
-    from unnest(changes) c
-    join laurel.users u on u.tenant_id = c.tenant_id and u.id = c.user_id
-  ),
-  before as materialized (
-    select c.*, coalesce(e.last_7, 0) as old_7, coalesce(e.last_30, 0) as old_30, coalesce(e.last_90, 0) as old_90,
-      coalesce(e.first_14, 0) as old_14, coalesce(e.joined_on, c.joined_on) as cohort
-    from change c
-    left join laurel_private.user_earnings e on e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.system_id = c.system_id
-  ),
-  written as (
-    insert into laurel_private.user_earnings as e (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, first_14)
-    select b.tenant_id, b.user_id, b.system_id, b.cohort, b.last_7, b.last_30, b.last_90, b.first_14 from before b
-    on conflict on constraint user_earnings_are_one_per_system do update
-    set last_7 = e.last_7 + excluded.last_7, last_30 = e.last_30 + excluded.last_30,
-      last_90 = e.last_90 + excluded.last_90, first_14 = e.first_14 + excluded.first_14
-  ),
-  starts as (
-    select laurel_private.bucket_starts() as starts
-  ),
-  moved as (
-    select b.tenant_id, b.system_id, f.figure, f.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
-    from before b
-    cross join starts
-    cross join lateral (values
-      ('7', date 'epoch', b.old_7, b.old_7 + b.last_7), ('30', date 'epoch', b.old_30, b.old_30 + b.last_30),
-      ('90', date 'epoch', b.old_90, b.old_90 + b.last_90), ('first', b.cohort, b.old_14, b.old_14 + b.first_14)
-    ) f (figure, joined_on, old, new)
-    cross join lateral (values
-      (laurel_private.bucket_of(f.old, starts.starts), -1, -f.old), (laurel_private.bucket_of(f.new, starts.starts), 1, f.new)
-    ) x (bucket, users, points)
-    where f.old <> f.new and x.bucket > 0
-    group by 1, 2, 3, 4, 5
-  )
-  insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
-  select m.tenant_id, m.system_id, m.figure, m.joined_on, m.bucket, m.users, m.points from moved m
-  on conflict on constraint earning_buckets_are_one_per_range do update
-  set users = k.users + excluded.users, points = k.points + excluded.points
-$$;
-
--- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
--- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
-create function laurel_private.fold_points(most int default 20000)
-  returns int language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-as $$
-declare
-  fold laurel_private.points_fold;
-  rows laurel.points_awards[];
-  beyond uuid;
-begin
-  select f.* into fold from laurel_private.points_fold f for update skip locked;
-  if not found then
-    return 0;
-  elsif fold.next_watermark is null then
-    -- A few seconds short of now: clocks of the server's processes need not agree to the millisecond.
-    if fold.watermark < laurel_private.first_uuid_v7(clock_timestamp() - interval '3 seconds') then
-      update laurel_private.points_fold f
-      set next_watermark = laurel_private.first_uuid_v7(clock_timestamp() - interval '2 seconds'),
-        next_after = pg_snapshot_xmax(pg_current_snapshot());
-    end if;
-    return 0;
-  elsif fold.next_after > pg_snapshot_xmin(pg_current_snapshot()) then
-    return 0;
-  end if;
-
-  rows := array(
-    select a from laurel.points_awards a
-    where a.id >= fold.watermark and a.id < fold.next_watermark
-    order by a.id limit most);
-  beyond := case when cardinality(rows) < most then fold.next_watermark
-    else laurel_private.next_uuid((rows[most]).id) end;
-
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from unnest(rows) a
-  where exists (select from laurel.tenants t where t.id = a.tenant_id)
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
-
-  insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
-  select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at), sum(a.points)
-  from unnest(rows) a
-  join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-  where a.points > 0
-  group by 1, 2, 3, 4
-  on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
-
-  perform laurel_private.change_earnings(array(
-    select (a.tenant_id, a.system_id, a.user_id,
-      coalesce(sum(a.points) filter (where a.age < 7), 0), coalesce(sum(a.points) filter (where a.age < 30), 0),
-      coalesce(sum(a.points) filter (where a.age < 90), 0),
-      coalesce(sum(a.points) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
-    from (
-      select a.tenant_id, a.system_id, a.user_id, a.points, d.day, laurel_private.utc_day(u.created_at) as joined_on,
-        -- What lies after the windows comes in when they move on.
-        case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end as age
-      from unnest(rows) a
-      join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-      cross join lateral (select laurel_private.utc_day(a.occurred_at)) d (day)
-      where a.points > 0) a
-    group by a.tenant_id, a.system_id, a.user_id
-    having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
-
-  update laurel_private.points_fold f
-  set watermark = beyond,
-    next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
-    next_after = case when beyond < f.next_watermark then f.next_after end;
-  return greatest(cardinality(rows), 1);
-end
-$$;
-
-comment on function laurel_private.fold_points(int) is
-  'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
-
--- Moves the windows of 7, 30 and 90 days on by a day when a day has begun: it comes in, and one of each leaves.
-create function laurel_private.move_windows(as_of timestamptz)
-  returns int language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-as $$
-declare
-  fold laurel_private.points_fold;
-begin
-  select f.* into fold from laurel_private.points_fold f
-  where f.windows_end_on < laurel_private.utc_day(as_of) for update skip locked;
-  if not found then
-    return 0;
-  end if;
-  perform laurel_private.change_earnings(array(
-    select (d.tenant_id, d.system_id, d.user_id,
-      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 7)), 0), coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 30)), 0),
-      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 90)), 0), 0)::laurel_private.earning_change
-    from laurel.points_systems s
-    cross join (values (0, 1, 1), (7, -1, 7), (30, -1, 30), (90, -1, 90)) x (ago, sign, days)
-    join laurel_private.user_points_days d on d.tenant_id = s.tenant_id and d.system_id = s.id
-      and d.day = fold.windows_end_on + 1 - x.ago
-    group by d.tenant_id, d.system_id, d.user_id));
-  update laurel_private.points_fold f set windows_end_on = fold.windows_end_on + 1;
-  return 1;
-end
-$$;
-
-comment on function laurel_private.move_windows(timestamptz) is
-  'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
-
--- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under
--- the fold's lock, which the caller takes after the user's.
-create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
-  returns void language plpgsql volatile as $$
-declare
-  fold laurel_private.points_fold;
-begin
-  select f.* into fold from laurel_private.points_fold f for update;
-  -- What is not folded yet would be gone with the ledger.
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = of_tenant and a.user_id = of_user and a.id >= fold.watermark
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
-  perform laurel_private.change_earnings(array(
-    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
-    from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
-  -- The rows themselves go with the user.
-end
-$$;
---! EndIncluded insight/points_rollups.sql
 --! Included users/erase_user.sql
 -- Exporting and erasing a user (K4).
 
@@ -6138,6 +7014,10 @@ begin
       from laurel.user_achievements c
       left join laurel.achievements a on a.id = c.achievement_id
       where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
+    'timeTriggers', (
+      select coalesce(jsonb_agg(jsonb_build_object('triggerId', c.trigger_id, 'started', laurel_private.instant_as_text(c.started_at),
+        'lastTick', c.last_tick, 'nextDue', laurel_private.instant_as_text(c.next_due_at)) order by c.trigger_id, c.activated_at), '[]')
+      from laurel_private.user_clocks c where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
     'boosts', (
       select coalesce(jsonb_agg(laurel_private.boost_as_json(b) order by b.id), '[]')
       from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
@@ -6148,7 +7028,7 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, boosts, API keys without their secrets. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets. LR002. Rule K4.';
 
 -- What erased users had earned, without saying who: systems' figures are those of ledger and this.
 create table laurel_private.erased_points (
@@ -6193,7 +7073,7 @@ begin
   delete from laurel.metric_events e where e.tenant_id = locked.tenant_id and e.user_id = locked.id;
   delete from laurel_private.api_keys k where k.tenant_id = locked.tenant_id and k.user_id = locked.id;
   delete from laurel_private.queued_events q where q.tenant_id = locked.tenant_id and q.user_id = locked.id;
-  -- State, counts, keys and boosts go with the user.
+  -- State, counts, clocks, keys and boosts go with the user.
   delete from laurel.users u where u.tenant_id = locked.tenant_id and u.id = locked.id;
   -- Their traces in the audit log too: it keeps that something was there, not whose.
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
@@ -7647,7 +8527,7 @@ begin
   select array_agg(b.bucket), array_agg(b.users), sum(b.points) into found_buckets, found_users, points from bucket b;
   return jsonb_build_object('from', from_on, 'to', to_on, 'users', joined,
     'average', round(coalesce(points, 0) / nullif(joined, 0), 2),
-    'histogram', laurel_private.histogram(found_buckets, found_users, joined - coalesce((select sum(n) from unnest(found_users) n), 0)));
+    'histogram', laurel_private.histogram(found_buckets, found_users, joined - coalesce((select sum(n)::bigint from unnest(found_users) n), 0)));
 end
 $$;
 
@@ -7729,7 +8609,15 @@ grant execute on function laurel.points_earned(text, date, date, text, text), la
   to laurel_admin;
 
 -- For people's own BI tools: plain views, one row per thing that is charted, under row-level security by tenant.
-create view laurel.points_by_day with (security_barrier = true) as
+-- How far the rollups are; a definer, since it is one figure for all tenants.
+create function laurel_private.points_watermark()
+  returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select f.watermark from laurel_private.points_fold f
+$$;
+
+grant execute on function laurel_private.points_watermark() to laurel_admin;
+
+create view laurel.points_by_day with (security_invoker = true, security_barrier = true) as
   select d.tenant_id, d.system_id, s.key::text collate "C" as system_key, d.day, d.cause, nullif(d.trigger_id, '00000000-0000-0000-0000-000000000000') as trigger_id,
     sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted, sum(d.awards)::bigint as awards
   from (
@@ -7738,7 +8626,7 @@ create view laurel.points_by_day with (security_barrier = true) as
     select a.tenant_id, a.system_id, (a.occurred_at at time zone 'UTC')::date, a.cause, coalesce(a.trigger_id, '00000000-0000-0000-0000-000000000000'),
       greatest(a.points, 0), case when a.boosts is not null then greatest(a.points, 0) else 0 end, greatest(-a.points, 0), 1
     from laurel.points_awards a
-    where a.id >= (select f.watermark from laurel_private.points_fold f)) d
+    where a.id >= (select laurel_private.points_watermark())) d
   join laurel.points_systems s on s.id = d.system_id
   where d.tenant_id = (select laurel.current_tenant_id())
   group by 1, 2, 3, 4, 5, 6;

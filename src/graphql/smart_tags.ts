@@ -135,6 +135,8 @@ const tables: Tables = {
       last_sequence: { tags: { notNull: true } },
     },
   },
+  // For BI tools, by SQL: GraphQL has the figures as functions.
+  "laurel.points_by_day": { tags: { behavior: "-*" } },
   // What triggers have counted explains awards to administrators through verify(); it is no reading matter.
   "laurel.points_trigger_counts": { tags: { behavior: "-*" } },
 };
@@ -148,6 +150,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
       procedure: {
         "laurel.current_tenant_id": { tags: { behavior: "-*" } },
         "laurel.current_user_id": { tags: { behavior: "-*" } },
+        // What the worker calls; services call it by SQL.
+        "laurel.run_due_time_triggers": { tags: { behavior: "-*" } },
         // Reads the whole database: for SQL and the command line.
         "laurel.verify": { tags: { behavior: "-*" } },
       },

@@ -31,6 +31,7 @@ describe("the GraphQL schema", () => {
   test("writes configuration and calls functions, and writes nothing else", () => {
     expect(fieldsOf("Mutation")).toEqual([
       "adjustPoints",
+      "backtestPoints",
       "completeAchievement",
       "createAchievement",
       "createAttribute",
@@ -42,6 +43,7 @@ describe("the GraphQL schema", () => {
       "deleteAttribute",
       "deletePointsLevel",
       "eraseUser",
+      "estimatePoints",
       "identifyUser",
       "previewPoints",
       "recordEvent",
@@ -62,7 +64,7 @@ describe("the GraphQL schema", () => {
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
       "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
-      "pointsBoosts", "pointsEventSummary", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
+      "pointsBoosts", "pointsBreakdown", "pointsByUsers", "pointsEarned", "pointsEventSummary", "pointsInFirstDays", "pointsInsights", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
       "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
       "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
     ]);

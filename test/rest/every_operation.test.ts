@@ -68,6 +68,8 @@ describe("every operation", () => {
       "application users_create": '{"id":"bob"}',
       "application achievements_complete": '{"user":{"id":"bob"}}',
       "admin admin_points_preview": '{"days":1,"kinds":[]}',
+      "admin admin_points_backtest": '{"from":"2026-01-01","to":"2026-01-01"}',
+      "admin admin_points_estimate": '{"amounts":{}}',
     };
     const ids = operation.query !== undefined && "ids" in operation.query.shape ? `?ids=${nobody}` : "";
     const range = operation.query !== undefined && "aggregation" in operation.query.shape
