@@ -6,6 +6,7 @@ import express, { type ErrorRequestHandler, type RequestHandler, type Response }
 import helmet from "helmet";
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "./config.ts";
+import { createDashboard } from "./dashboard/serve.ts";
 import type { AuthenticateGraphql } from "./graphql/callers.ts";
 import { createGraphql } from "./graphql/endpoint.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
@@ -25,6 +26,8 @@ export interface AppDependencies {
   readonly isDraining: () => boolean;
   /** Milliseconds between two looks at balances that subscriptions watch; a second unless told. */
   readonly watchIntervalMs?: number;
+  /** Milliseconds on the clock by which looked-up keys are forgotten; the process's own unless told. */
+  readonly now?: () => number;
 }
 
 const readinessDeadlineMs = 2_000;
@@ -48,7 +51,7 @@ export function createApp(dependencies: AppDependencies): App {
   const metrics = createMetrics(pools);
   const operations = new WeakMap<IncomingMessage, string>();
   const observe = createObserver(logger, metrics, operations);
-  const authenticate = limitRate(createAuthenticator(pools.owner), config.requestsPerMinute);
+  const authenticate = limitRate(createAuthenticator(pools.owner, dependencies.now), config.requestsPerMinute);
   const rest = createRest({
     pools,
     logger,
@@ -64,8 +67,8 @@ export function createApp(dependencies: AppDependencies): App {
     isDevelopment: config.isDevelopment,
     ...(dependencies.watchIntervalMs === undefined ? {} : { watchIntervalMs: dependencies.watchIntervalMs }),
   });
-  // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it is not for it to say.
-  const secure = helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
+  // Laurel itself speaks plain HTTP: whether there is HTTPS in front of it, for it and for its neighbours, is not for it to say.
+  const secure = helmet({ contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } }, strictTransportSecurity: false });
   const app = express();
   app.disable("x-powered-by");
 
@@ -80,6 +83,7 @@ export function createApp(dependencies: AppDependencies): App {
   app.use(createDocs());
   app.use(rest.router);
   app.use(graphql.handler);
+  app.use(createDashboard());
 
   app.use((_request, response) => {
     response.status(404).json({ error: "There is nothing at this address." });
@@ -123,6 +127,7 @@ export async function listen(
 ): Promise<{ server: Server; url: string }> {
   const server = createServer(listener);
   server.on("upgrade", upgrade);
+  server.on("clientError", answerUnreadable);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       reject(error.code === undefined ? error : new ConfigError(reasonNotToListen(error.code, host, port)));
@@ -133,6 +138,24 @@ export async function listen(
   const isLocal = ["127.0.0.1", "::1", "0.0.0.0", "::"].includes(address.address);
   const shown = isLocal ? "localhost" : address.family === "IPv6" ? `[${address.address}]` : address.address;
   return { server, url: `http://${shown}:${address.port}` };
+}
+
+/** What Node cannot read as a request never reaches the app, and is refused in the one form that all errors have (rule K2). */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, sentence] =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? ["431 Request Header Fields Too Large", "The address and the headers are too large: at most 16 KiB are read."]
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? ["408 Request Timeout", "The request did not arrive in time."]
+        : ["400 Bad Request", "The request is not valid HTTP."];
+  const body = JSON.stringify({ error: sentence });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
 }
 
 function reasonNotToListen(code: string, host: string, port: number): string {
@@ -195,6 +218,7 @@ function createObserver(
 /** Where a request went that is no operation of REST's: few values, whatever callers send. */
 function placeOf(path: string): string {
   const [, first = ""] = path.split("/");
+  if (first === "" || first === "assets") return "dashboard";
   return ["graphql", "ruru-static", "healthz", "readyz", "metrics", "docs", "openapi"].includes(first) ? first : "none";
 }
 

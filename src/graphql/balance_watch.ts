@@ -82,7 +82,7 @@ export function createBalanceWatch(options: BalanceWatchOptions): BalanceWatch {
         const watcher = asked[no - 1];
         if (watcher === undefined) continue;
         if (isAllowed) show(watcher, balances);
-        else finish(watcher, new SafeError("The API key is not valid any more.", { code: "LR040" }));
+        else finish(watcher, new SafeError("The API key, or the tenant it acts for, is not valid any more.", { code: "LR040" }));
       }
     } catch (error) {
       // The database is away: watchers are shown what changed when it is back.

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type GrafservBase, makeGraphQLWSConfig } from "grafserv";
-import { CloseCode, makeServer } from "graphql-ws";
+import { GraphQLError } from "graphql";
+import { CloseCode, makeServer, type ServerOptions } from "graphql-ws";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { AuthenticateGraphql, GraphqlCaller } from "./callers.ts";
 import { largestBodyBytes } from "./preset.ts";
@@ -25,6 +26,11 @@ export interface SocketsOptions {
 /** How long a client may take to say who it is. */
 const initWaitMs = 5_000;
 
+interface Extra {
+  readonly request: IncomingMessage;
+  readonly socket: WebSocket;
+}
+
 /** Makes them. Keys come in the header or, since browsers cannot send one, in connection_init's payload: {"X-API-KEY": …}. */
 export function createSockets({ authenticate, callers, serv }: SocketsOptions): Sockets {
   const server = new WebSocketServer({ noServer: true, maxPayload: largestBodyBytes });
@@ -39,19 +45,29 @@ export function createSockets({ authenticate, callers, serv }: SocketsOptions): 
     socket.on("message", (data) => {
       take((data as Buffer).toString("utf8"));
     });
-    const graphql = makeServer<Record<string, unknown>, { request: IncomingMessage; socket: WebSocket }>({
-      ...(makeGraphQLWSConfig(await serv()) as object),
+    const config = makeGraphQLWSConfig(await serv()) as ServerOptions<Record<string, unknown>, Extra>;
+    const graphql = makeServer<Record<string, unknown>, Extra>({
+      ...config,
       connectionInitWaitTimeout: initWaitMs,
       onConnect: async ({ connectionParams }) => {
         try {
           callers.set(request, await authenticate(withParameters(request, connectionParams)));
           return true;
         } catch (error) {
-          const { status, message } = error as { status?: unknown; message?: unknown };
-          const isRefusal = typeof status === "number" && status < 500;
-          socket.close(isRefusal ? CloseCode.Forbidden : CloseCode.InternalServerError, isRefusal ? String(message).slice(0, 120) : "Try again shortly.");
+          const { status, message } = refusalOf(error);
+          socket.close(status === 503 ? CloseCode.InternalServerError : CloseCode.Forbidden, message.slice(0, 120));
           return false;
         }
+      },
+      // Again for every operation: sockets stay open for days, keys and their rates are counted in seconds.
+      onSubscribe: async (context, id, payload) => {
+        try {
+          callers.set(request, await authenticate(withParameters(request, context.connectionParams)));
+        } catch (error) {
+          const { status, message } = refusalOf(error);
+          return [new GraphQLError(message, { extensions: { code: codes[status] } })];
+        }
+        return config.onSubscribe?.(context, id, payload);
       },
     });
     const closed = graphql.opened(
@@ -95,6 +111,15 @@ export function createSockets({ authenticate, callers, serv }: SocketsOptions): 
       server.close();
     },
   };
+}
+
+const codes = { 400: "BAD_REQUEST", 401: "LR040", 403: "LR041", 429: "TOO_MANY_REQUESTS", 503: "UNAVAILABLE" } as const;
+
+/** Why a key was not taken, in words; what is no refusal is a database that is away. */
+function refusalOf(error: unknown): { readonly status: keyof typeof codes; readonly message: string } {
+  const { status, message } = error as { status?: unknown; message?: unknown };
+  const known = [400, 401, 403, 429].find((one) => one === status) as keyof typeof codes | undefined;
+  return known === undefined ? { status: 503, message: "Try again shortly." } : { status: known, message: String(message) };
 }
 
 /** The request as if its connection parameters had been headers, for the one authentication there is. */

@@ -59,5 +59,9 @@ function watchedBy({ role, tenant, userId: own, keyId }: GraphqlCaller, userId: 
   if (userId.length < 1 || userId.length > 255) {
     throw new SafeError("A user ID is text of 1 to 255 characters.", { code: "LR010" });
   }
+  // All watchers share one query: what PostgreSQL cannot hold would end it for everybody.
+  for (const text of [userId, tenant]) {
+    if (text.includes("\0") || !text.isWellFormed()) throw new SafeError("A text contains a character that cannot be stored.", { code: "LR010" });
+  }
   return { tenant, userId, keyId };
 }

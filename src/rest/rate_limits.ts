@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import type { Authenticate } from "./callers.ts";
+import type { Authenticate, Caller } from "./callers.ts";
 import { Refusal } from "./refusals.ts";
 
 const minuteSeconds = 60;
@@ -16,21 +16,28 @@ export function limitRate(authenticate: Authenticate, requestsPerMinute: number 
   const requests = new RateLimiterMemory({ points: requestsPerMinute, duration: minuteSeconds });
   const wrongKeys = new RateLimiterMemory({ points: wrongKeysPerMinute, duration: minuteSeconds });
   return async (request) => {
-    const address = addressOf(request);
-    const before = await wrongKeys.get(address);
-    if (before !== null && before.remainingPoints <= 0) {
-      throw tooMany("Too many wrong keys came from this address.", before);
-    }
+    let caller: Caller;
     try {
-      const caller = await authenticate(request);
-      await requests.consume(caller.keyId);
-      return caller;
+      caller = await authenticate(request);
     } catch (error) {
-      if (error instanceof RateLimiterRes) throw tooMany(`At most ${requestsPerMinute} requests a minute may be made with one key.`, error);
-      if (error instanceof Refusal && error.status === 401) await wrongKeys.penalty(address);
+      if (error instanceof Refusal && error.status === 401) {
+        // Only wrong keys are counted and refused by address: behind a proxy everybody has the same one.
+        await consume(wrongKeys, addressOf(request), "Too many wrong keys came from this address.");
+      }
       throw error;
     }
+    await consume(requests, caller.keyId, `At most ${requestsPerMinute} requests a minute may be made with one key.`);
+    return caller;
   };
+}
+
+async function consume(limiter: RateLimiterMemory, what: string, sentence: string): Promise<void> {
+  try {
+    await limiter.consume(what);
+  } catch (error) {
+    if (error instanceof RateLimiterRes) throw tooMany(sentence, error);
+    throw error;
+  }
 }
 
 const addressOf = (request: IncomingMessage): string => request.socket.remoteAddress ?? "unknown";

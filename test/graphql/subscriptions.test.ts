@@ -15,10 +15,12 @@ let app: App;
 let server: Server;
 let url: string;
 const open: Client[] = [];
+/** How much further the server's clock is than ours. */
+let aheadMs = 0;
 
 beforeAll(async () => {
   setting = await createGraphqlSetting();
-  app = createApp({ config: readConfig({}), pools: setting.database.pools, logger: silentLogger, isDraining: () => false, watchIntervalMs: 5 });
+  app = createApp({ config: readConfig({}), pools: setting.database.pools, logger: silentLogger, isDraining: () => false, watchIntervalMs: 5, now: () => performance.now() + aheadMs });
   server = createServer(app.listener);
   server.on("upgrade", app.upgrade);
   await new Promise<void>((resolve) => {
@@ -141,10 +143,80 @@ describe("userBalances", () => {
     other.stop();
   });
 
+  test("of a user ID that PostgreSQL cannot hold is refused, and everybody else is told of changes", async () => {
+    for (const user of ["a\0b", "\ud800"]) {
+      const faulty = watch(setting.adminKey.secret, user);
+      const sound = watch(setting.adminKey.secret, "bob");
+      await eventually("a refusal", () => Promise.resolve(faulty.outcome.errors !== undefined));
+      expect(faulty.outcome.errors).toMatchObject([{ message: expect.stringContaining("cannot be stored"), extensions: { code: "LR010" } }]);
+      await eventually("the first state", () => Promise.resolve(sound.values.length === 1));
+      sound.stop();
+    }
+    const nowhere = watch(setting.adminKey.secret, "ann", "a\0b");
+    await eventually("a refusal", () => Promise.resolve(nowhere.outcome.errors !== undefined));
+  });
+
   test("takes queries by the same limits, and introspection from nobody who may not", async () => {
     const deep = watch(setting.annsKey.secret, "ann", undefined, "{ __schema { types { name } } }");
     await eventually("a refusal", () => Promise.resolve(deep.outcome.errors !== undefined || deep.outcome.closed !== undefined));
     expect(JSON.stringify(deep.outcome)).toContain("Introspection is for admin keys.");
+  });
+});
+
+describe("an open WebSocket", () => {
+  const ask = async (client: Client, query: string): Promise<unknown> =>
+    new Promise((resolve) => {
+      let answer: unknown;
+      client.subscribe({ query }, {
+        next: (value) => {
+          answer = value;
+        },
+        error: resolve,
+        complete: () => {
+          resolve(answer);
+        },
+      });
+    });
+  const connect = (secret: string, to = url): Client => {
+    const client = createClient({ url: to, webSocketImpl: WebSocket, retryAttempts: 0, lazy: false, connectionParams: { "X-API-KEY": secret } });
+    open.push(client);
+    return client;
+  };
+
+  test("does nothing more for a key that was revoked, five seconds later", async () => {
+    const { owner } = setting.database.pools;
+    const key = generateApiKey();
+    await owner.query(
+      `insert into laurel_private.api_keys (kind, prefix, key_sha256, tenant_id, user_id)
+       select 'application', $1, $2, id, 'ann' from laurel.tenants where customer_id = 'default'`, [key.prefix, key.sha256]);
+    const client = connect(key.secret);
+    const query = '{ user(id: "ann") { id } }';
+    expect(await ask(client, query)).toMatchObject({ data: { user: { id: "ann" } } });
+    await owner.query("update laurel_private.api_keys set revoked_at = now() where prefix = $1", [key.prefix]);
+    aheadMs += 5_001;
+    const refused = [{ message: "The API key is not valid.", extensions: { code: "LR040" } }];
+    expect(await ask(client, query)).toMatchObject(refused);
+    expect(await ask(client, 'mutation { updateUser(input: { userId: "ann", profile: { name: "Late" } }) { result } }')).toMatchObject(refused);
+    expect((await owner.query("select from laurel.users where name = 'Late'")).rowCount).toBe(0);
+  });
+
+  test("counts each operation against the key's rate", async () => {
+    const limited = createApp({ config: { ...readConfig({}), requestsPerMinute: 3 }, pools: setting.database.pools, logger: silentLogger, isDraining: () => false });
+    const listening = createServer(limited.listener);
+    listening.on("upgrade", limited.upgrade);
+    await new Promise<void>((resolve) => {
+      listening.listen(0, "127.0.0.1", resolve);
+    });
+    const client = connect(setting.adminKey.secret, `ws://127.0.0.1:${(listening.address() as AddressInfo).port}/graphql`);
+    // Opening is one.
+    for (let no = 0; no < 2; no += 1) expect(await ask(client, "{ __typename }")).toEqual({ data: { __typename: "Query" } });
+    expect(await ask(client, "{ __typename }")).toMatchObject([
+      { message: expect.stringMatching(/^At most 3 requests a minute/), extensions: { code: "TOO_MANY_REQUESTS" } },
+    ]);
+    await client.dispose();
+    limited.endStreams();
+    await new Promise((resolve) => listening.close(resolve));
+    await limited.release();
   });
 });
 

@@ -39,10 +39,10 @@ test("with one, the request beyond it is refused on every surface with 429 and w
   await request(app).get("/healthz").expect(200);
 });
 
-test("with one, an address that tries wrong keys is refused after thirty of them, the right key included", async () => {
+test("with one, an address that tries wrong keys is told to stop after thirty of them; right keys from there, as from behind one proxy, go on", async () => {
   const app = limited(1_000);
   const wrong = `lk_00000000.${"x".repeat(43)}`;
   for (let no = 0; no < 30; no += 1) await request(app).get("/admin/v1/metrics").set("X-API-KEY", wrong).expect(401);
   await request(app).get("/admin/v1/metrics").set("X-API-KEY", wrong).expect(429).expect("Retry-After", /^\d+$/);
-  await request(app).get("/admin/v1/metrics").set("X-API-KEY", rest.adminKey.secret).expect(429);
+  await request(app).get("/admin/v1/metrics").set("X-API-KEY", rest.adminKey.secret).expect(200);
 });

@@ -40,6 +40,7 @@ export interface AskOptions {
   readonly key?: ApiKey | undefined;
   readonly tenant?: string;
   readonly variables?: Readonly<Record<string, unknown>>;
+  readonly operationName?: string;
 }
 
 /** Makes the setting; once per file, in `beforeAll`. */
@@ -52,12 +53,12 @@ export async function createGraphqlSetting(options: { config?: Partial<Config> }
   const annsKey = await addApplicationKey(database, "default", "ann");
   const bobsKey = await addApplicationKey(database, "acme", "bob");
   const app = createTestApp(database.pools, options);
-  const ask = async (query: string, { key = adminKey, tenant, variables }: AskOptions = {}): Promise<GraphqlAnswer> => {
+  const ask = async (query: string, { key = adminKey, tenant, variables, operationName }: AskOptions = {}): Promise<GraphqlAnswer> => {
     const response = await request(app)
       .post("/graphql")
       .set("X-API-KEY", key.secret)
       .set(tenant === undefined ? {} : { "Tenant-ID": tenant })
-      .send({ query, variables });
+      .send({ query, variables, operationName });
     return answerOf(response);
   };
   const get = async (query: string, askOptions?: AskOptions): Promise<Readonly<Record<string, unknown>>> => {

@@ -1,0 +1,69 @@
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { ApiError } from "./api.ts";
+import { createStore, useStore } from "./stores.ts";
+
+/** What is being read. While it is read again, what was read before stays. */
+export interface Reading<T> {
+  readonly data: T | undefined;
+  /** The server's sentence, when it refused or was away. */
+  readonly fault: string | undefined;
+  readonly status: number | undefined;
+  reload: () => void;
+}
+
+/** Counts changes made here: what was read before one may no longer be so. */
+const revision = createStore(0);
+
+/** Says that something was changed: everything on the page reads anew. */
+export function noteChange(): void {
+  revision.set(revision.get() + 1);
+}
+
+/**
+ * Reads, and reads again when a dependency or anything in the configuration changes, and every `everyMs` while the
+ * page is looked at. Answers that were overtaken are dropped.
+ */
+export function useReading<T>(read: () => Promise<T>, dependencies: readonly unknown[], everyMs?: number): Reading<T> {
+  const [state, setState] = useState<{ readonly key: string; readonly data?: T; readonly fault?: string; readonly status?: number }>({ key: "" });
+  const changes = useStore(revision);
+  const latest = useRef(0);
+  const key = JSON.stringify(dependencies);
+  const load = useCallback(() => {
+    const turn = ++latest.current;
+    read().then(
+      (data) => {
+        if (turn === latest.current) setState({ key, data });
+      },
+      (error: unknown) => {
+        if (turn !== latest.current) return;
+        const fault = sentenceOf(error);
+        const status = error instanceof ApiError ? error.status : 0;
+        setState((before) => ({ ...(before.key === key && before.data !== undefined ? { data: before.data } : {}), key, fault, status }));
+      },
+    );
+    // The reader is made anew at every drawing; what it depends on is in the key.
+  }, [key]);
+  useEffect(() => {
+    load();
+    return () => {
+      latest.current += 1;
+    };
+  }, [load, changes]);
+  useEffect(() => {
+    if (everyMs === undefined) return undefined;
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") load();
+    }, everyMs);
+    return () => {
+      clearInterval(timer);
+    };
+  }, [load, everyMs]);
+  const isCurrent = state.key === key;
+  return { data: isCurrent ? state.data : undefined, fault: isCurrent ? state.fault : undefined, status: isCurrent ? state.status : undefined, reload: load };
+}
+
+/** What went wrong, in words. */
+export function sentenceOf(error: unknown): string {
+  if (error instanceof Error) return error.message;
+  return "Something went wrong in this page.";
+}

@@ -1,0 +1,84 @@
+import { ask, call } from "../api.ts";
+import { useReading } from "../data.ts";
+import * as documents from "../documents.ts";
+import { ago, count, figure } from "../format.ts";
+import { SendEvent } from "../parts/send_event.tsx";
+import { useMetrics, useSystems } from "../reads.ts";
+import type { PointsSummary, SystemRow } from "../records.ts";
+import { addressOf, Link } from "../router.tsx";
+import { Bars } from "../ui/bars.tsx";
+import { Empty, Page, Read, Section } from "../ui/page.tsx";
+import { FirstSteps } from "./overview/first_steps.tsx";
+
+interface RecentEvents {
+  readonly metricEvents: { readonly nodes: readonly { readonly id: string; readonly metricKey: string; readonly userId: string; readonly value: string; readonly occurredAt: string }[] };
+}
+
+const everyMs = 5_000;
+
+/** Where one starts: the first steps until they are taken, then what happens now. */
+export function Overview() {
+  const metrics = useMetrics();
+  const systems = useSystems();
+  const events = useReading(async () => (await ask<RecentEvents>(documents.recentEvents)).metricEvents.nodes, ["recent"], everyMs);
+  const isKnown = metrics.data !== undefined && systems.data !== undefined && events.data !== undefined;
+  const hasActive = systems.data?.some(({ triggers }) => triggers.nodes.some(({ status }) => status === "active")) === true;
+  const isNew = isKnown && (metrics.data.length === 0 || systems.data.length === 0 || !hasActive || events.data.length === 0);
+  return (
+    <Page title={isNew ? "Set up your first points" : "Overview"} lead={isNew ? "Four small steps, the last of them a real event." : "What happens now, in this tenant."}>
+      <Read reading={metrics}>{() => null}</Read>
+      <Read reading={systems}>{() => null}</Read>
+      {isNew && <FirstSteps metrics={metrics.data} systems={systems.data} hasEvents={events.data.length > 0} />}
+      {isKnown && !isNew && (
+        <>
+          <div class="cards">{systems.data.map((system) => <SystemCard key={system.id} system={system} />)}</div>
+          <div class="columns">
+            <Section title="Latest events" lead={<span class="live">live</span>}>
+              <Read reading={events}>
+                {(rows) => (
+                  <ol class="feed">
+                    {rows.map(({ id, metricKey, userId, value, occurredAt }) => (
+                      <li key={id}>
+                        <Link href={addressOf("users", userId)}>{userId}</Link> <span>{figure(value)} × <code>{metricKey}</code></span> <time dateTime={occurredAt}>{ago(occurredAt)}</time>
+                      </li>
+                    ))}
+                  </ol>
+                )}
+              </Read>
+            </Section>
+            <Section title="Send an event" lead="A real one, for any user.">
+              <div class="card"><SendEvent /></div>
+            </Section>
+          </div>
+        </>
+      )}
+      {isKnown && !isNew && systems.data.length === 0 && <Empty title="No points system.">Create one.</Empty>}
+    </Page>
+  );
+}
+
+function SystemCard({ system }: { readonly system: SystemRow }) {
+  const summary = useReading(() => call<PointsSummary>("GET", `/v1/points/${encodeURIComponent(system.key)}/summary`), ["summary", system.key], 15_000);
+  const active = system.triggers.nodes.filter(({ status }) => status === "active").length;
+  const users = summary.data?.reduce((sum, range) => sum + range.users, 0);
+  const earning = summary.data?.slice(1).reduce((sum, range) => sum + range.users, 0);
+  return (
+    <article class="card system-card">
+      <h2><Link href={addressOf("systems", system.key)}>{system.name}</Link></h2>
+      <p class="muted">{active === 0 ? "No active trigger: it pays for nothing." : `${count(active, "active trigger")}, ${count(system.levels.nodes.length, "level")}${system.maxPoints === null ? "" : `, cap ${figure(system.maxPoints)}`}`}</p>
+      <Read reading={summary}>
+        {(ranges) => (
+          <>
+            <p class="big-figure">{figure(earning ?? 0)} <small>of {count(users ?? 0, "user")} have points</small></p>
+            <Bars
+              caption={`Users of ${system.name} by points`}
+              head="Points"
+              valueHead="Users"
+              rows={ranges.filter(({ users: some }, index) => some > 0 || index === 0).slice(0, 6).map(({ from, to, users: some }) => ({ label: from === to ? figure(from) : `${figure(from)}–${figure(to)}`, value: some }))}
+            />
+          </>
+        )}
+      </Read>
+    </article>
+  );
+}

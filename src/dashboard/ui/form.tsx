@@ -1,0 +1,364 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { noteChange, sentenceOf } from "../data.ts";
+import { session, signedOutBecause } from "../session.ts";
+
+/** What people typed and did not send yet, by form: closing a form or losing the session loses nothing. */
+const drafts = new Map<string, unknown>();
+
+/** A form: its values, and what the server had against them. */
+export interface FormState<V> {
+  readonly values: V;
+  /** Whether what was typed before, and never sent, was brought back. */
+  readonly isDraft: boolean;
+  readonly isSending: boolean;
+  /** The sentence beside a field. */
+  faultOf: (field: string) => string | undefined;
+  /** The sentence that is about no one field. */
+  readonly fault: string | undefined;
+  set: (change: Partial<V>) => void;
+  startOver: () => void;
+  send: () => void;
+}
+
+/** What a form is made from. */
+export interface FormOptions<V> {
+  /** Names the form among all, with the ID of what it changes. */
+  readonly draft: string;
+  readonly initial: V;
+  /** Words by which the server's sentences tell a field, most particular first. */
+  readonly words?: Partial<Record<keyof V & string, RegExp>>;
+  readonly submit: (values: V) => Promise<void>;
+}
+
+// Whoever signs in next in this tab is not shown what somebody else typed; who is signed out by the server is.
+session.subscribe(() => {
+  if (session.get() === undefined && signedOutBecause.get() === "") drafts.clear();
+});
+
+export function useForm<V extends object>({ draft: name, initial, words = {}, submit }: FormOptions<V>): FormState<V> {
+  const draft = `${session.get()?.tenant ?? ""} ${name}`;
+  const kept = drafts.get(draft) as V | undefined;
+  const [values, setValues] = useState<V>(kept ?? initial);
+  const [isDraft, setIsDraft] = useState(kept !== undefined);
+  const [isSending, setIsSending] = useState(false);
+  const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
+  const current = useRef(values);
+  current.current = values;
+
+  const send = async (): Promise<void> => {
+    if (isSending) return;
+    setIsSending(true);
+    setRefusal(undefined);
+    try {
+      await submit(current.current);
+      drafts.delete(draft);
+      setIsDraft(false);
+      noteChange();
+    } catch (error) {
+      const sentence = sentenceOf(error);
+      const field = Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0];
+      setRefusal({ field, sentence });
+    } finally {
+      setIsSending(false);
+    }
+  };
+  return {
+    values,
+    isDraft,
+    isSending,
+    faultOf: (field) => (refusal?.field === field ? refusal.sentence : undefined),
+    fault: refusal?.field === undefined ? refusal?.sentence : undefined,
+    set: (change) => {
+      const next = { ...current.current, ...change };
+      current.current = next;
+      drafts.set(draft, next);
+      setValues(next);
+    },
+    startOver: () => {
+      drafts.delete(draft);
+      setIsDraft(false);
+      setRefusal(undefined);
+      current.current = initial;
+      setValues(initial);
+    },
+    send: () => {
+      void send();
+    },
+  };
+}
+
+interface FormProps<V> {
+  readonly form: FormState<V>;
+  readonly submitLabel: string;
+  readonly onCancel?: (() => void) | undefined;
+  readonly children: ComponentChildren;
+}
+
+export function Form<V extends object>({ form, submitLabel, onCancel, children }: FormProps<V>) {
+  const element = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    // The field with a fault, when there is one, so that keyboards and screen readers are where the work is.
+    if (!form.isSending) element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [form.isSending]);
+  return (
+    <form
+      ref={element}
+      class="form"
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        form.send();
+      }}
+    >
+      {form.isDraft && (
+        <p class="note">
+          What you typed before is still here.{" "}
+          <button type="button" class="link" onClick={form.startOver}>Start over</button>
+        </p>
+      )}
+      {children}
+      {form.fault !== undefined && <p class="fault" role="alert">{form.fault}</p>}
+      <div class="form-actions">
+        <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending}>{submitLabel}</button>
+        {onCancel !== undefined && <button type="button" class="button" onClick={onCancel}>Cancel</button>}
+      </div>
+    </form>
+  );
+}
+
+/** The names of a form's values that are of a type. */
+type NamesOf<V, T> = { [K in keyof V]: V[K] extends T ? K : never }[keyof V] & string;
+
+interface FieldProps<V, T> {
+  readonly form: FormState<V>;
+  readonly name: NamesOf<V, T>;
+  readonly label: string;
+  readonly hint?: ComponentChildren;
+}
+
+interface Described {
+  readonly id: string;
+  readonly "aria-describedby"?: string;
+  readonly "aria-invalid"?: boolean;
+}
+
+interface AnyFieldProps {
+  readonly form: { readonly faultOf: (field: string) => string | undefined };
+  readonly name: string;
+  readonly label: string;
+  readonly hint?: ComponentChildren;
+  readonly children: (described: Described) => ComponentChildren;
+}
+
+/** Label, hint and fault around a control. */
+function Field({ form, name, label, hint, children }: AnyFieldProps) {
+  const id = useId();
+  const fault = form.faultOf(name);
+  const ids = [hint === undefined ? "" : `${id}-hint`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
+  return (
+    <div class={fault === undefined ? "field" : "field has-fault"}>
+      <label for={id}>{label}</label>
+      {children({ id, ...(ids === "" ? {} : { "aria-describedby": ids }), ...(fault === undefined ? {} : { "aria-invalid": true }) })}
+      {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
+      {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
+    </div>
+  );
+}
+
+type InputType = "text" | "date" | "url" | "password" | "search" | "email";
+
+type TextProps<V> = FieldProps<V, string> & {
+  readonly type?: InputType;
+  readonly isNumber?: boolean;
+  readonly placeholder?: string;
+  readonly suggestions?: readonly string[];
+  readonly autoFocus?: boolean;
+};
+
+export function TextField<V extends object>({ type = "text", isNumber = false, placeholder, suggestions, autoFocus, ...field }: TextProps<V>) {
+  const { form, name } = field;
+  const list = useId();
+  return (
+    <Field {...field}>
+      {(described) => (
+        <>
+          <input
+            {...described}
+            // The types tell kinds of inputs apart; every one of ours takes what is set here.
+            {...({ type } as { type: "text" })}
+            autocomplete="off"
+            spellcheck={false}
+            {...(isNumber ? { inputMode: "decimal" as const, class: "number" } : {})}
+            {...(placeholder === undefined ? {} : { placeholder })}
+            {...(autoFocus === true ? { "data-autofocus": true } : {})}
+            {...(suggestions === undefined ? {} : { list })}
+            value={form.values[name] as string}
+            onInput={(event) => {
+              form.set({ [name]: event.currentTarget.value } as unknown as Partial<V>);
+            }}
+          />
+          {suggestions !== undefined && <datalist id={list}>{suggestions.map((text) => <option key={text} value={text} />)}</datalist>}
+        </>
+      )}
+    </Field>
+  );
+}
+
+export function TextAreaField<V extends object>({ rows = 3, ...field }: FieldProps<V, string> & { readonly rows?: number }) {
+  const { form, name } = field;
+  return (
+    <Field {...field}>
+      {(described) => (
+        <textarea
+          {...described}
+          rows={rows}
+          value={form.values[name] as string}
+          onInput={(event) => {
+            form.set({ [name]: event.currentTarget.value } as unknown as Partial<V>);
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
+/** What a select offers. */
+export interface Option {
+  readonly value: string;
+  readonly label: string;
+}
+
+export function SelectField<V extends object>({ options, ...field }: FieldProps<V, string> & { readonly options: readonly Option[] }) {
+  const { form, name } = field;
+  // What was not chosen yet is the first of the options: they may come after the form did.
+  const given = form.values[name] as string;
+  const chosen = options.some(({ value }) => value === given) ? given : options[0]?.value;
+  return (
+    <Field {...field}>
+      {(described) => (
+        <select
+          {...described}
+          value={chosen}
+          onChange={(event) => {
+            form.set({ [name]: event.currentTarget.value } as unknown as Partial<V>);
+          }}
+        >
+          {options.map(({ value, label }) => <option key={value} value={value} selected={value === chosen}>{label}</option>)}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+export function CheckField<V extends object>({ form, name, label, hint }: FieldProps<V, boolean>) {
+  const id = useId();
+  const fault = form.faultOf(name);
+  return (
+    <div class="field check">
+      <input
+        id={id}
+        type="checkbox"
+        checked={form.values[name] as boolean}
+        {...(hint === undefined ? {} : { "aria-describedby": `${id}-hint` })}
+        onChange={(event) => {
+          form.set({ [name]: event.currentTarget.checked } as unknown as Partial<V>);
+        }}
+      />
+      <label for={id}>{label}</label>
+      {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
+      {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
+    </div>
+  );
+}
+
+/** One of a filter's conditions, as typed. */
+export interface Pair {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** A filter: attributes that have to be equal to values; none means everybody, or everything. */
+export function PairsField<V extends object>({
+  form, name, label, hint, keys, missing, add = "Add a condition",
+}: FieldProps<V, readonly Pair[]> & {
+  /** What the button that adds a pair says. */
+  readonly add?: string;
+  readonly keys: readonly Option[];
+  /** What to say when no attribute is declared yet. */
+  readonly missing: ComponentChildren;
+}) {
+  const id = useId();
+  const pairs = form.values[name] as readonly Pair[];
+  const fault = form.faultOf(name);
+  const put = (next: readonly Pair[]): void => {
+    form.set({ [name]: next } as unknown as Partial<V>);
+  };
+  return (
+    <fieldset class={fault === undefined ? "field pairs" : "field pairs has-fault"} aria-describedby={`${id}-hint`}>
+      <legend>{label}</legend>
+      {pairs.map((pair, index) => (
+        <div class="pair" key={index}>
+          <select
+            aria-label={`${label}: attribute ${index + 1}`}
+            value={pair.key}
+            onChange={(event) => {
+              put(pairs.map((other, at) => (at === index ? { ...other, key: event.currentTarget.value } : other)));
+            }}
+          >
+            {keys.map((option) => <option key={option.value} value={option.value} selected={option.value === pair.key}>{option.label}</option>)}
+          </select>
+          <span aria-hidden="true">=</span>
+          <input
+            aria-label={`${label}: value ${index + 1}`}
+            aria-invalid={fault !== undefined}
+            value={pair.value}
+            onInput={(event) => {
+              put(pairs.map((other, at) => (at === index ? { ...other, value: event.currentTarget.value } : other)));
+            }}
+          />
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={`Remove condition ${index + 1}`}
+            onClick={() => {
+              put(pairs.filter((_other, at) => at !== index));
+            }}
+          >
+            ×
+          </button>
+        </div>
+      ))}
+      {keys.length === 0 ? (
+        <p class="hint">{missing}</p>
+      ) : (
+        <button
+          type="button"
+          class="button small"
+          onClick={() => {
+            const unused = keys.find(({ value }) => !pairs.some(({ key }) => key === value)) ?? keys[0];
+            put([...pairs, { key: unused?.value ?? "", value: "" }]);
+          }}
+        >
+          {add}
+        </button>
+      )}
+      {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
+      {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
+    </fieldset>
+  );
+}
+
+/** A number as the API wants it; what is no number goes as it was typed, for the server to say what is wrong. */
+export function asNumber(text: string): number | string | null {
+  const trimmed = text.trim();
+  if (trimmed === "") return null;
+  return Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
+}
+
+/** A text, or null for none. */
+export const orNull = (text: string): string | null => (text.trim() === "" ? null : text.trim());
+
+/** A key made from a name: letters, digits, hyphens. */
+export const keyFrom = (name: string): string =>
+  name.normalize("NFKD").replaceAll(/\p{M}/gu, "").toLowerCase().replaceAll(/[^a-z0-9_]+/g, "-").replaceAll(/^-|-$/g, "");
