@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c8884558abdaca7ef885fee79fb67249b91d681a
+--! Hash: sha1:a210e4966507cdbe09c9c79679b729cea4e9346b
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1703,6 +1703,352 @@ comment on column laurel.points_trigger_counts.base_peak is 'The peak at that ti
 comment on column laurel.points_trigger_counts.since_event_id is 'The first event counted since then.';
 call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! EndIncluded points/points_balances.sql
+--! Included webhooks/webhook_endpoints.sql
+-- Endpoints: where a tenant's webhook messages go (H1). Written by admins; compiled into points_rules,
+-- so that the flow knows which types somebody wants; read by write_messages() and by the dispatcher
+-- (src/webhooks), which alone also disables one.
+-- Invariant: a secret is kept sealed, by a key that the database does not have, in a table that no
+-- role may read.
+
+create table laurel.webhook_endpoints (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  url text not null,
+  description text,
+  event_types text[] not null,
+  is_active boolean not null default true,
+  max_concurrency int not null default 10,
+  disabled_at timestamptz,
+  disabled_reason text,
+  secret_rotated_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint webhook_event_types_are_known check (event_types <@ array[
+    'points.changed', 'points.level_changed', 'points.boost_started', 'points.boost_finished', 'achievement.completed',
+    'streak.started', 'streak.extended', 'streak.lost', 'streak.freeze_consumed', 'streak.freeze_earned',
+    'leaderboard.started', 'leaderboard.changed', 'leaderboard.finished', 'leaderboard.rank_changed']),
+  constraint webhook_subscribes_to_something check (cardinality(event_types) between 1 and 100),
+  constraint webhook_concurrency_is_1_to_100 check (max_concurrency between 1 and 100),
+  constraint webhook_description_has_at_most_1000_characters check (length(description) <= 1000),
+  constraint disabled_webhook_says_why
+    check ((disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
+  constraint webhook_endpoints_are_referred_to_within_their_tenant unique (tenant_id, id)
+);
+
+comment on table laurel.webhook_endpoints is 'An address of yours that is told what happens. Rule H1.';
+comment on column laurel.webhook_endpoints.url is 'http or https, without user name or password. Private addresses are refused.';
+comment on column laurel.webhook_endpoints.description is 'Null when none was given.';
+comment on column laurel.webhook_endpoints.event_types is 'The types it is told of: points.changed and so on.';
+comment on column laurel.webhook_endpoints.is_active is 'Messages are written for active endpoints only; what is still to be delivered to an inactive one waits.';
+comment on column laurel.webhook_endpoints.max_concurrency is 'Most requests to it at once, over all workers.';
+comment on column laurel.webhook_endpoints.disabled_at is 'When Laurel itself made it inactive; null when it did not.';
+comment on column laurel.webhook_endpoints.disabled_reason is 'Why Laurel made it inactive; null when it did not.';
+comment on column laurel.webhook_endpoints.secret_rotated_at is 'When its secret was last replaced; null when it still has its first.';
+comment on constraint webhook_event_types_are_known on laurel.webhook_endpoints is
+  'An event type is one of points.changed, points.level_changed, points.boost_started, points.boost_finished, achievement.completed, streak.started, streak.extended, streak.lost, streak.freeze_consumed, streak.freeze_earned, leaderboard.started, leaderboard.changed, leaderboard.finished and leaderboard.rank_changed.';
+comment on constraint webhook_subscribes_to_something on laurel.webhook_endpoints is 'A webhook has at least one event type.';
+comment on constraint webhook_concurrency_is_1_to_100 on laurel.webhook_endpoints is 'A webhook takes 1 to 100 requests at once.';
+comment on constraint disabled_webhook_says_why on laurel.webhook_endpoints is 'A webhook that Laurel disabled is inactive and says why.';
+comment on constraint webhook_description_has_at_most_1000_characters on laurel.webhook_endpoints is
+  'A webhook''s description has at most 1,000 characters.';
+
+alter table laurel.webhook_endpoints enable row level security;
+grant select, insert (url, description, event_types, is_active, max_concurrency),
+  update (url, description, event_types, is_active, max_concurrency), delete
+  on laurel.webhook_endpoints to laurel_admin;
+create policy admins_write on laurel.webhook_endpoints for all to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id())) with check (tenant_id = (select laurel.current_tenant_id()));
+
+-- Sealed secrets. The latest signs, and the one before it beside it until the overlap of a rotation
+-- is over. An endpoint that was made in SQL has none until the dispatcher gives it one.
+create table laurel_private.webhook_secrets (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  endpoint_id uuid not null,
+  sealed bytea not null,
+  expires_at timestamptz,
+  constraint webhook_secrets_have_ids primary key (id),
+  constraint webhook_secret_is_of_an_endpoint foreign key (tenant_id, endpoint_id)
+    references laurel.webhook_endpoints (tenant_id, id) on delete cascade
+);
+
+create index webhook_secrets_by_endpoint on laurel_private.webhook_secrets (tenant_id, endpoint_id, id);
+create unique index one_current_webhook_secret on laurel_private.webhook_secrets (endpoint_id) where expires_at is null;
+comment on table laurel_private.webhook_secrets is 'Secrets of endpoints, sealed with AES-256-GCM by src/webhooks/secrets.ts.';
+comment on column laurel_private.webhook_secrets.expires_at is 'Until when a replaced secret still signs; null for the current one.';
+alter table laurel_private.webhook_secrets enable row level security;
+
+-- Whether an address is one of the public internet. The list of IANA's special-purpose registries;
+-- at every connection src/webhooks/addresses.ts asks again, and a test holds the two together.
+create function laurel_private.is_public_address(address inet)
+  returns boolean language sql immutable parallel safe as $$
+  select case family(address)
+    when 4 then not address <<= any (array[
+      '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24', '192.0.2.0/24',
+      '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24', '198.18.0.0/15',
+      '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4']::inet[])
+    else address <<= '2000::/3' and not address <<= any (array['2001::/23', '2001:db8::/32', '2002::/16', '2620:4f:8000::/48', '3fff::/20']::inet[])
+  end
+$$;
+
+-- Refuses what no webhook may be sent to. Hosts by name are judged when they are resolved, at every
+-- connection; here only what is plain from the URL. What this session may still use is in a setting,
+-- which the server takes from LAUREL_WEBHOOK_ALLOW_CIDRS: whoever sets it to something else gains an
+-- endpoint that the dispatcher refuses to connect to.
+create function laurel_private.check_webhook_url(url text)
+  returns void language plpgsql stable as $$
+declare
+  host text := lower(substring(url from '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#]|$)'));
+  address inet;
+begin
+  if host is null or length(url) > 2000 or url ~ '[[:space:][:cntrl:]]' then
+    perform laurel_private.fail('LR020', 'url',
+      'A webhook''s URL is an http or https address of at most 2,000 characters, without spaces, user name or password.');
+  end if;
+  begin
+    -- A last part in digits makes it an address, in forms that only URLs know (127.1, 0x7f000001).
+    address := case
+      when host ~ '^\[' then trim(host, '[]')
+      when host ~ '(^|\.)localhost\.?$' then '127.0.0.1'
+      when host ~ '(^|\.)([0-9]+|0x[0-9a-f]*)\.?$' then
+        case when host ~ '^((0|[1-9][0-9]{0,2})\.){3}(0|[1-9][0-9]{0,2})$' then host else 'none' end
+      end;
+  exception when invalid_text_representation then
+    perform laurel_private.fail('LR020', 'url', 'The IP address in the webhook''s URL is not valid.');
+  end;
+  if address is not null and not laurel_private.is_public_address(address) and not exists (
+    select from regexp_split_to_table(nullif(current_setting('laurel.webhook_allow_cidrs', true), ''), '\s*,\s*') c (network)
+    where address <<= c.network::inet)
+  then
+    perform laurel_private.fail('LR020', 'url',
+      'The webhook''s URL names a private or reserved address; LAUREL_WEBHOOK_ALLOW_CIDRS can allow it.');
+  end if;
+end
+$$;
+
+comment on function laurel_private.check_webhook_url(text) is
+  'LR020 for what is no http or https URL, or names an address outside of the public internet that laurel.webhook_allow_cidrs does not hold. Rule H5.';
+
+create function laurel_private.tg_webhook_endpoints__check()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'INSERT' or new.url <> old.url then
+    perform laurel_private.check_webhook_url(new.url);
+  end if;
+  if new.is_active then
+    new.disabled_at := null;
+    new.disabled_reason := null;
+  end if;
+  return new;
+end
+$$;
+
+create trigger webhook_endpoints__check before insert or update on laurel.webhook_endpoints
+  for each row execute function laurel_private.tg_webhook_endpoints__check();
+--! EndIncluded webhooks/webhook_endpoints.sql
+--! Included webhooks/webhook_messages.sql
+-- Messages to be delivered, written in the transaction that causes them (E6, H2), with one delivery
+-- for each endpoint that wants them. Written by write_messages() alone; delivered by the dispatcher
+-- (deliver_messages.sql, src/webhooks); read by admins.
+-- Invariant: a message stays until each of its deliveries has succeeded or is parked, and 30 days.
+
+create table laurel.webhook_messages (
+  id uuid not null,
+  tenant_id uuid not null,
+  user_id text collate "C",
+  event_type text not null,
+  -- Not jsonb: what is signed is sent again byte for byte.
+  payload json not null,
+  created_at timestamptz not null default clock_timestamp(),
+  constraint webhook_messages_have_ids primary key (tenant_id, id),
+  constraint webhook_message_is_about_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+-- Those of a user, for its export and erasure; those of nobody, for users named inside.
+create index webhook_messages_by_user on laurel.webhook_messages (tenant_id, user_id, id);
+
+comment on table laurel.webhook_messages is 'What endpoints are told, kept for 30 days. Rule H2.';
+comment on column laurel.webhook_messages.id is 'Sent as webhook-id, the same at every attempt.';
+comment on column laurel.webhook_messages.user_id is 'The user it is about; null when it is about none in particular.';
+comment on column laurel.webhook_messages.event_type is 'points.changed and so on.';
+comment on column laurel.webhook_messages.payload is 'The body, as it is sent.';
+
+-- No foreign key to the endpoint: every award of a tenant would lock the endpoint's one row (key
+-- share). Endpoints take their deliveries with them by a trigger.
+create table laurel.webhook_deliveries (
+  tenant_id uuid not null,
+  message_id uuid not null,
+  endpoint_id uuid not null,
+  user_id text collate "C",
+  status text not null default 'pending',
+  failed_attempts int not null default 0,
+  next_attempt_at timestamptz default clock_timestamp(),
+  delivered_at timestamptz,
+  parked_at timestamptz,
+  last_status int,
+  last_error text,
+  constraint webhook_messages_are_delivered_once_per_endpoint primary key (tenant_id, message_id, endpoint_id),
+  constraint webhook_delivery_is_of_a_message foreign key (tenant_id, message_id)
+    references laurel.webhook_messages on delete cascade,
+  constraint webhook_delivery_status_is_known check (status in ('pending', 'delivered', 'parked')),
+  constraint pending_delivery_is_tried_again check ((status = 'pending') = (next_attempt_at is not null)),
+  constraint delivered_webhook_says_when check ((status = 'delivered') = (delivered_at is not null)),
+  constraint parked_webhook_says_when check ((status = 'parked') = (parked_at is not null))
+);
+
+create index webhook_deliveries_by_endpoint on laurel.webhook_deliveries (endpoint_id, message_id);
+-- Due ones of an endpoint; and whether a user has earlier ones. Both hold what is pending alone.
+create index webhook_deliveries_due on laurel.webhook_deliveries (endpoint_id, next_attempt_at, message_id) where status = 'pending';
+create index webhook_deliveries_of_user on laurel.webhook_deliveries (endpoint_id, user_id, message_id) where status = 'pending';
+
+comment on table laurel.webhook_deliveries is 'A message on its way to an endpoint. Rule H2.';
+comment on column laurel.webhook_deliveries.user_id is 'The user that the message is about, whose messages go out in order; null when it is about none.';
+comment on column laurel.webhook_deliveries.status is 'pending, delivered (the endpoint answered 2xx), or parked: given up until it is replayed.';
+comment on column laurel.webhook_deliveries.failed_attempts is 'Failed attempts since it was written or last replayed.';
+comment on column laurel.webhook_deliveries.next_attempt_at is 'Not tried before then; null when nothing is left to do.';
+comment on column laurel.webhook_deliveries.delivered_at is 'Null until it succeeds.';
+comment on column laurel.webhook_deliveries.parked_at is 'Null unless it was given up.';
+comment on column laurel.webhook_deliveries.last_status is 'HTTP status of the last attempt; null before it or when there was no answer.';
+comment on column laurel.webhook_deliveries.last_error is 'What was wrong with the last attempt; null when nothing was.';
+
+create table laurel.webhook_attempts (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  message_id uuid not null,
+  endpoint_id uuid not null,
+  attempted_at timestamptz not null,
+  latency_ms int not null,
+  status int,
+  error text,
+  response text,
+  constraint webhook_attempts_have_ids primary key (id),
+  constraint webhook_attempt_is_of_a_delivery foreign key (tenant_id, message_id, endpoint_id)
+    references laurel.webhook_deliveries on delete cascade
+);
+
+create index webhook_attempts_by_delivery on laurel.webhook_attempts (tenant_id, message_id, endpoint_id, id);
+comment on table laurel.webhook_attempts is 'The delivery log: every attempt and what came back, kept for 30 days.';
+comment on column laurel.webhook_attempts.latency_ms is 'Milliseconds from the start of the attempt to its end.';
+comment on column laurel.webhook_attempts.status is 'HTTP status; null when there was no answer.';
+comment on column laurel.webhook_attempts.error is 'What was wrong; null when the endpoint answered 2xx.';
+comment on column laurel.webhook_attempts.response is 'The first 16 kB of the answer''s body; null when there was none.';
+
+do $$
+declare
+  table_name text;
+begin
+  foreach table_name in array array['webhook_messages', 'webhook_deliveries', 'webhook_attempts'] loop
+    execute format('alter table laurel.%I enable row level security', table_name);
+    execute format('grant select on laurel.%I to laurel_admin', table_name);
+    execute format('create policy admins_read on laurel.%I for select to laurel_admin
+      using (tenant_id = (select laurel.current_tenant_id()))', table_name);
+  end loop;
+end
+$$;
+
+-- What a dispatcher has taken. Apart from the deliveries, whose indexes would else be written once
+-- more for every attempt; a dispatcher that dies loses its leases by time.
+create table laurel_private.webhook_leases (
+  tenant_id uuid not null,
+  message_id uuid not null,
+  endpoint_id uuid not null,
+  token uuid not null,
+  leased_until timestamptz not null,
+  constraint webhook_deliveries_are_leased_once primary key (tenant_id, message_id, endpoint_id),
+  constraint webhook_lease_is_of_a_delivery foreign key (tenant_id, message_id, endpoint_id)
+    references laurel.webhook_deliveries on delete cascade
+);
+
+create index webhook_leases_by_endpoint on laurel_private.webhook_leases (endpoint_id);
+comment on table laurel_private.webhook_leases is 'Deliveries that a dispatcher works on, until when.';
+alter table laurel_private.webhook_leases enable row level security;
+
+create function laurel_private.tg_webhook_endpoints__forget()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform from laurel.webhook_deliveries d where d.endpoint_id = old.id order by d.message_id for update;
+  delete from laurel.webhook_deliveries d where d.endpoint_id = old.id;
+  return null;
+end
+$$;
+
+create trigger webhook_endpoints__forget after delete on laurel.webhook_endpoints
+  for each row execute function laurel_private.tg_webhook_endpoints__forget();
+
+create type laurel_private.outgoing_message as (
+  -- The user it is about; null when it is about none in particular.
+  user_id text,
+  event_type text,
+  payload json
+);
+
+-- The types that some active endpoint of a tenant subscribes to.
+create function laurel_private.wanted_webhooks(for_tenant uuid)
+  returns text[] language sql stable as $$
+  select coalesce(array_agg(distinct t.event_type order by t.event_type), '{}')
+  from laurel.webhook_endpoints e cross join lateral unnest(e.event_types) t (event_type)
+  where e.tenant_id = for_tenant and e.is_active
+$$;
+
+comment on function laurel_private.wanted_webhooks(uuid) is
+  'Types of webhook messages that some active endpoint of this tenant subscribes to. The flow has them compiled in points_rules.';
+
+-- Writes messages in this transaction, those that some active endpoint wants; the others leave no
+-- trace. Per user they are delivered in the order given, and after those written before: callers
+-- hold the lock of the users named.
+create function laurel_private.write_messages(for_tenant uuid, messages laurel_private.outgoing_message[])
+  returns void language plpgsql volatile as $$
+begin
+  with message as materialized (
+    select laurel_private.uuid_v7() as id, m.user_id, m.event_type, m.payload
+    from (
+      select m.* from unnest(messages) with ordinality as m (user_id, event_type, payload, no)
+      where exists (
+        select from laurel.webhook_endpoints e
+        where e.tenant_id = for_tenant and e.is_active and m.event_type = any (e.event_types))
+      order by m.no) m
+  ),
+  written as (
+    insert into laurel.webhook_messages (id, tenant_id, user_id, event_type, payload)
+    select m.id, for_tenant, m.user_id, m.event_type, m.payload from message m
+  )
+  insert into laurel.webhook_deliveries (tenant_id, message_id, endpoint_id, user_id)
+  select for_tenant, m.id, e.id, m.user_id
+  from message m
+  join laurel.webhook_endpoints e on e.tenant_id = for_tenant and e.is_active and m.event_type = any (e.event_types);
+end
+$$;
+
+comment on function laurel_private.write_messages(uuid, laurel_private.outgoing_message[]) is
+  'Writes webhook messages (user, type, payload) for the endpoints of a tenant that want them, in this transaction and in this order. Rule H2.';
+
+-- Messages about a user go with the user; messages about others, as of leaderboards, lose its entry
+-- in their rankings and what was answered to them.
+create function laurel_private.erase_from_messages(for_tenant uuid, for_user text)
+  returns void language plpgsql volatile as $$
+declare
+  named uuid[];
+begin
+  named := array(
+    select m.id from laurel.webhook_messages m
+    where m.tenant_id = for_tenant and m.user_id is null
+      and m.payload::jsonb @> jsonb_build_object('leaderboard',
+        jsonb_build_object('rankings', jsonb_build_array(jsonb_build_object('userId', for_user))))
+    order by m.id for update);
+  update laurel.webhook_messages m
+  set payload = jsonb_set(m.payload::jsonb, '{leaderboard,rankings}', (
+    select coalesce(jsonb_agg(r.entry order by r.no), '[]')
+    from jsonb_array_elements(m.payload::jsonb #> '{leaderboard,rankings}') with ordinality as r (entry, no)
+    where r.entry ->> 'userId' <> for_user))::json
+  where m.tenant_id = for_tenant and m.id = any (named);
+  update laurel.webhook_attempts t set response = null
+  where t.tenant_id = for_tenant and t.message_id = any (named) and t.response is not null;
+end
+$$;
+
+comment on function laurel_private.erase_from_messages(uuid, text) is
+  'Takes a user out of the rankings in messages about nobody in particular. Rule K4.';
+--! EndIncluded webhooks/webhook_messages.sql
 --! Included points/points_rules.sql
 -- Compiled rules: what the flow must know of a metric's configuration, in one row. Derived from
 -- metrics, attributes, achievements and the points tables by compile_points_rules(), which runs after every
@@ -1772,6 +2118,7 @@ create table laurel_private.points_rules (
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
+  webhook_types text[] not null,
   constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
   constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
 -- Rows are read whole by every event: keep them in line and uncompressed up to a page.
@@ -1788,6 +2135,7 @@ comment on column laurel_private.points_rules.has_user_boosts is 'Whether some s
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
 comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers and achievements (by ID) as responses show them, as text.';
+comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
 alter table laurel_private.points_rules enable row level security;
 
 -- The metric of what happens without one.
@@ -1936,7 +2284,8 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
         'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
       from laurel.tenants t where t.id = for_tenant),
-    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}'),
+    laurel_private.wanted_webhooks(for_tenant)
   from metric
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
@@ -1963,7 +2312,7 @@ begin
     triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
     achievements = excluded.achievements, achievement_values = excluded.achievement_values,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
-    streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots
+    streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
 end
 $$;
@@ -2018,7 +2367,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
       referencing new table as changed for each statement
@@ -2066,7 +2415,8 @@ create type laurel_private.combined_rules as (
   achievements laurel_private.achievement_rule[],
   has_user_boosts boolean,
   counts_events boolean,
-  counts_for_achievements boolean
+  counts_for_achievements boolean,
+  webhook_types text[]
 );
 
 create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
@@ -2109,7 +2459,8 @@ create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
       order by a.achievement_id),
     (select bool_or(r.has_user_boosts) from rules r),
     (select bool_or(r.counts_events) from rules r),
-    exists (select from rules cross join lateral unnest(rules.achievements) a where a.event_attributes is not null)
+    exists (select from rules cross join lateral unnest(rules.achievements) a where a.event_attributes is not null),
+    (select r.webhook_types from rules r limit 1)
 $$;
 
 -- Levels (by system key) and snapshots (see points_rules) of the same rules, for a response.
@@ -2515,6 +2866,236 @@ $$;
 comment on function laurel_private.write_awards(laurel_private.points_effects[]) is
   'Appends the decided awards to the ledger; write_states() moves the balances to where they leave them. Rule P3.';
 --! EndIncluded points/apply_effects.sql
+--! Included webhooks/announce_effects.sql
+-- The flow's last step: what happened to users becomes messages, when somebody wants them. Called at
+-- the end of apply_occasions() and by the lanes beside it, under the users' locks, only when the compiled rules
+-- name a wanted type.
+
+-- H3: points.changed at most once per user and system in 15 minutes. The first change opens a window
+-- and is told at once; what follows writes nothing here, since the ledger has it:
+-- announce_points_changes() sums it up when the window ends.
+-- Invariant: no ledger row up to announced_sequence is told again.
+create table laurel_private.points_changed_windows (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  system_id uuid not null,
+  ends_at timestamptz not null,
+  announced_sequence bigint not null,
+  constraint points_changed_windows_are_one_per_user_and_system primary key (tenant_id, user_id, system_id),
+  constraint points_changed_window_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+create index points_changed_windows_by_end on laurel_private.points_changed_windows (ends_at);
+comment on table laurel_private.points_changed_windows is
+  'Users and systems of which a points.changed message was written within the last 15 minutes. Rule H3.';
+alter table laurel_private.points_changed_windows enable row level security;
+
+create function laurel_private.user_as_text(tenant_id uuid, user_id text)
+  returns text language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return (
+    select laurel_private.user_as_json(u)::text from laurel.users u
+    where u.tenant_id = user_as_text.tenant_id and u.id = user_as_text.user_id);
+end
+$$;
+
+-- A user's change in one system as a message, from its ledger rows in order. Of very many only the
+-- latest 100 are shown, as everywhere.
+create function laurel_private.points_changed_message(
+  for_tenant uuid, for_user text, shown_user text, for_system uuid, awards laurel.points_awards[]
+) returns laurel_private.outgoing_message language plpgsql stable as $$
+declare
+  first laurel.points_awards := awards[1];
+  last laurel.points_awards := awards[cardinality(awards)];
+  level_before laurel.points_levels;
+  level_after laurel.points_levels;
+  today date;
+  shown_system text;
+  shown text;
+begin
+  select trim(laurel_private.system_as_json(s)::text, '{}') into shown_system
+  from laurel.points_systems s where s.id = for_system;
+  select (now() at time zone s.time_zone)::date into today
+  from laurel_private.user_states s where s.tenant_id = for_tenant and s.user_id = for_user;
+  if first.sequence > 1 then
+    level_before := laurel_private.level_for_points(for_system, first.total_before);
+  end if;
+  level_after := laurel_private.level_for_points(for_system, last.total_after);
+  select string_agg(laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots), today), ',' order by a.sequence) into shown
+  from unnest(awards[greatest(cardinality(awards) - 99, 1):]) a
+  left join laurel_private.points_rules r on r.tenant_id = for_tenant and r.metric_key = a.metric_key
+  left join laurel_private.points_rules n on n.tenant_id = for_tenant and n.metric_id = laurel_private.nil_metric();
+  return (for_user, 'points.changed', concat('{"type":"points.changed","user":', shown_user, ',"points":{', shown_system,
+    ',"total":', last.total_after, ',"added":', (select sum(a.points) from unnest(awards) a),
+    case when level_before.id is distinct from level_after.id
+      then concat(',"level":', coalesce(laurel_private.level_as_json(level_after)::text, 'null')) end,
+    ',"awards":[', shown, ']}}'))::laurel_private.outgoing_message;
+end
+$$;
+
+create function laurel_private.level_changed_message(
+  for_user text, shown_user text, for_system uuid, level_before laurel.points_levels, level_after laurel.points_levels, total bigint
+) returns laurel_private.outgoing_message language plpgsql stable as $$
+begin
+  return (for_user, 'points.level_changed', concat('{"type":"points.level_changed","user":', shown_user, ',"points":{',
+    (select trim(laurel_private.system_as_json(s)::text, '{}') from laurel.points_systems s where s.id = for_system),
+    ',"total":', total, '},"previousLevel":', coalesce(laurel_private.level_as_json(level_before)::text, 'null'),
+    ',"newLevel":', coalesce(laurel_private.level_as_json(level_after)::text, 'null'), '}'))::laurel_private.outgoing_message;
+end
+$$;
+
+create function laurel_private.achievement_completed_message(
+  for_tenant uuid, for_user text, shown_user text, completion laurel_private.completion
+) returns laurel_private.outgoing_message language plpgsql stable as $$
+begin
+  return (for_user, 'achievement.completed', concat('{"type":"achievement.completed","user":', shown_user, ',"achievement":',
+    (select laurel_private.achievement_as_json(a)
+        || jsonb_build_object('achievedAt', laurel_private.instant_as_text(completion.achieved_at))
+      from laurel.achievements a where a.tenant_id = for_tenant and a.id = completion.achievement_id), '}'))::laurel_private.outgoing_message;
+end
+$$;
+
+-- `wanted` are the compiled types. Achievements come before points, levels after them, as the flow
+-- has them. Changes of one statement are told together: a level that was reached and lost again in
+-- it did not change.
+create function laurel_private.announce_effects(
+  tenant_id uuid, wanted text[], systems laurel_private.system_rule[], effects laurel_private.points_effects[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  messages laurel_private.outgoing_message[] := '{}';
+  wants_points boolean := 'points.changed' = any (wanted);
+  wants_levels boolean := 'points.level_changed' = any (wanted);
+  wants_achievements boolean := 'achievement.completed' = any (wanted);
+  effect laurel_private.points_effects;
+  award laurel.points_awards;
+  awards laurel.points_awards[];
+  completion laurel_private.completion;
+  system laurel_private.system_rule;
+  shown_user text;
+  level_before int;
+  opened boolean;
+begin
+  if not (wants_points or wants_levels or wants_achievements) then
+    return;
+  end if;
+  foreach effect in array effects loop
+    shown_user := null;
+    if wants_achievements and effect.completions <> '{}' then
+      shown_user := laurel_private.user_as_text(tenant_id, effect.user_id);
+      foreach completion in array effect.completions loop
+        messages := messages || laurel_private.achievement_completed_message(tenant_id, effect.user_id, shown_user, completion);
+      end loop;
+    end if;
+    continue when effect.awards = '{}' or not (wants_points or wants_levels);
+    foreach system in array systems loop
+      awards := '{}';
+      foreach award in array effect.awards loop
+        if award.system_id = system.system_id then
+          awards := awards || award;
+        end if;
+      end loop;
+      continue when awards = '{}';
+      award := awards[cardinality(awards)];
+      if wants_points then
+        insert into laurel_private.points_changed_windows (tenant_id, user_id, system_id, ends_at, announced_sequence)
+        values (tenant_id, effect.user_id, system.system_id, clock_timestamp() + interval '15 minutes', award.sequence)
+        on conflict do nothing;
+        opened := found;
+        if opened then
+          shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
+          messages := messages || laurel_private.points_changed_message(tenant_id, effect.user_id, shown_user, system.system_id, awards);
+        end if;
+      end if;
+      if wants_levels then
+        -- L2: before its first row a user has no level.
+        level_before := case when awards[1].sequence = 1 then 0
+          else width_bucket(awards[1].total_before, system.level_thresholds) end;
+        if width_bucket(award.total_after, system.level_thresholds) <> level_before then
+          shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
+          messages := messages || laurel_private.level_changed_message(effect.user_id, shown_user, system.system_id,
+            case when level_before > 0 then laurel_private.level_for_points(system.system_id, awards[1].total_before) end,
+            laurel_private.level_for_points(system.system_id, award.total_after), award.total_after);
+        end if;
+      end if;
+    end loop;
+  end loop;
+  if cardinality(messages) > 0 then
+    perform laurel_private.write_messages(tenant_id, messages);
+  end if;
+end
+$$;
+
+comment on function laurel_private.announce_effects(uuid, text[], laurel_private.system_rule[], laurel_private.points_effects[]) is
+  'Writes the messages that follow from what happened to locked users: achievement.completed, points.changed (first in 15 minutes), points.level_changed. Rules H2, H3.';
+
+-- H3: sums up what happened since the last message in windows that are over, and opens the next; a
+-- window without news is gone. Users who are busy are skipped: they come with the next call. Users
+-- are locked before their windows, as the flow does it.
+create function laurel_private.announce_points_changes(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  due laurel_private.points_changed_windows[];
+  candidate laurel_private.points_changed_windows;
+  awards laurel.points_awards[];
+  last_sequence bigint;
+  done int := 0;
+begin
+  due := array(
+    select w from laurel_private.points_changed_windows w
+    where w.ends_at <= as_of order by w.ends_at limit greatest(most, 1));
+  foreach candidate in array array(select w from unnest(due) w order by w.tenant_id, w.user_id, w.system_id) loop
+    select s.last_sequences[array_position(s.system_ids, candidate.system_id)] into last_sequence
+    from laurel_private.user_states s
+    where s.tenant_id = candidate.tenant_id and s.user_id = candidate.user_id
+    for no key update skip locked;
+    continue when not found;
+    select w.* into candidate from laurel_private.points_changed_windows w
+    where w.tenant_id = candidate.tenant_id and w.user_id = candidate.user_id and w.system_id = candidate.system_id
+      and w.ends_at <= as_of;
+    continue when not found;
+    done := done + 1;
+    awards := '{}';
+    -- In a statement of its own, as the lock's last holder may have added rows.
+    select s.last_sequences[array_position(s.system_ids, candidate.system_id)] into last_sequence
+    from laurel_private.user_states s where s.tenant_id = candidate.tenant_id and s.user_id = candidate.user_id;
+    if last_sequence > candidate.announced_sequence
+      and 'points.changed' = any (laurel_private.wanted_webhooks(candidate.tenant_id))
+    then
+      -- Silent completions stay silent (A3).
+      awards := array(
+        select a from laurel.points_awards a
+        where a.tenant_id = candidate.tenant_id and a.user_id = candidate.user_id and a.system_id = candidate.system_id
+          and a.sequence > candidate.announced_sequence
+          and not (a.cause = 'achievement' and exists (
+            select from laurel.user_achievements c
+            where c.tenant_id = a.tenant_id and c.user_id = a.user_id and c.achievement_id = a.achievement_id and c.is_silent))
+        order by a.sequence);
+    end if;
+    if awards = '{}' then
+      delete from laurel_private.points_changed_windows w
+      where w.tenant_id = candidate.tenant_id and w.user_id = candidate.user_id and w.system_id = candidate.system_id;
+      continue;
+    end if;
+    update laurel_private.points_changed_windows w
+    set ends_at = as_of + interval '15 minutes', announced_sequence = last_sequence
+    where w.tenant_id = candidate.tenant_id and w.user_id = candidate.user_id and w.system_id = candidate.system_id;
+    perform laurel_private.write_messages(candidate.tenant_id, array[laurel_private.points_changed_message(candidate.tenant_id, candidate.user_id,
+      laurel_private.user_as_text(candidate.tenant_id, candidate.user_id), candidate.system_id, awards)]);
+  end loop;
+  return done;
+end
+$$;
+
+comment on function laurel_private.announce_points_changes(timestamptz, int) is
+  'Writes a points.changed message for users, at most so many, whose 15 minutes are over and whose points changed meanwhile; returns how many windows it dealt with, 0 when none is due. Rule H3.';
+--! EndIncluded webhooks/announce_effects.sql
 --! Included points/time_clocks.sql
 -- The clocks of time triggers (TR5): when a user's next tick is due, and which ticks are applied. A
 -- clock starts at the later of its trigger's activation and its user's creation; every tick's moment
@@ -2948,6 +3529,9 @@ begin
       perform laurel_private.restart_clocks(tenant_id, effects);
     end if;
   end if;
+  if rules.webhook_types <> '{}' and not is_silent then
+    perform laurel_private.announce_effects(tenant_id, rules.webhook_types, systems, effects);
+  end if;
 end
 $$;
 
@@ -3045,7 +3629,8 @@ create function laurel_private.time_rules(tenant_id uuid, span_ids uuid[])
     '{}'::laurel_private.achievement_rule[],
     exists (select from boost where (b).user_id is not null),
     false,
-    false
+    false,
+    laurel_private.wanted_webhooks(time_rules.tenant_id)
 $$;
 
 -- A clock that takes part: one that is due, or one that rests and starts again with the first of them.
@@ -3501,6 +4086,7 @@ declare
   streak text;
   levels jsonb;
   snapshots jsonb;
+  webhook_types text[];
   is_current boolean;
   locked laurel_private.locked_user;
   needs_more boolean;
@@ -3544,11 +4130,11 @@ begin
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.counts_events,
-      r.has_user_boosts, r.streak, r.levels, r.snapshots, s.ctid = seen.at
+      r.has_user_boosts, r.streak, r.levels, r.snapshots, r.webhook_types, s.ctid = seen.at
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, counts_events,
-      has_user_boosts, streak, levels, snapshots, is_current
+      has_user_boosts, streak, levels, snapshots, webhook_types, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
@@ -3680,6 +4266,9 @@ begin
           exit;
         end if;
       end loop;
+    end if;
+    if webhook_types <> '{}' and effects.awards <> '{}' then
+      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects]);
     end if;
   end if;
 
@@ -4630,6 +5219,10 @@ begin
   perform laurel_private.write_awards(array[effects]),
     laurel_private.write_states(for_tenant, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]),
     laurel_private.restart_clocks(for_tenant, array[effects]);
+  perform laurel_private.announce_effects(for_tenant, r.webhook_types, array[(system.id, system.key, system.max_points,
+    array(select l.points::bigint from laurel.points_levels l where l.system_id = system.id order by l.points))::laurel_private.system_rule], array[effects])
+  from laurel_private.points_rules r
+  where r.tenant_id = for_tenant and r.metric_id = laurel_private.nil_metric() and r.webhook_types <> '{}';
   return laurel.user_points(system_key, adjust_points.user_id);
 end
 $$;
@@ -6072,7 +6665,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels']
+    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__lock before insert or update or delete on laurel.%1$I
       for each statement execute function laurel_private.tg_configuration__lock()', table_name);
@@ -6974,7 +7567,7 @@ begin
         when coalesce(after ->> 'archived_at', after ->> 'revoked_at') is not null or after ->> 'status' = 'archived'
         then 'archive' else 'update' end,
       tg_table_name, (object ->> 'id')::uuid,
-      coalesce(object ->> 'key', object ->> 'customer_id', object ->> 'prefix', object ->> 'name'), before, after);
+      coalesce(object ->> 'key', object ->> 'customer_id', object ->> 'prefix', object ->> 'name', object ->> 'url'), before, after);
   end if;
   return null;
 end
@@ -7001,7 +7594,7 @@ declare
   table_name text;
 begin
   foreach table_name in array array['laurel.tenants', 'laurel.attributes', 'laurel.metrics', 'laurel.achievements',
-    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel_private.api_keys']
+    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel.webhook_endpoints', 'laurel_private.api_keys']
   loop
     execute format('create trigger %s__log after insert or update or delete on %s
       for each row execute function laurel_private.tg_configuration__log()', split_part(table_name, '.', 2), table_name);
@@ -7069,12 +7662,19 @@ begin
       from laurel.points_boosts b where b.tenant_id = for_user.tenant_id and b.user_id = for_user.id),
     'apiKeys', (
       select coalesce(jsonb_agg(laurel_private.admin_api_key(k) order by k.id), '[]')
-      from laurel_private.api_keys k where k.tenant_id = for_user.tenant_id and k.user_id = for_user.id));
+      from laurel_private.api_keys k where k.tenant_id = for_user.tenant_id and k.user_id = for_user.id),
+    'webhookMessages', (
+      select coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'type', m.event_type,
+        'created', laurel_private.instant_as_text(m.created_at), 'payload', m.payload, 'attempts', (
+          select coalesce(jsonb_agg(jsonb_build_object('endpointId', t.endpoint_id, 'date', laurel_private.instant_as_text(t.attempted_at),
+            'status', t.status, 'error', t.error, 'response', t.response) order by t.id), '[]')
+          from laurel.webhook_attempts t where t.tenant_id = m.tenant_id and t.message_id = m.id)) order by m.id), '[]')
+      from laurel.webhook_messages m where m.tenant_id = for_user.tenant_id and m.user_id = for_user.id));
 end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
 
 -- What erased users had earned, without saying who: systems' figures are those of ledger and this.
 create table laurel_private.erased_points (
@@ -7119,7 +7719,8 @@ begin
   delete from laurel.metric_events e where e.tenant_id = locked.tenant_id and e.user_id = locked.id;
   delete from laurel_private.api_keys k where k.tenant_id = locked.tenant_id and k.user_id = locked.id;
   delete from laurel_private.queued_events q where q.tenant_id = locked.tenant_id and q.user_id = locked.id;
-  -- State, counts, clocks, keys and boosts go with the user.
+  perform laurel_private.erase_from_messages(locked.tenant_id, locked.id);
+  -- State, counts, clocks, keys, boosts and webhook messages go with the user.
   delete from laurel.users u where u.tenant_id = locked.tenant_id and u.id = locked.id;
   -- Their traces in the audit log too: it keeps that something was there, not whose.
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);

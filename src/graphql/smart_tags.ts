@@ -137,6 +137,25 @@ const tables: Tables = {
   },
   // For BI tools, by SQL: GraphQL has the figures as functions.
   "laurel.points_by_day": { tags: { behavior: "-*" } },
+  "laurel.webhook_endpoints": { attribute: searchable("is_active") },
+  "laurel.webhook_messages": {
+    tags: { behavior: readOnly, unique: "id|@fieldName webhookMessage" },
+    attribute: filterable("id", "user_id", "event_type"),
+    constraint: { webhook_message_is_about_a_user: relation("user", undefined) },
+  },
+  "laurel.webhook_deliveries": {
+    tags: {
+      behavior: readOnly,
+      foreignKey: [virtualForeignKey("tenant_id, endpoint_id", "webhook_endpoints (tenant_id, id)", "endpoint", "deliveries")],
+    },
+    attribute: filterable("message_id", "endpoint_id", "user_id", "status"),
+    constraint: { webhook_delivery_is_of_a_message: relation("message", "deliveries") },
+  },
+  "laurel.webhook_attempts": {
+    tags: { behavior: readOnly },
+    attribute: filterable("id", "message_id", "endpoint_id"),
+    constraint: { webhook_attempt_is_of_a_delivery: relation("delivery", "attempts") },
+  },
   // What triggers have counted explains awards to administrators through verify(); it is no reading matter.
   "laurel.points_trigger_counts": { tags: { behavior: "-*" } },
 };

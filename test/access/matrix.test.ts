@@ -31,6 +31,10 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel.user_achievements": everyoneReads,
   "laurel.user_metrics": everyoneReads,
   "laurel.users": everyoneReads,
+  "laurel.webhook_attempts": ["r", "", ""],
+  "laurel.webhook_deliveries": ["r", "", ""],
+  "laurel.webhook_endpoints": ["riud", "", ""],
+  "laurel.webhook_messages": ["r", "", ""],
   "laurel_private.achievement_backfills": nothing,
   "laurel_private.achievement_counts": nothing,
   "laurel_private.api_keys": nothing,
@@ -42,6 +46,7 @@ const tables: Readonly<Record<string, Privileges>> = {
   // Read by the view laurel.points_by_day in its caller's name.
   "laurel_private.points_days": ["r", "", ""],
   "laurel_private.points_fold": nothing,
+  "laurel_private.points_changed_windows": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.queued_events": nothing,
   "laurel_private.sandboxes": nothing,
@@ -51,6 +56,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.time_zones": nothing,
   "laurel_private.user_earnings": nothing,
   "laurel_private.user_points_days": nothing,
+  "laurel_private.webhook_leases": nothing,
+  "laurel_private.webhook_secrets": nothing,
   "laurel_private.user_clocks": nothing,
 };
 /** Partitions hold rows that only their parent guards: nobody reaches them directly. */
@@ -83,6 +90,10 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
       "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length system_id time_interval time_unit type user_attributes",
     update:
       "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length time_interval time_unit type user_attributes",
+  },
+  "laurel.webhook_endpoints": {
+    insert: "description event_types is_active max_concurrency url",
+    update: "description event_types is_active max_concurrency url",
   },
 };
 

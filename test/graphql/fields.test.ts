@@ -27,6 +27,10 @@ const lists: Readonly<Record<string, Reach>> = {
   userAchievements: "own",
   userMetrics: "own",
   users: "own",
+  webhookAttempts: "forbidden",
+  webhookDeliveries: "forbidden",
+  webhookEndpoints: "forbidden",
+  webhookMessages: "forbidden",
 };
 
 /** Fields that find one row by its ID, with the list that has it. */
@@ -41,6 +45,9 @@ const singles: Readonly<Record<string, string>> = {
   pointsSystem: "pointsSystems",
   pointsTrigger: "pointsTriggers",
   user: "users",
+  webhookAttempt: "webhookAttempts",
+  webhookEndpoint: "webhookEndpoints",
+  webhookMessage: "webhookMessages",
 };
 
 /** Functions about one user, as calls with the user's ID in place of `$`: whoever acts for one user asks about no other. */
@@ -89,9 +96,11 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   createPointsLevel: { input: `pointsLevel: { systemId: "{pointsSystems}", key: "fresh", name: "F", points: 77 }`, user: "forbidden" },
   createPointsSystem: { input: `pointsSystem: { key: "fresh", name: "F" }`, user: "forbidden" },
   createPointsTrigger: { input: `pointsTrigger: { systemId: "{pointsSystems}", type: user_creation, points: 1 }`, user: "forbidden" },
+  createWebhookEndpoint: { input: `webhookEndpoint: { url: "https://example.com/fresh", eventTypes: ["points.changed"] }`, user: "forbidden" },
   deleteAttribute: { input: `id: "{attributes}"`, user: "forbidden" },
   deletePointsLevel: { input: `id: "{pointsLevels}"`, user: "forbidden" },
   estimatePoints: { input: `systemKey: "xp", amounts: { words: 3 }`, user: "forbidden" },
+  deleteWebhookEndpoint: { input: `id: "{webhookEndpoints}"`, user: "forbidden" },
   eraseUser: { input: `userId: $`, user: "forbidden" },
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   previewPoints: { input: `systemKey: "xp", scenario: { days: 1, kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: 1 }] }] }`, user: "forbidden" },
@@ -105,6 +114,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   updatePointsTrigger: { input: `id: "{pointsTriggers}", patch: { points: 2 }`, user: "forbidden" },
   updateUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },
   updateUserPreferences: { input: `userId: $, preferences: {}`, user: "own" },
+  updateWebhookEndpoint: { input: `id: "{webhookEndpoints}", patch: { isActive: true }`, user: "forbidden" },
 };
 
 let setting: GraphqlSetting;
@@ -129,10 +139,16 @@ beforeAll(async () => {
         select s.id, 'metric', 1, 'active', m.id, 1 from laurel.points_systems s join laurel.metrics m using (tenant_id)
         where tenant_id = laurel.current_tenant_id();
       insert into laurel.points_boosts (system_id, name, multiplier, starts_on)
-        select id, 'B', 2, '2026-01-01' from laurel.points_systems where tenant_id = laurel.current_tenant_id()`);
+        select id, 'B', 2, '2026-01-01' from laurel.points_systems where tenant_id = laurel.current_tenant_id();
+      insert into laurel.webhook_endpoints (url, event_types) values
+        ('https://example.com/a', '{points.changed,achievement.completed}'), ('https://example.com/b', '{points.changed}')`);
     for (const user of users) {
       await client.query("select laurel.record_event('words', $1, 5), laurel.complete_achievement('done', $1)", [user]);
     }
+    await client.query(`
+      insert into laurel.webhook_attempts (message_id, endpoint_id, tenant_id, attempted_at, latency_ms, status, response)
+      select d.message_id, d.endpoint_id, d.tenant_id, now(), 5, 200, 'ok' from laurel.webhook_deliveries d
+      where d.tenant_id = laurel.current_tenant_id()`);
     await client.query("commit");
     client.release();
     // What administrators do is audited.

@@ -16,6 +16,7 @@ interface Operation {
 interface Document {
   readonly paths: Record<string, Record<string, Operation>>;
   readonly components: { readonly schemas: Record<string, unknown> };
+  readonly webhooks?: Record<string, unknown>;
 }
 
 /** The contract as data, which lies outside of the repository. */
@@ -29,6 +30,8 @@ export interface Reference {
     readonly status: number;
     readonly body: unknown;
   }) => string[];
+  /** The faults of a webhook's body. */
+  faultsOfWebhook: (type: string, body: unknown) => string[];
   has: (api: ReferenceApi, method: string, path: string) => boolean;
   operation: (api: ReferenceApi, method: string, path: string) => Operation | undefined;
   /** The statuses that the contract documents for an operation. */
@@ -72,6 +75,14 @@ export function readReference(): Reference | undefined {
             .map((method) => `${api} ${method} ${path}`),
         ),
       ),
+    faultsOfWebhook: (type, body) => {
+      if (documents.application.webhooks?.[type] === undefined) return [`the contract has no webhook ${type}`];
+      const validate = ajv.compile({
+        $ref: `application.json#/webhooks/${escapePointer(type)}/post/requestBody/content/application~1json/schema`,
+      });
+      if (validate(body)) return [];
+      return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message ?? ""}`);
+    },
     has: (api, method, path) => operationOf(api, method, path) !== undefined,
     faultsOf: ({ api, method, path, status, body }) => {
       const responses = operationOf(api, method, path)?.responses ?? {};

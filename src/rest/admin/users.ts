@@ -48,6 +48,7 @@ export const adminUserOperations: readonly Operation[] = [
         awards: z.array(explanationAnswer),
         boosts: z.array(z.record(z.string(), z.unknown())),
         apiKeys: z.array(z.record(z.string(), z.unknown())),
+        webhookMessages: z.array(z.record(z.string(), z.unknown())),
       }),
     },
     answer: async ({ params, run }) => {
