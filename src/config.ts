@@ -1,8 +1,12 @@
 import { resolve } from "node:path";
+import ipaddr from "ipaddr.js";
 import { z } from "zod";
 
 /** The project's own folder: the one that holds package.json, wherever the process was started from. */
 export const projectDirectory: string = resolve(import.meta.dirname, "..");
+
+/** Networks that may be reached although they are not public: what LAUREL_WEBHOOK_ALLOW_CIDRS names. */
+export type AllowedNetworks = readonly [ipaddr.IPv4 | ipaddr.IPv6, number][];
 
 /** A setting that cannot be used. Its message is one line that names the variable and says what to do. */
 export class ConfigError extends Error {
@@ -26,6 +30,18 @@ const postgresUrl = z.string().superRefine((text, context) => {
   const fault = faultOfPostgresUrl(text);
   if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
 });
+
+const networks = z.string().refine(
+  (text) => {
+    try {
+      parseNetworks(text);
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  { error: "must be networks such as 10.0.0.0/8,::1/128" },
+);
 
 const environment = z.object({
   PORT: wholeNumber(0, 65535).default(4000),
@@ -52,6 +68,8 @@ const environment = z.object({
   LAUREL_IDLE_TRANSACTION_TIMEOUT_MS: milliseconds.default(30_000),
   LAUREL_DRAIN_TIMEOUT_MS: milliseconds.default(25_000),
   LAUREL_RATE_LIMIT_PER_MINUTE: wholeNumber(1, 10_000_000).optional(),
+  LAUREL_SECRET_KEY: z.string().regex(/^[^,]{16,}(,[^,]{16,})*$/, { error: "must have at least 16 characters; several keys with commas between them" }).optional(),
+  LAUREL_WEBHOOK_ALLOW_CIDRS: networks.default(""),
   NODE_ENV: z.string().optional(),
 });
 
@@ -87,6 +105,10 @@ export interface Config {
   readonly drainTimeoutMs: number;
   /** Requests that one key may make in a minute in each process; undefined for any number. */
   readonly requestsPerMinute: number | undefined;
+  /** What seals webhook secrets: the first of several keys seals, all open. Undefined when none was given. */
+  readonly secretKey: string | undefined;
+  /** Networks that webhooks may be sent to although they are not public. */
+  readonly webhookNetworks: AllowedNetworks;
   readonly isDevelopment: boolean;
 }
 
@@ -139,6 +161,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     },
     drainTimeoutMs: values.LAUREL_DRAIN_TIMEOUT_MS,
     requestsPerMinute: values.LAUREL_RATE_LIMIT_PER_MINUTE,
+    secretKey: values.LAUREL_SECRET_KEY,
+    webhookNetworks: parseNetworks(values.LAUREL_WEBHOOK_ALLOW_CIDRS),
     isDevelopment: values.NODE_ENV === "development",
   };
 }
@@ -158,6 +182,11 @@ export function readMcpConfig(env: NodeJS.ProcessEnv = process.env): McpConfig {
   const url = given("LAUREL_URL") ?? "http://localhost:4000";
   if (!/^https?:\/\/[^\s/]+\/?$/.test(url)) throw new ConfigError("LAUREL_URL: must look like http://localhost:4000");
   return { url: url.replace(/\/$/, ""), apiKey, tenant: given("LAUREL_TENANT") };
+}
+
+/** Reads a list of networks such as `10.0.0.0/8, ::1/128`. Throws for what is none. */
+export function parseNetworks(text: string): AllowedNetworks {
+  return text.split(",").map((part) => part.trim()).filter((part) => part !== "").map((part) => ipaddr.parseCIDR(part));
 }
 
 function faultOfPostgresUrl(text: string): string | undefined {

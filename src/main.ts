@@ -7,6 +7,8 @@ import { createLogger } from "./logs.ts";
 import { type Database, openDatabase } from "./postgres/database.ts";
 import { createPool } from "./postgres/pools.ts";
 import { closeServer, createApp, listen } from "./server.ts";
+import { createDispatcher } from "./webhooks/dispatcher.ts";
+import { provideSecretBox } from "./webhooks/secrets.ts";
 import { startWorker } from "./worker/index.ts";
 
 /** Which parts this process runs: `npm start` both, `npm run server` and `npm run worker` one. */
@@ -34,6 +36,7 @@ async function start(config: Config, parts: ReadonlySet<Part>, logger: Logger): 
     const pools = database.createPools();
     closers.push(pools.end);
     const firstKey = await provideAdminKey(pools.owner, config.adminKey);
+    const secrets = provideSecretBox(config.secretKey, database.embedded?.dataDirectory);
 
     let url: string | undefined;
     const closings: (() => Promise<void>)[] = [];
@@ -41,7 +44,7 @@ async function start(config: Config, parts: ReadonlySet<Part>, logger: Logger): 
       const pool = createPool({
         connectionString: database.ownerUrl,
         name: "worker",
-        size: config.workerConcurrency + 2,
+        size: config.workerConcurrency + 4,
         timeouts: { ...config.timeouts, statementTimeoutMs: jobStatementTimeoutMs },
         logger,
       });
@@ -49,13 +52,20 @@ async function start(config: Config, parts: ReadonlySet<Part>, logger: Logger): 
       const now = (): Date => new Date();
       const worker = await startWorker({ pool, logger, concurrency: config.workerConcurrency, tasks, now });
       closings.push(worker.stop);
+      if (secrets === undefined) {
+        logger.warn("LAUREL_SECRET_KEY is not set: no webhooks are sent");
+      } else {
+        const webhooks = createDispatcher({ pool, logger, now, secrets, allowed: config.webhookNetworks });
+        webhooks.start();
+        closings.push(webhooks.stop);
+      }
     }
     // Requests and jobs drain side by side.
     closers.push(async () => {
       await Promise.all(closings.map((close) => close()));
     });
     if (parts.has("server")) {
-      const app = createApp({ config, pools, logger, isDraining: () => draining });
+      const app = createApp({ config, pools, logger, secrets, isDraining: () => draining });
       const listening = await listen(app, config.host, config.port);
       closings.push(async () => {
         app.endStreams();

@@ -16,12 +16,15 @@ import { type Authenticate, createAuthenticator, tenantOf } from "./rest/callers
 import { createDocs } from "./rest/docs.ts";
 import { limitRate } from "./rest/rate_limits.ts";
 import { createRest } from "./rest/rest.ts";
+import type { SecretBox } from "./webhooks/secrets.ts";
 
 /** What the HTTP side is made from. */
 export interface AppDependencies {
   readonly config: Config;
   readonly pools: Pools;
   readonly logger: Logger;
+  /** Seals webhook secrets; undefined when there is no key to do so. */
+  readonly secrets?: SecretBox | undefined;
   /** True from the moment a stop was asked for: load balancers then look elsewhere. */
   readonly isDraining: () => boolean;
   /** Milliseconds between two looks at balances that subscriptions watch; a second unless told. */
@@ -56,6 +59,7 @@ export function createApp(dependencies: AppDependencies): App {
     pools,
     logger,
     authenticate,
+    secrets: dependencies.secrets,
     noteOperation: (request, id) => {
       operations.set(request, id);
     },
@@ -64,6 +68,7 @@ export function createApp(dependencies: AppDependencies): App {
     pools,
     logger,
     authenticate: forGraphql(authenticate),
+    secrets: dependencies.secrets,
     isDevelopment: config.isDevelopment,
     ...(dependencies.watchIntervalMs === undefined ? {} : { watchIntervalMs: dependencies.watchIntervalMs }),
   });

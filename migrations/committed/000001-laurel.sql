@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a210e4966507cdbe09c9c79679b729cea4e9346b
+--! Hash: sha1:c170ca8fdc4b19a978fb8bd58473d680b5a48f0a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -44,6 +44,10 @@ create function laurel_private.error_catalogue()
       'It may have been deleted; list what exists.'),
     ('LR007', 404, 'unknown_achievement', 'No achievement that can be completed has the key %s.',
       'Create and activate the achievement, or check the spelling of its key.'),
+    ('LR008', 404, 'unknown_leaderboard', 'No leaderboard has the key %s.',
+      'Create and activate the leaderboard, or check the spelling of its key.'),
+    ('LR009', 404, 'unknown_run', 'The leaderboard %s has never had a run on %s.',
+      'A run lies between the leaderboard''s start and end dates, and has begun.'),
     ('LR010', 422, 'invalid_user_id', 'The user ID is not valid: %s.',
       'A user ID is your own ID for the user: text of 1 to 255 characters.'),
     ('LR011', 422, 'invalid_value', 'The value is not valid: %s.',
@@ -76,6 +80,8 @@ create function laurel_private.error_catalogue()
       'Create levels first.'),
     ('LR025', 422, 'invalid_completion', 'The achievement %s cannot be completed by this call: %s.',
       'Only achievements of kind api, and for users who match their filters, are completed by calls.'),
+    ('LR028', 422, 'invalid_rankings_request', 'The rankings cannot be shown: %s.',
+      'limit is at most the leaderboard''s participants; userAttributes are its breakdown attributes.'),
     ('LR030', 422, 'out_of_points',
       'Not enough points: this event would take %s below 0.',
       'The trigger that deducts here blocks events its user cannot pay for.'),
@@ -416,6 +422,163 @@ $$;
 create trigger tenants__touch before update on laurel.tenants
   for each row execute function laurel_private.tg_configuration__touch();
 --! EndIncluded tenants/tenants.sql
+--! Included tenants/settings.sql
+-- What a tenant sets for all of its users: branding of what is sent to them, experiments, how often
+-- figures are summed up. Written and read by the admin API; experiments also by whatever adds users.
+-- Invariant: a user's group is drawn once, when it is added, and always the same.
+
+create table laurel_private.settings (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id(),
+  app_name text,
+  app_url text,
+  brand_color text,
+  font text,
+  logo_url text,
+  app_icon_url text,
+  control_ratio int,
+  user_activation_days int,
+  aggregation_period text,
+  updated_at timestamptz not null default now(),
+  constraint settings_are_one_row_per_tenant primary key (tenant_id),
+  constraint settings_are_a_tenants foreign key (tenant_id) references laurel.tenants on delete cascade,
+  constraint app_name_is_1_to_255_characters check (length(app_name) between 1 and 255),
+  constraint app_url_is_an_address check (app_url ~* '^https?://[^[:space:]]+$' and length(app_url) <= 2000),
+  constraint brand_color_is_a_color check (brand_color ~* concat('^(#[0-9a-f]{3}|#[0-9a-f]{6}',
+    '|rgb\( *\d{1,3} *, *\d{1,3} *, *\d{1,3} *\)',
+    '|rgba\( *\d{1,3} *, *\d{1,3} *, *\d{1,3} *, *(0|1|0?\.\d{1,4}|1\.0{1,4}) *\))$')),
+  constraint font_is_known check (font in ('MODERN_SANS', 'BOOK_SANS', 'ORGANIC_SANS', 'GEOMETRIC_SANS', 'HEAVY_SANS',
+    'ROUNDED_SANS', 'MODERN_SERIF', 'BOOK_SERIF', 'MONOSPACE')),
+  constraint logo_url_is_an_address check (logo_url ~* '^https?://[^[:space:]]+$' and length(logo_url) <= 2000),
+  constraint app_icon_url_is_an_address check (app_icon_url ~* '^https?://[^[:space:]]+$' and length(app_icon_url) <= 2000),
+  constraint control_ratio_is_a_percentage check (control_ratio between 0 and 100),
+  constraint user_activation_is_3_to_30_days check (user_activation_days between 3 and 30),
+  constraint aggregation_period_is_known check (aggregation_period in ('weekly', 'monthly'))
+);
+
+comment on table laurel_private.settings is 'A tenant''s settings; what is null was never set, and has the default that settings_as_json() gives.';
+comment on column laurel_private.settings.control_ratio is 'Percent of new users that are put into the control group.';
+comment on column laurel_private.settings.user_activation_days is 'Days after a user''s first event that count for whether it stayed.';
+comment on column laurel_private.settings.aggregation_period is 'How often figures are summed up for users.';
+comment on constraint app_name_is_1_to_255_characters on laurel_private.settings is 'branding.appName has 1 to 255 characters.';
+comment on constraint app_url_is_an_address on laurel_private.settings is 'branding.appUrl is an address that begins with http:// or https://.';
+comment on constraint brand_color_is_a_color on laurel_private.settings is 'branding.brandColor is a color as #1a3, #11aa33, rgb(17, 170, 51) or rgba(17, 170, 51, 0.5).';
+comment on constraint font_is_known on laurel_private.settings is 'branding.font is one of the fonts that there are.';
+comment on constraint logo_url_is_an_address on laurel_private.settings is 'branding.logo.url is an address that begins with http:// or https://.';
+comment on constraint app_icon_url_is_an_address on laurel_private.settings is 'branding.appIcon.url is an address that begins with http:// or https://.';
+comment on constraint control_ratio_is_a_percentage on laurel_private.settings is 'experimentation.controlRatio is a whole number from 0 to 100.';
+comment on constraint user_activation_is_3_to_30_days on laurel_private.settings is 'experimentation.userActivationWindow is 3 to 30 days.';
+comment on constraint aggregation_period_is_known on laurel_private.settings is 'aggregationPeriod is weekly or monthly.';
+
+alter table laurel_private.settings enable row level security;
+grant select, insert (app_name),
+  update (app_name, app_url, brand_color, font, logo_url, app_icon_url, control_ratio, user_activation_days, aggregation_period)
+  on laurel_private.settings to laurel_admin;
+create policy admins_write on laurel_private.settings for all to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id())) with check (tenant_id = (select laurel.current_tenant_id()));
+
+create trigger settings__touch before update on laurel_private.settings
+  for each row execute function laurel_private.tg_configuration__touch();
+
+-- Percent of new users to put into the control group: nobody unless it was set.
+create function laurel_private.control_ratio(for_tenant uuid)
+  returns int language sql stable as $$
+  select coalesce((select s.control_ratio from laurel_private.settings s where s.tenant_id = for_tenant), 0)
+$$;
+
+-- Where a user stands in the draw, from 0 to 99. By its ID rather than by chance: one that is erased and comes back, or
+-- that two calls add at once, is in the same group, and a higher ratio only adds to the group.
+create function laurel_private.control_place(for_tenant uuid, user_id text)
+  returns int language sql immutable as $$
+  select ((hashtextextended(for_tenant::text || ' ' || user_id, 0) % 100 + 100) % 100)::int
+$$;
+
+comment on function laurel_private.control_place(uuid, text) is
+  'A user''s place in the draw for the control group; it is in the group when the place is below control_ratio(). Users there get points like all others: what they do not get is messages.';
+
+create function laurel_private.settings_as_json()
+  returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'branding', jsonb_build_object(
+      'appName', coalesce(s.app_name, t.name),
+      'appUrl', coalesce(s.app_url, ''),
+      'brandColor', coalesce(s.brand_color, '#000000'),
+      'font', coalesce(s.font, 'MODERN_SANS'),
+      'logo', case when s.logo_url is not null then jsonb_build_object('url', s.logo_url) end,
+      'appIcon', case when s.app_icon_url is not null then jsonb_build_object('url', s.app_icon_url) end),
+    'experimentation', jsonb_build_object(
+      'controlRatio', coalesce(s.control_ratio, 0),
+      'userActivationWindow', coalesce(s.user_activation_days, 14)),
+    'aggregationPeriod', coalesce(s.aggregation_period, 'weekly'))
+  from laurel.tenants t
+  left join laurel_private.settings s on s.tenant_id = t.id
+  where t.id = laurel.current_tenant_id()
+$$;
+
+-- Changes what is given, property by property; a null logo or icon is taken away.
+create function laurel_private.update_settings(given jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  branding jsonb := coalesce(given -> 'branding', '{}');
+  experimentation jsonb := coalesce(given -> 'experimentation', '{}');
+  broken text;
+begin
+  insert into laurel_private.settings (app_name) values (null) on conflict do nothing;
+  update laurel_private.settings s
+  set app_name = coalesce(branding ->> 'appName', s.app_name),
+    app_url = coalesce(branding ->> 'appUrl', s.app_url),
+    brand_color = coalesce(branding ->> 'brandColor', s.brand_color),
+    font = coalesce(branding ->> 'font', s.font),
+    logo_url = case when branding ? 'logo' then branding #>> '{logo,url}' else s.logo_url end,
+    app_icon_url = case when branding ? 'appIcon' then branding #>> '{appIcon,url}' else s.app_icon_url end,
+    control_ratio = coalesce((experimentation ->> 'controlRatio')::int, s.control_ratio),
+    user_activation_days = coalesce((experimentation ->> 'userActivationWindow')::int, s.user_activation_days),
+    aggregation_period = coalesce(given ->> 'aggregationPeriod', s.aggregation_period)
+  where s.tenant_id = laurel.current_tenant_id();
+  return laurel_private.settings_as_json();
+exception when check_violation then
+  get stacked diagnostics broken = constraint_name;
+  perform laurel_private.fail('LR020', null, (
+    select c.sentence from laurel_private.constraint_sentences c where c.holder = 'settings' and c.name = broken));
+end
+$$;
+
+grant execute on function laurel_private.settings_as_json(), laurel_private.update_settings(jsonb) to laurel_admin;
+
+-- What installations there are to choose between. A database is one of them, and knows itself alone: its operator names it.
+create table laurel_private.environments (
+  key laurel.key not null,
+  name text not null,
+  priority int not null,
+  is_active boolean not null default true,
+  constraint environments_have_keys primary key (key),
+  constraint environment_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint environment_priority_is_1_to_10 check (priority between 1 and 10),
+  constraint environment_priorities_are_unique unique (priority)
+);
+
+comment on table laurel_private.environments is
+  'The installation that this database serves, as its clients'' tools show it: production, or what its operator made of it, as in `update laurel_private.environments set key = ''staging'', name = ''Staging'', priority = 2`.';
+alter table laurel_private.environments enable row level security;
+grant select on laurel_private.environments to laurel_admin;
+-- Of the account, like tenants; within any tenant that is.
+create policy admins_read on laurel_private.environments for select to laurel_admin
+  using ((select laurel.current_tenant_id()) is not null);
+
+insert into laurel_private.environments (key, name, priority) values ('production', 'Production', 1);
+
+create function laurel_private.list_environments()
+  returns jsonb language plpgsql stable as $$
+begin
+  perform laurel.current_tenant_id();
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('name', e.name, 'key', e.key, 'priority', e.priority) order by e.priority), '[]')
+    from laurel_private.environments e where e.is_active);
+end
+$$;
+
+grant execute on function laurel_private.list_environments() to laurel_admin;
+--! EndIncluded tenants/settings.sql
 --! Included users/attributes.sql
 -- An attribute is declared before users or events may carry it (U4). Written by admins; read when
 -- profiles and events are checked and by filters.
@@ -514,7 +677,7 @@ comment on column laurel.users.attributes is 'Declared user attributes with thei
 comment on column laurel.users.attributes_version is
   'Goes up with every change of the attributes; verify() uses it to know which events a filter judged.';
 comment on column laurel.users.preferences is 'Notification and streak preferences, as given.';
-comment on column laurel.users.control is 'Whether the user is in an experiment''s control group.';
+comment on column laurel.users.control is 'Whether the user was drawn into the control group, which gets points but no messages.';
 
 call laurel_private.secure_table('laurel.users', 'user_data', 'id');
 
@@ -632,7 +795,8 @@ begin
     perform laurel_private.check_user_id(lock_user.user_id);
     for_tenant := laurel.current_tenant_id();
     -- Two first calls: the loser waits here for the winner's commit, then locks its row.
-    insert into laurel.users (tenant_id, id) values (for_tenant, lock_user.user_id)
+    insert into laurel.users (tenant_id, id, control)
+    values (for_tenant, lock_user.user_id, laurel_private.control_place(for_tenant, lock_user.user_id) < laurel_private.control_ratio(for_tenant))
     on conflict do nothing;
     added := found;
   end loop;
@@ -656,8 +820,9 @@ declare
 begin
   loop
     with added as (
-      insert into laurel.users (tenant_id, id)
-      select lock_users.tenant_id, q.id
+      insert into laurel.users (tenant_id, id, control)
+      select lock_users.tenant_id, q.id,
+        laurel_private.control_place(lock_users.tenant_id, q.id) < (select laurel_private.control_ratio(lock_users.tenant_id))
       from unnest(user_ids) with ordinality as q (id, no)
       where not exists (
         select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
@@ -1284,6 +1449,318 @@ grant insert (key, name, description, badge_url, max_points),
   update (name, description, badge_url, max_points, archived_at)
   on laurel.points_systems to laurel_admin;
 --! EndIncluded points/points_systems.sql
+--! Included leaderboards/leaderboards.sql
+-- A leaderboard ranks users by what they add to a metric, by the points they earn or by their streak
+-- (LB1). Written by admins; compiled into points_rules, which the flow reads; who stands where is in
+-- leaderboard_entries.sql.
+--
+-- Its days are each user's own: an event counts on the date, and within the daily time window, that
+-- it has in its user's time zone. A repeating leaderboard starts anew with every run of run_interval
+-- days, months or years from starts_on. A run is final once its last day is over in every time zone,
+-- 12 hours after it is in UTC: what is recorded later changes nothing any more.
+
+create type laurel.leaderboard_rank_by as enum ('metric', 'points', 'streak');
+create type laurel.leaderboard_status as enum ('inactive', 'active', 'finished', 'archived');
+create type laurel.leaderboard_run_unit as enum ('day', 'month', 'year');
+grant usage on type laurel.leaderboard_rank_by, laurel.leaderboard_status, laurel.leaderboard_run_unit
+  to laurel_admin, laurel_service, laurel_user;
+comment on type laurel.leaderboard_rank_by is 'What users are ranked by. Rule LB1.';
+comment on type laurel.leaderboard_status is 'Only active leaderboards count; an active one shows as scheduled until its start date has come somewhere. Rule LB1.';
+comment on type laurel.leaderboard_run_unit is 'What the length of a run is counted in. Rule LB1.';
+
+create table laurel.leaderboards (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null default laurel.current_tenant_id() references laurel.tenants on delete cascade,
+  key laurel.key not null,
+  name text not null,
+  description text,
+  status laurel.leaderboard_status not null default 'inactive',
+  rank_by laurel.leaderboard_rank_by not null,
+  metric_id uuid,
+  system_id uuid,
+  max_participants int not null default 1000,
+  starts_on date not null default (now() at time zone 'UTC')::date,
+  ends_on date,
+  start_time time(0),
+  end_time time(0),
+  breakdown_attributes text[] not null default '{}',
+  run_unit laurel.leaderboard_run_unit,
+  run_interval int,
+  generation int not null default 0,
+  activated_at timestamptz,
+  finished_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint leaderboard_name_is_1_to_255_characters check (length(name) between 1 and 255),
+  constraint metric_leaderboard_names_a_metric check ((rank_by = 'metric') = (metric_id is not null)),
+  constraint points_leaderboard_names_a_points_system check ((rank_by = 'points') = (system_id is not null)),
+  constraint leaderboard_has_1_to_1000_participants check (max_participants between 1 and 1000),
+  constraint leaderboard_dates_are_in_reach
+    check (starts_on between date '1900-01-01' and date '9000-01-01' and ends_on <= date '9000-01-01'),
+  constraint leaderboard_end_is_not_before_start check (ends_on >= starts_on),
+  constraint leaderboard_time_window_is_not_empty check (start_time <> end_time),
+  constraint leaderboard_run_has_unit_and_interval
+    check ((run_unit is null) = (run_interval is null) and run_interval between 1 and 10000),
+  constraint streak_leaderboard_is_perpetual
+    check (rank_by <> 'streak' or run_unit is null and start_time is null and end_time is null),
+  constraint leaderboard_has_at_most_10_breakdown_attributes check (cardinality(breakdown_attributes) <= 10),
+  constraint leaderboard_that_counts_was_activated
+    check ((activated_at is not null) or status in ('inactive', 'archived')),
+  constraint leaderboards_are_referred_to_within_their_tenant unique (tenant_id, id),
+  constraint leaderboard_metric_is_of_the_same_tenant foreign key (tenant_id, metric_id)
+    references laurel.metrics (tenant_id, id) on delete restrict,
+  constraint leaderboard_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
+    references laurel.points_systems (tenant_id, id) on delete restrict
+);
+
+create unique index leaderboard_keys_are_unique on laurel.leaderboards (tenant_id, key) where status <> 'archived';
+create index leaderboards_by_metric on laurel.leaderboards (tenant_id, metric_id);
+create index leaderboards_by_system on laurel.leaderboards (tenant_id, system_id);
+
+comment on table laurel.leaderboards is 'A competition that ranks users.';
+comment on column laurel.leaderboards.description is 'Null when none was given.';
+comment on column laurel.leaderboards.rank_by is
+  'Metric: what users add to it. Points: what they earn in the system. Both from the start date, and within the run, on. Streak: its length.';
+comment on column laurel.leaderboards.metric_id is 'The metric that is ranked by; null unless rank_by is metric.';
+comment on column laurel.leaderboards.system_id is 'The points system that is ranked by; null unless rank_by is points.';
+comment on column laurel.leaderboards.max_participants is
+  'Ranks beyond this are not on the leaderboard; whoever surpasses its last rank is. With breakdown attributes it holds for each group.';
+comment on column laurel.leaderboards.starts_on is 'The first day, in each user''s time zone. What happened since counts, however late the leaderboard is activated.';
+comment on column laurel.leaderboards.ends_on is 'The last day, in each user''s time zone; null when it never ends.';
+comment on column laurel.leaderboards.start_time is
+  'Only what happens at or after this time of day, in the user''s time zone, counts; null without such a limit. After end_time: the window passes midnight.';
+comment on column laurel.leaderboards.end_time is 'Only what happens before this time of day, in the user''s time zone, counts; null without such a limit.';
+comment on column laurel.leaderboards.breakdown_attributes is
+  'User attributes, by key: users with the same values of all of them are ranked among each other. {} ranks everybody together.';
+comment on column laurel.leaderboards.run_unit is 'Null for a perpetual leaderboard.';
+comment on column laurel.leaderboards.run_interval is 'How many units a run lasts; null for a perpetual leaderboard.';
+comment on column laurel.leaderboards.generation is 'Goes up with every activation, which counts anew.';
+comment on column laurel.leaderboards.activated_at is 'When it was activated last; null before.';
+comment on column laurel.leaderboards.finished_at is 'Since when nothing counts any more; null while something may.';
+comment on constraint leaderboard_name_is_1_to_255_characters on laurel.leaderboards is 'The name has 1 to 255 characters.';
+comment on constraint metric_leaderboard_names_a_metric on laurel.leaderboards is 'A leaderboard that ranks by metric, and no other, names a metric.';
+comment on constraint points_leaderboard_names_a_points_system on laurel.leaderboards is
+  'A leaderboard that ranks by points, and no other, names a points system.';
+comment on constraint leaderboard_has_1_to_1000_participants on laurel.leaderboards is 'A leaderboard has 1 to 1,000 participants.';
+comment on constraint leaderboard_dates_are_in_reach on laurel.leaderboards is 'The dates lie between the years 1900 and 9000.';
+comment on constraint leaderboard_end_is_not_before_start on laurel.leaderboards is 'The end date is not before the start date.';
+comment on constraint leaderboard_time_window_is_not_empty on laurel.leaderboards is 'The start time and the end time differ.';
+comment on constraint leaderboard_run_has_unit_and_interval on laurel.leaderboards is
+  'A repeating leaderboard has a run unit and a run interval of 1 to 10,000, another neither.';
+comment on constraint streak_leaderboard_is_perpetual on laurel.leaderboards is 'A streak leaderboard neither repeats nor has a daily time window.';
+comment on constraint leaderboard_has_at_most_10_breakdown_attributes on laurel.leaderboards is 'A leaderboard has at most 10 breakdown attributes.';
+comment on constraint leaderboard_that_counts_was_activated on laurel.leaderboards is 'A leaderboard that counts has been activated.';
+comment on constraint leaderboard_metric_is_of_the_same_tenant on laurel.leaderboards is 'The metric does not exist.';
+comment on constraint leaderboard_system_is_of_the_same_tenant on laurel.leaderboards is 'The points system does not exist.';
+comment on index laurel.leaderboard_keys_are_unique is 'Another leaderboard already has this key.';
+
+call laurel_private.secure_table('laurel.leaderboards', 'configuration', public => $$status in ('active', 'finished')$$);
+grant insert (key, name, description, status, rank_by, metric_id, system_id, max_participants, starts_on, ends_on, start_time,
+    end_time, breakdown_attributes, run_unit, run_interval),
+  update (key, name, description, status, rank_by, metric_id, system_id, max_participants, starts_on, ends_on, start_time,
+    end_time, breakdown_attributes, run_unit, run_interval)
+  on laurel.leaderboards to laurel_admin;
+
+-- From this moment on a day has not yet begun anywhere, not even for events that occur a day ahead
+-- of their recording (E8); 14 hours is how far time zones are ahead of UTC.
+create function laurel_private.first_day_untouched(as_of timestamptz)
+  returns date language sql immutable parallel safe
+  return ((as_of + interval '38 hours') at time zone 'UTC')::date + 1;
+
+create function laurel_private.tg_leaderboards__check()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  before laurel.leaderboards := case when tg_op = 'UPDATE' then old end;
+  unknown text;
+begin
+  if before.status = 'archived' then
+    perform laurel_private.fail('LR020', 'status', 'An archived leaderboard cannot be changed.');
+  elsif new.status = 'archived' then
+    return new;
+  elsif before.status in ('active', 'finished') and (
+    before.key, before.rank_by, before.metric_id, before.system_id, before.starts_on, before.start_time, before.end_time,
+      before.breakdown_attributes, before.run_unit, before.run_interval)
+    is distinct from (new.key, new.rank_by, new.metric_id, new.system_id, new.starts_on, new.start_time, new.end_time,
+      new.breakdown_attributes, new.run_unit, new.run_interval)
+  then
+    perform laurel_private.fail('LR020', 'status',
+      'What a leaderboard ranks by, its key, start, time window, breakdown and runs can only be changed while it is inactive.');
+  elsif before.status in ('active', 'finished') and new.status <> 'inactive' and before.ends_on is distinct from new.ends_on
+    and (before.status = 'finished'
+      or least(before.ends_on, new.ends_on) < laurel_private.first_day_untouched(clock_timestamp()))
+  then
+    -- What was counted, or left out, by the old date stays as it is.
+    perform laurel_private.fail('LR020', 'ends_on',
+      'While a leaderboard is active its end date can only be changed from and to days that are two days ahead.');
+  elsif before.status = 'finished' and new.status = 'active' then
+    perform laurel_private.fail('LR020', 'status', 'A finished leaderboard can only be made inactive first.');
+  end if;
+  if exists (select from laurel.metrics m where m.id = new.metric_id and m.archived_at is not null) then
+    perform laurel_private.fail('LR020', 'metric_id', 'The metric does not exist.');
+  elsif exists (select from laurel.points_systems s where s.id = new.system_id and s.archived_at is not null) then
+    perform laurel_private.fail('LR020', 'system_id', 'The points system does not exist.');
+  end if;
+  select a.key into unknown from unnest(new.breakdown_attributes) a (key)
+  where not exists (
+    select from laurel.attributes x where x.tenant_id = new.tenant_id and x.type = 'user' and x.key = a.key)
+  limit 1;
+  if unknown is not null or array_position(new.breakdown_attributes, null) is not null then
+    perform laurel_private.fail('LR012', null, left(coalesce(unknown, 'null'), 255));
+  elsif (select count(distinct a.key) < cardinality(new.breakdown_attributes) from unnest(new.breakdown_attributes) a (key)) then
+    perform laurel_private.fail('LR020', 'breakdown_attributes', 'A breakdown attribute is named twice.');
+  end if;
+  if new.status in ('active', 'finished') and coalesce(before.status, 'inactive') = 'inactive' then
+    new.generation := coalesce(before.generation, 0) + 1;
+    new.activated_at := clock_timestamp();
+    new.finished_at := null;
+  end if;
+  if new.status = 'finished' and before.status is distinct from 'finished' then
+    new.finished_at := coalesce(new.finished_at, clock_timestamp());
+  end if;
+  return new;
+end
+$$;
+
+create trigger leaderboards__check before insert or update on laurel.leaderboards
+  for each row execute function laurel_private.tg_leaderboards__check();
+
+-- A leaderboard as the flow needs it.
+create type laurel_private.leaderboard_rule as (
+  leaderboard_id uuid,
+  generation int,
+  rank_by laurel.leaderboard_rank_by,
+  -- The metric or points system that feeds it; null for a streak.
+  source_id uuid,
+  starts_on date,
+  ends_on date,
+  start_time time,
+  end_time time,
+  run_unit laurel.leaderboard_run_unit,
+  run_interval int,
+  breakdown_attributes text[],
+  max_participants int,
+  activated_at timestamptz,
+  -- Null in compiled rules: what is finished feeds from nothing.
+  finished_at timestamptz
+);
+
+create function laurel_private.rule_of(board laurel.leaderboards)
+  returns laurel_private.leaderboard_rule language sql immutable parallel safe
+  return (board.id, board.generation, board.rank_by, coalesce(board.metric_id, board.system_id), board.starts_on, board.ends_on,
+    board.start_time, board.end_time, board.run_unit, board.run_interval, board.breakdown_attributes, board.max_participants,
+    board.activated_at, board.finished_at)::laurel_private.leaderboard_rule;
+
+-- The first day of the nth run, from 0. Months are counted from the start date, so that one that
+-- starts on the 31st goes on with the last days of shorter months.
+create function laurel_private.nth_run(board laurel_private.leaderboard_rule, n int)
+  returns date language sql immutable parallel safe
+  return case
+    when n is null then null
+    when board.run_unit is null then board.starts_on
+    when board.run_unit = 'day' then board.starts_on + n * board.run_interval
+    else (board.starts_on + make_interval(months => n * board.run_interval
+      * case board.run_unit when 'year' then 12 else 1 end))::date end;
+
+-- The number of the run that a day lies in; null when it lies in none.
+create function laurel_private.run_number(board laurel_private.leaderboard_rule, day date)
+  returns int language plpgsql immutable parallel safe as $$
+declare
+  n int;
+begin
+  if day is null or day < board.starts_on or day > board.ends_on then
+    return null;
+  elsif board.run_unit is null then
+    return 0;
+  elsif board.run_unit = 'day' then
+    return (day - board.starts_on) / board.run_interval;
+  end if;
+  n := ((extract(year from day) - extract(year from board.starts_on)) * 12
+      + extract(month from day) - extract(month from board.starts_on))::int
+    / (board.run_interval * case board.run_unit when 'year' then 12 else 1 end);
+  return case when laurel_private.nth_run(board, n) > day then n - 1 else n end;
+end
+$$;
+
+-- A run is known by its first day. Null when the day lies in none.
+create function laurel_private.run_of(board laurel_private.leaderboard_rule, day date)
+  returns date language sql immutable parallel safe
+  return laurel_private.nth_run(board, laurel_private.run_number(board, day));
+
+create function laurel_private.run_end(board laurel_private.leaderboard_rule, run_on date)
+  returns date language sql immutable parallel safe
+  return case when board.run_unit is null then board.ends_on
+    else least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1) end;
+
+-- When a run becomes final: its last day over in the last time zone, or, where that was over before,
+-- when the leaderboard was activated and counted it from history. Null for never.
+create function laurel_private.final_at(board laurel_private.leaderboard_rule, run_on date)
+  returns timestamptz language sql immutable parallel safe
+  return least(board.finished_at, case when laurel_private.run_end(board, run_on) is not null then greatest(board.activated_at,
+    ((laurel_private.run_end(board, run_on) + 1)::timestamp + interval '12 hours') at time zone 'UTC') end);
+
+comment on function laurel_private.final_at(laurel_private.leaderboard_rule, date) is
+  'Since when a run''s ranking is final; null when it never ends. Rule LB1.';
+
+-- The run in which something counts that occurred at this moment in this time zone, and was recorded
+-- under this ID: its time, not the clock, is held against the run's end, so that verify() judges as
+-- the flow did. Null when it does not count.
+create function laurel_private.counted_run(
+  board laurel_private.leaderboard_rule, occurred_at timestamptz, time_zone text, id uuid
+) returns date language plpgsql immutable parallel safe as $$
+declare
+  happened_at timestamp := occurred_at at time zone time_zone;
+  run_on date;
+  final_at timestamptz;
+begin
+  if board.start_time is not null or board.end_time is not null then
+    if board.start_time > board.end_time then
+      if happened_at::time < board.start_time and happened_at::time >= board.end_time then
+        return null;
+      end if;
+    elsif happened_at::time < board.start_time or happened_at::time >= board.end_time then
+      return null;
+    end if;
+  end if;
+  run_on := laurel_private.run_of(board, happened_at::date);
+  if run_on is not null and (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null) then
+    final_at := laurel_private.final_at(board, run_on);
+    if id >= laurel_private.first_uuid_v7(final_at) then
+      return null;
+    end if;
+  end if;
+  return run_on;
+end
+$$;
+
+comment on function laurel_private.counted_run(laurel_private.leaderboard_rule, timestamptz, text, uuid) is
+  'The first day of the run in which this counts; null when it lies outside of dates, time window or a run that is not final. Rules LB1, E8.';
+
+-- Status as shown: judged where the day begins first and ends last.
+create function laurel_private.shown_status(board laurel.leaderboards, as_of timestamptz)
+  returns text language sql immutable parallel safe
+  return case
+    when board.status <> 'active' then board.status::text
+    when board.starts_on::timestamp - interval '14 hours' > as_of at time zone 'UTC' then 'scheduled'
+    when laurel_private.final_at(laurel_private.rule_of(board), laurel_private.run_of(laurel_private.rule_of(board), board.ends_on)) <= as_of
+      then 'finished'
+    else 'active' end;
+
+-- A leaderboard as responses show it, with the dates given: its own or those of a run.
+create function laurel_private.leaderboard_as_json(board laurel.leaderboards, status text, starts_on date, ends_on date)
+  returns jsonb language sql stable parallel safe as $$
+  select jsonb_build_object('id', board.id, 'name', board.name, 'key', board.key, 'status', leaderboard_as_json.status,
+      'rankBy', board.rank_by, 'description', board.description,
+      'breakdownAttribute', case when cardinality(board.breakdown_attributes) = 1 then board.breakdown_attributes[1] end,
+      'breakdownAttributes', board.breakdown_attributes,
+      'start', leaderboard_as_json.starts_on, 'end', leaderboard_as_json.ends_on,
+      'startTime', to_char(board.start_time, 'HH24:MI:SS'), 'endTime', to_char(board.end_time, 'HH24:MI:SS'),
+      'maxParticipants', board.max_participants, 'runUnit', board.run_unit, 'runInterval', board.run_interval)
+    || coalesce((select jsonb_build_object('metricKey', m.key, 'metricName', m.name)
+        from laurel.metrics m where m.id = board.metric_id), '{}')
+    || coalesce((select jsonb_build_object('pointsSystemKey', s.key, 'pointsSystemName', s.name)
+        from laurel.points_systems s where s.id = board.system_id), '{}')
+$$;
+--! EndIncluded leaderboards/leaderboards.sql
 --! Included points/points_triggers.sql
 -- A points trigger says when a system awards or deducts how much (TR1 to TR8). Written by admins;
 -- compiled into points_rules, which the flow reads.
@@ -1703,6 +2180,139 @@ comment on column laurel.points_trigger_counts.base_peak is 'The peak at that ti
 comment on column laurel.points_trigger_counts.since_event_id is 'The first event counted since then.';
 call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! EndIncluded points/points_balances.sql
+--! Included leaderboards/leaderboard_entries.sql
+-- Where a user stands in a run of a leaderboard (LB1): one row per user, leaderboard and run, so that
+-- an event writes rows of its own user alone. Ranks are not stored: a rank is how many entries of the
+-- group are better, read from the index in order and never further than max_participants. Whoever
+-- falls off keeps the entry, and is on again as soon as its rank is.
+--
+-- Written by write_scores() under the user's lock, and by the look back of backfill_leaderboards.sql;
+-- read by the flow for its answer, and by callers. Values of 0 or less are not ranked.
+-- Invariant: a value is the sum of what leaderboard_history() finds (verify() checks).
+
+create table laurel.leaderboard_entries (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  value numeric not null,
+  -- The event or award with which the value was reached: whoever got there first has the lower one.
+  reached_id uuid not null,
+  previous_value numeric,
+  previous_reached_id uuid,
+  breakdown jsonb not null default '{}',
+  group_id uuid,
+  constraint entries_are_one_per_user_and_run primary key (tenant_id, user_id, leaderboard_id, generation, run_on),
+  constraint entry_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+-- Every change moves the row in the order of ranks: dead versions are taken away early, as each that
+-- lies among the first is met by every scan.
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
+
+create index leaderboard_entries_by_rank on laurel.leaderboard_entries
+  (leaderboard_id, generation, run_on, group_id, value desc, reached_id);
+
+comment on table laurel.leaderboard_entries is 'What users have reached in the runs of leaderboards. Rule LB1.';
+comment on column laurel.leaderboard_entries.generation is 'The leaderboard''s generation it was counted for.';
+comment on column laurel.leaderboard_entries.run_on is 'The first day of the run; for a perpetual leaderboard its start date.';
+comment on column laurel.leaderboard_entries.value is 'What is ranked by: added to the metric, earned points, or the streak''s length.';
+comment on column laurel.leaderboard_entries.reached_id is 'The event or award with which the value was reached; the lower one ranks first among equals.';
+comment on column laurel.leaderboard_entries.previous_value is 'The value before the last change; null before the first, and in another group.';
+comment on column laurel.leaderboard_entries.previous_reached_id is 'What the value before the last change was reached with; null with it.';
+comment on column laurel.leaderboard_entries.breakdown is 'The user''s values of the breakdown attributes; {} without.';
+comment on column laurel.leaderboard_entries.group_id is
+  'Stands for those values: users with the same one are ranked among each other. Null when the user lacks one of them, and is not ranked.';
+call laurel_private.secure_table('laurel.leaderboard_entries', 'user_data');
+
+-- The user's values of the breakdown attributes, as far as it has them.
+create function laurel_private.breakdown_of(board laurel_private.leaderboard_rule, attributes jsonb)
+  returns jsonb language sql immutable parallel safe as $$
+  select case when board.breakdown_attributes = '{}' then '{}' else coalesce((
+    select jsonb_object_agg(a.key, attributes -> a.key)
+    from unnest(board.breakdown_attributes) a (key) where attributes ? a.key), '{}') end
+$$;
+
+-- A hash, since attribute values may be longer than an index takes; null when one is missing.
+create function laurel_private.group_of(board laurel_private.leaderboard_rule, breakdown jsonb)
+  returns uuid language sql immutable parallel safe as $$
+  select case
+    when board.breakdown_attributes = '{}' then '00000000-0000-0000-0000-000000000000'::uuid
+    when breakdown ?& board.breakdown_attributes
+      then encode(substring(sha256(convert_to(breakdown::text, 'UTF8')) for 16), 'hex')::uuid end
+$$;
+
+-- What a user has in each run by the log: what the entries' values are the sums of.
+create function laurel_private.leaderboard_history(
+  board laurel_private.leaderboard_rule, tenant_id uuid, user_id text, time_zone text
+) returns table (run_on date, value numeric, reached_id uuid) language sql stable as $$
+  select r.run_on, sum(c.amount), (array_agg(c.id order by c.id desc))[1]
+  from (
+    select e.id, e.value as amount, e.occurred_at from laurel.metric_events e
+    where board.rank_by = 'metric' and e.tenant_id = leaderboard_history.tenant_id
+      and e.user_id = leaderboard_history.user_id and e.metric_id = board.source_id
+    union all
+    select a.id, a.points, a.occurred_at from laurel.points_awards a
+    where board.rank_by = 'points' and a.tenant_id = leaderboard_history.tenant_id
+      and a.user_id = leaderboard_history.user_id and a.system_id = board.source_id) c
+  cross join lateral (
+    select laurel_private.counted_run(board, c.occurred_at, leaderboard_history.time_zone, c.id) as run_on) r
+  where c.amount <> 0 and r.run_on is not null
+  group by r.run_on
+$$;
+
+comment on function laurel_private.leaderboard_history(laurel_private.leaderboard_rule, uuid, text, text) is
+  'A user''s value in each run, and what it was reached with, summed from the event log or the ledger.';
+
+-- Whether something of a run may have been recorded before the leaderboard counted.
+create function laurel_private.has_history(board laurel_private.leaderboard_rule, run_on date)
+  returns boolean language sql immutable parallel safe
+  return run_on < laurel_private.first_day_untouched(board.activated_at);
+
+-- Users who changed their time zone after something of theirs was counted: it was judged in the zone
+-- of its time (U3), which nothing tells later. Read by verify(), which leaves their sums alone.
+create table laurel_private.time_zone_changes (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  changed_at timestamptz not null default clock_timestamp(),
+  constraint time_zone_changes_are_one_per_user primary key (tenant_id, user_id),
+  constraint time_zone_change_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+comment on table laurel_private.time_zone_changes is 'Users whose time zone changed after their first event or award, with the last time.';
+alter table laurel_private.time_zone_changes enable row level security;
+
+-- What follows from a change of the user itself, under the user's lock: its row.
+create function laurel_private.tg_users__rank_anew()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.tz is distinct from old.tz and exists (
+    select from laurel_private.user_states s
+    where s.tenant_id = new.tenant_id and s.user_id = new.id and (s.metric_ids <> '{}' or s.system_ids <> '{}'))
+  then
+    insert into laurel_private.time_zone_changes (tenant_id, user_id) values (new.tenant_id, new.id)
+    on conflict (tenant_id, user_id) do update set changed_at = excluded.changed_at;
+  end if;
+  if new.attributes <> old.attributes then
+    -- The group follows the user, final runs aside.
+    update laurel.leaderboard_entries e
+    set breakdown = n.breakdown, group_id = laurel_private.group_of(r.rule, n.breakdown),
+      previous_value = null, previous_reached_id = null
+    from laurel.leaderboards b
+    cross join lateral (select laurel_private.rule_of(b) as rule) r
+    cross join lateral (select laurel_private.breakdown_of(r.rule, new.attributes) as breakdown) n
+    where b.tenant_id = new.tenant_id and b.status = 'active' and b.breakdown_attributes <> '{}'
+      and e.tenant_id = new.tenant_id and e.user_id = new.id and e.leaderboard_id = b.id and e.generation = b.generation
+      and e.breakdown <> n.breakdown
+      and coalesce(laurel_private.final_at(r.rule, e.run_on) > clock_timestamp(), true);
+  end if;
+  return null;
+end
+$$;
+
+create trigger users__rank_anew after update on laurel.users
+  for each row when (old.tz is distinct from new.tz or old.attributes <> new.attributes)
+  execute function laurel_private.tg_users__rank_anew();
+--! EndIncluded leaderboards/leaderboard_entries.sql
 --! Included webhooks/webhook_endpoints.sql
 -- Endpoints: where a tenant's webhook messages go (H1). Written by admins; compiled into points_rules,
 -- so that the flow knows which types somebody wants; read by write_messages() and by the dispatcher
@@ -2112,6 +2722,7 @@ create table laurel_private.points_rules (
   boosts laurel_private.boost_rule[] not null,
   achievements laurel_private.achievement_rule[] not null,
   achievement_values numeric[] not null,
+  leaderboards laurel_private.leaderboard_rule[] not null,
   counts_events boolean not null,
   has_user_boosts boolean not null,
   streak text not null,
@@ -2130,11 +2741,13 @@ comment on column laurel_private.points_rules.achievements is
   'Active achievements: of the metric; in the nil metric''s row those of achievements.';
 comment on column laurel_private.points_rules.achievement_values is
   'The metric values, lowest first, of achievements without filters: an event that passes none of them completes none of those.';
+comment on column laurel_private.points_rules.leaderboards is
+  'Active leaderboards that the metric, or a system that its triggers pay into, feeds; in the nil metric''s row those of all systems. Those of streaks are in every row.';
 comment on column laurel_private.points_rules.counts_events is 'Whether some trigger filters on event attributes and so keeps its own count.';
 comment on column laurel_private.points_rules.has_user_boosts is 'Whether some system has boosts of single users, which are looked up per event.';
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
-comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers and achievements (by ID) as responses show them, as text.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
 alter table laurel_private.points_rules enable row level security;
 
@@ -2143,6 +2756,8 @@ create function laurel_private.nil_metric() returns uuid language sql immutable 
   return '00000000-0000-0000-0000-000000000000'::uuid;
 
 -- Representations shared by the responses and the compiled rules; shapes as in the REST contract.
+-- Stable, as jsonb_build_object() is: PostgreSQL takes no function in that claims more than its body,
+-- and a call that is not taken in costs 15 µs.
 
 -- Attribute filters as [{key, value}].
 create function laurel_private.attribute_pairs(attributes jsonb)
@@ -2152,14 +2767,14 @@ create function laurel_private.attribute_pairs(attributes jsonb)
 $$;
 
 create function laurel_private.level_as_json(level laurel.points_levels)
-  returns jsonb language sql immutable parallel safe as $$
+  returns jsonb language sql stable parallel safe as $$
   select case when level.id is not null then jsonb_build_object(
     'id', level.id, 'key', level.key, 'name', level.name, 'description', level.description,
     'badgeUrl', level.badge_url, 'points', level.points) end
 $$;
 
 create function laurel_private.system_as_json(system laurel.points_systems)
-  returns jsonb language sql immutable parallel safe as $$
+  returns jsonb language sql stable parallel safe as $$
   select jsonb_build_object(
     'id', system.id, 'key', system.key, 'name', system.name, 'description', system.description,
     'badgeUrl', system.badge_url, 'maxPoints', system.max_points)
@@ -2196,7 +2811,7 @@ create function laurel_private.boost_status(starts_on date, ends_on date, today 
 
 -- A boost as it is while it applies; a later read puts in the status of its own day.
 create function laurel_private.boost_as_json(boost laurel.points_boosts)
-  returns jsonb language sql immutable parallel safe as $$
+  returns jsonb language sql stable parallel safe as $$
   select jsonb_build_object(
     'id', boost.id, 'name', boost.name, 'status', 'active', 'start', boost.starts_on, 'end', boost.ends_on,
     'multiplier', trim_scale(boost.multiplier), 'rounding', boost.rounding)
@@ -2274,23 +2889,40 @@ create function laurel_private.current_points_rules(for_tenant uuid)
       array_agg(distinct (a).metric_value order by (a).metric_value)
         filter (where (a).kind = 'metric' and (a).user_attributes = '{}' and (a).event_attributes = '{}') as plain_values
     from achievement group by metric
+  ),
+  leaderboard as (
+    select metric.id as metric, b
+    from laurel.leaderboards b
+    join metric on b.rank_by = 'streak' or b.metric_id = metric.id
+      or b.rank_by = 'points' and (metric.id = laurel_private.nil_metric()
+        or exists (select from system where system.metric = metric.id and (system.s).id = b.system_id))
+    where b.tenant_id = for_tenant and b.status = 'active'
+  ),
+  leaderboards as (
+    select metric, array_agg(laurel_private.rule_of(b) order by (b).id) as rules,
+      jsonb_object_agg((b).id, concat(to_json((b).key::text), ':',
+        left((laurel_private.leaderboard_as_json(b, 'active', null, null) - 'start' - 'end')::text, -1))) as snapshots
+    from leaderboard group by metric
   )
   select for_tenant, metric.id, metric.key,
     array(select a.key::text from laurel.attributes a
       where a.tenant_id = for_tenant and a.type = 'event' order by a.key),
     coalesce(triggers.rules, '{}'), coalesce(systems.rules, '{}'), coalesce(boosts.rules, '{}'),
     coalesce(achievements.rules, '{}'), coalesce(achievements.plain_values, '{}'),
+    coalesce(leaderboards.rules, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     (select json_build_object('length', 0, 'frequency', t.streak_frequency, 'started', null,
         'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text
       from laurel.tenants t where t.id = for_tenant),
-    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}'),
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
+      || coalesce(leaderboards.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
   from metric
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
   left join boosts on boosts.metric = metric.id
   left join achievements on achievements.metric = metric.id
+  left join leaderboards on leaderboards.metric = metric.id
 $$;
 
 -- Rebuilds a tenant's compiled rules and writes those that changed.
@@ -2310,7 +2942,7 @@ begin
   on conflict (tenant_id, metric_id) do update
   set metric_key = excluded.metric_key, event_attribute_keys = excluded.event_attribute_keys,
     triggers = excluded.triggers, systems = excluded.systems, boosts = excluded.boosts,
-    achievements = excluded.achievements, achievement_values = excluded.achievement_values,
+    achievements = excluded.achievements, achievement_values = excluded.achievement_values, leaderboards = excluded.leaderboards,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
@@ -2367,7 +2999,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
+    array['attributes', 'metrics', 'achievements', 'leaderboards', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
       referencing new table as changed for each statement
@@ -2471,6 +3103,18 @@ create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], 
   left join lateral jsonb_each(r.levels) l on true
   left join lateral jsonb_each(r.snapshots) s on true
   where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
+$$;
+
+-- The leaderboards that these metrics, and what follows from them, feed.
+create function laurel_private.combine_leaderboards(tenant_id uuid, metric_ids uuid[])
+  returns laurel_private.leaderboard_rule[] language sql stable as $$
+  select array(
+    select distinct on (b.leaderboard_id) r.leaderboards[b.no]
+    from laurel_private.points_rules r
+    cross join lateral (
+      select (r.leaderboards[n]).leaderboard_id, n from generate_subscripts(r.leaderboards, 1) n) as b (leaderboard_id, no)
+    where r.tenant_id = combine_leaderboards.tenant_id and r.metric_id = any (metric_ids)
+    order by b.leaderboard_id)
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -3473,6 +4117,7 @@ declare
   system_ids uuid[];
   achievement_ids uuid[];
   rules laurel_private.combined_rules;
+  boards laurel_private.leaderboard_rule[];
 begin
   metric_ids := metric_ids || laurel_private.nil_metric();
   rules := case when ticking is null then laurel_private.combine_rules(tenant_id, metric_ids) else ticking end;
@@ -3529,6 +4174,10 @@ begin
       perform laurel_private.restart_clocks(tenant_id, effects);
     end if;
   end if;
+  boards := laurel_private.combine_leaderboards(tenant_id, metric_ids);
+  if cardinality(boards) > 0 then
+    perform laurel_private.rank_users(tenant_id, metric_ids, boards, work, effects);
+  end if;
   if rules.webhook_types <> '{}' and not is_silent then
     perform laurel_private.announce_effects(tenant_id, rules.webhook_types, systems, effects);
   end if;
@@ -3538,6 +4187,147 @@ $$;
 comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
   'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
 --! EndIncluded points/apply_occasions.sql
+--! Included leaderboards/rank_users.sql
+-- The flow's step of leaderboards: what was added to metrics and earned in points moves the entries of
+-- its user, in the transaction that causes it. One function for all users of a statement; called by
+-- the flow only when the compiled rules name a leaderboard that is fed.
+
+-- Something that may count: an event's value, or an award's points.
+create type laurel_private.score_change as (
+  user_id text,
+  time_zone text,
+  attributes jsonb,
+  -- The metric or points system.
+  source_id uuid,
+  id uuid,
+  amount numeric,
+  occurred_at timestamptz
+);
+
+-- The caller holds the users' locks, and has stored the events and awards.
+create function laurel_private.write_scores(
+  tenant_id uuid, boards laurel_private.leaderboard_rule[], changes laurel_private.score_change[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  insert into laurel.leaderboard_entries as e
+    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+  select write_scores.tenant_id, c.user_id, (c.board).leaderboard_id, (c.board).generation, c.run_on,
+    coalesce(found.value + c.amount,
+      -- The first since it counts: what happened before is in the log, and so is this.
+      case when laurel_private.has_history(c.board, c.run_on) then (
+        select h.value from laurel_private.leaderboard_history(c.board, write_scores.tenant_id, c.user_id, c.time_zone) h
+        where h.run_on = c.run_on) else c.amount end),
+    c.reached_id, n.breakdown, laurel_private.group_of(c.board, n.breakdown)
+  from (
+    select s.user_id, boards[b.no] as board, r.run_on, min(s.time_zone) as time_zone,
+      (array_agg(s.attributes))[1] as attributes, sum(s.amount) as amount, (array_agg(s.id order by s.id desc))[1] as reached_id
+    from unnest(changes) s
+    join unnest(boards) with ordinality as b (leaderboard_id, generation, rank_by, source_id, starts_on, ends_on, start_time,
+      end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
+      on b.source_id = s.source_id
+    cross join lateral (
+      select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
+    where s.amount <> 0 and r.run_on is not null
+    group by s.user_id, b.no, r.run_on) c
+  cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
+  left join lateral (
+    select x.value from laurel.leaderboard_entries x
+    where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
+      and x.generation = (c.board).generation and x.run_on = c.run_on) found on true
+  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do update
+  set value = excluded.value, reached_id = excluded.reached_id,
+    previous_value = case when e.group_id = excluded.group_id then e.value end,
+    previous_reached_id = case when e.group_id = excluded.group_id then e.reached_id end,
+    breakdown = excluded.breakdown, group_id = excluded.group_id;
+end
+$$;
+
+comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
+  'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
+
+-- The same for what apply_occasions() decided.
+create function laurel_private.rank_users(
+  tenant_id uuid, metric_ids uuid[], boards laurel_private.leaderboard_rule[], work laurel_private.user_occasions[],
+  effects laurel_private.points_effects[]
+) returns void language sql volatile as $$
+  select laurel_private.write_scores(rank_users.tenant_id, boards, array(
+    select (s.user_id, s.time_zone, s.attributes, c.source_id, c.id, c.amount, c.occurred_at)::laurel_private.score_change
+    from (
+      select w.user_id, metric_ids[o.metric_no] as source_id, o.event_id as id, o.value as amount, o.occurred_at
+      from unnest(work) w cross join lateral unnest(w.occasions) o where o.cause = 'metric'
+      union all
+      select a.user_id, a.system_id, a.id, a.points, a.occurred_at
+      from unnest(effects) e cross join lateral unnest(e.awards) a) c
+    cross join lateral (
+      select s.user_id, s.time_zone, s.attributes from laurel_private.user_states s
+      where s.tenant_id = rank_users.tenant_id and s.user_id = c.user_id offset 0) s))
+$$;
+
+-- The place that this value takes, the one before it, and what the last participant has. Read from the
+-- index in the order of ranks, one entry further than the limit: of one who came in from outside the
+-- entry in front of whose old place the board ended is among them.
+create function laurel_private.place_of(
+  entry laurel.leaderboard_entries, max_participants int,
+  out rank int, out previous_rank int, out threshold numeric
+) language sql stable as $$
+  select case when n.better < max_participants and entry.value > 0 and entry.group_id is not null then n.better + 1 end,
+    case when n.better_than_before < max_participants and entry.previous_value > 0 then n.better_than_before + 1 end,
+    coalesce(n.last_value, 0)
+  from (
+    select count(*) filter (where x.value > entry.value or x.value = entry.value and x.reached_id < entry.reached_id)::int as better,
+      count(*) filter (where x.reached_id <> entry.reached_id
+        and (x.value > entry.previous_value or x.value = entry.previous_value and x.reached_id < entry.previous_reached_id))::int
+        as better_than_before,
+      (array_agg(x.value))[max_participants] as last_value
+    from (
+      select o.value, o.reached_id from laurel.leaderboard_entries o
+      where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+        and o.group_id = entry.group_id and o.value > 0
+      order by o.value desc, o.reached_id
+      limit max_participants + 1) x) n
+$$;
+
+comment on function laurel_private.place_of(laurel.leaderboard_entries, int) is
+  'Rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants + 1 entries at most.';
+
+-- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
+-- entry of its run was reached with the event or one of its awards.
+create function laurel_private.leaderboards_response(
+  tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
+  occurred_at timestamptz, ids uuid[]
+) returns text language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  response text;
+  board laurel_private.leaderboard_rule;
+  entry laurel.leaderboard_entries;
+  place record;
+  current_run date;
+begin
+  foreach board in array boards loop
+    current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
+    select e.* into entry from laurel.leaderboard_entries e
+    where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
+      and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
+    continue when not found or entry.reached_id <> all (ids);
+    place := laurel_private.place_of(entry, board.max_participants);
+    response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
+      ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
+      ',"rank":', coalesce(place.rank::text, 'null'),
+      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold),
+      case when board.breakdown_attributes <> '{}' then concat(
+        ',"breakdownAttributeValues":', (
+          select coalesce(json_agg(json_build_object('key', a.key, 'value', entry.breakdown ->> a.key)), '[]')
+          from unnest(board.breakdown_attributes) a (key) where entry.breakdown ? a.key),
+        case when cardinality(board.breakdown_attributes) = 1 and entry.breakdown <> '{}' then
+          ',"breakdownAttributeValue":' || to_json(entry.breakdown ->> board.breakdown_attributes[1]) end) end,
+      '}');
+  end loop;
+  return response;
+end
+$$;
+--! EndIncluded leaderboards/rank_users.sql
 --! Included metrics/check_event.sql
 -- What an event must be before it is recorded (E2, E8, U4), whichever way it comes in.
 
@@ -4081,6 +4871,7 @@ declare
   boosts laurel_private.boost_rule[];
   achievements laurel_private.achievement_rule[];
   achievement_values numeric[];
+  leaderboards laurel_private.leaderboard_rule[];
   counts_events boolean;
   has_user_boosts boolean;
   streak text;
@@ -4105,6 +4896,7 @@ declare
   shown_key text;
   shown_completions text;
   shown_points text := '{}';
+  shown_leaderboards text;
 begin
   -- Services, who may act for every user of the tenant, are let through at a glance.
   if current_setting('laurel.user_id', true) <> '' or not pg_has_role(laurel_private.caller(), 'laurel_service', 'usage') then
@@ -4129,11 +4921,11 @@ begin
     select s.tenant_id, s.time_zone, s.attributes, s.attributes_version, s.metric_ids, seen.place,
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
-      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.counts_events,
+      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
       r.has_user_boosts, r.streak, r.levels, r.snapshots, r.webhook_types, s.ctid = seen.at
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
-      metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, counts_events,
+      metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
       has_user_boosts, streak, levels, snapshots, webhook_types, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
@@ -4197,7 +4989,8 @@ begin
     systems := applied.systems;
     effects := applied.effects[1];
     total := effects.totals[1];
-    if cardinality(effects.awards) + cardinality(effects.completions) > 0 then
+    leaderboards := laurel_private.combine_leaderboards(tenant, array[metric, laurel_private.nil_metric()]);
+    if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(leaderboards) > 0 then
       select c.levels, c.snapshots into levels, snapshots
       from laurel_private.combine_shown(tenant, array[metric, laurel_private.nil_metric()]) c;
       shown_completions := laurel_private.completions_response(effects.completions, snapshots);
@@ -4267,6 +5060,14 @@ begin
         end if;
       end loop;
     end if;
+    if leaderboards <> '{}' then
+      perform laurel_private.write_scores(tenant, leaderboards, array(
+        select (record_event.user_id, locked.time_zone, locked.attributes, c.source_id, c.id, c.amount, happened_at)::laurel_private.score_change
+        from (
+          select metric as source_id, event_id as id, value as amount
+          union all
+          select a.system_id, a.id, a.points from unnest(effects.awards) a) c));
+    end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
       perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects]);
     end if;
@@ -4275,9 +5076,13 @@ begin
   if effects.awards <> '{}' then
     shown_points := laurel_private.points_response(systems, levels, snapshots, effects.awards);
   end if;
+  if leaderboards <> '{}' then
+    shown_leaderboards := laurel_private.leaderboards_response(tenant, user_id, locked.time_zone, leaderboards, snapshots, happened_at,
+      array(select event_id union all select a.id from unnest(effects.awards) a));
+  end if;
   return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(total),
     ',"achievements":[', shown_completions, '],"currentStreak":', streak, ',"points":', shown_points,
-    ',"leaderboards":{},"idempotentReplayed":false', shown_key, '}')::jsonb;
+    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
 end
 $$;
 
@@ -5021,7 +5826,7 @@ $$;
 comment on function laurel_private.active_system(uuid, text) is
   'The tenant''s active points system with this key; LR004 when there is none.';
 
--- Boosts of a ledger row, of which some have ended since, with their status of today.
+-- Boosts of a ledger row, of which some have an end, with their status of today.
 create function laurel_private.ended_boosts_as_json(boosts jsonb, today date)
   returns jsonb language plpgsql stable as $$
 begin
@@ -5042,25 +5847,30 @@ $$;
 
 -- A ledger row as the REST contract shows an award, as JSON text; `snapshots` are those of its
 -- metric's compiled rules, or of the nil metric's. The trigger and the boosts are shown as they are today; explain_award()
--- tells how they were. One expression, so that a query takes it in.
-create function laurel_private.award_as_text(award laurel.points_awards, snapshots jsonb, today date)
-  returns text language sql stable
-  return concat('{"id":"', award.id, '","awarded":', award.points,
-    ',"date":"', laurel_private.instant_as_text(award.occurred_at), '","total":', award.total_after,
+-- tells how they were. One expression, so that a query takes it in. Boosts come as text, so as to be
+-- written once: that some have an end is seen in it, where a path query takes three times as long.
+create function laurel_private.award_as_text(
+  id uuid, points bigint, occurred_at timestamptz, total_after bigint, boosts text, trigger_id uuid,
+  cause laurel.points_award_cause, reason text, snapshots jsonb, today date
+) returns text language sql stable
+  return concat('{"id":"', id, '","awarded":', points,
+    ',"date":"', laurel_private.instant_as_text(occurred_at), '","total":', total_after,
     ',"boosts":', case
-      when award.boosts is null then '[]'
-      when jsonb_path_exists(award.boosts, '$[*] ? (@.end < $today)', jsonb_build_object('today', today))
-        then laurel_private.ended_boosts_as_json(award.boosts, today)
-      else award.boosts end,
-    case when award.trigger_id is not null then concat(',"trigger":', coalesce(snapshots ->> award.trigger_id::text,
-      laurel_private.rare_trigger_as_json(award.trigger_id)::text, 'null')) end,
-    case when award.cause = 'adjustment' then concat(',"reason":', to_json(award.reason)) end, '}');
+      when boosts is null then '[]'
+      when strpos(boosts, '"end": "') > 0 then laurel_private.ended_boosts_as_json(boosts::jsonb, today)::text
+      else boosts end,
+    case when trigger_id is not null then concat(',"trigger":', coalesce(snapshots ->> trigger_id::text,
+      laurel_private.rare_trigger_as_json(trigger_id)::text, 'null')) end,
+    case when cause = 'adjustment' then concat(',"reason":', to_json(reason)) end, '}');
 
-create function laurel.user_points(system_key text, user_id text, awards int default 10, as_of timestamptz default null)
-  returns json language plpgsql stable security definer
+-- As text, since PostgreSQL would parse the whole once more to call it json: a fifth of the time.
+create function laurel.user_points_as_text(system_key text, user_id text, awards int, as_of timestamptz)
+  returns text language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
-  -- Planning it takes longer than running it.
-  set plan_cache_mode = force_generic_plan as $$
+  -- Planning it takes longer than running it; and a scan of a table, however small, asks the system for its size.
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off as $$
 declare
   tenant uuid;
   system uuid;
@@ -5070,40 +5880,49 @@ declare
   level laurel.points_levels;
   shown text;
 begin
-  if laurel_private.may_act_for(user_points.user_id) then
+  if laurel_private.may_act_for(user_points_as_text.user_id) then
     select t.id, s.id, trim(laurel_private.system_as_json(s)::text, '{}'), u.time_zone,
-      u.totals[array_position(u.system_ids, s.id)]
+      coalesce(u.totals[array_position(u.system_ids, s.id)], 0)
     into tenant, system, shown_system, time_zone, total
     from laurel.tenants t
     join laurel.points_systems s on s.tenant_id = t.id and s.key = system_key and s.archived_at is null
-    join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points.user_id
+    join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points_as_text.user_id
     where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
   end if;
   if system is null then
     -- One of them says which is missing.
-    perform laurel_private.own_user(user_points.user_id);
+    perform laurel_private.own_user(user_points_as_text.user_id);
     perform laurel_private.active_system(laurel.current_tenant_id(), system_key);
   end if;
   if as_of is not null then
-    total := laurel_private.total_as_of(tenant, system, user_points.user_id, as_of);
+    total := laurel_private.total_as_of(tenant, system, user_points_as_text.user_id, as_of);
   end if;
-  level := laurel_private.level_for_points(system, coalesce(total, 0));
-  select string_agg(a.shown, ',' order by a.sequence desc) into shown
+  level := laurel_private.level_for_points(system, total);
+  select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts, a.trigger_id,
+      a.cause, a.reason, coalesce(r.snapshots, n.snapshots), (coalesce(as_of, now()) at time zone time_zone)::date),
+    ',' order by a.sequence desc) into shown
   from (
-    select a.sequence, laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots),
-      (coalesce(as_of, now()) at time zone time_zone)::date) as shown
+    select a.sequence, a.id, a.points, a.occurred_at, a.total_after, a.boosts::text as boosts, a.trigger_id,
+      a.cause, a.reason, a.metric_key
     from laurel.points_awards a
-    left join laurel_private.points_rules r on r.tenant_id = tenant and r.metric_key = a.metric_key
-    left join laurel_private.points_rules n on n.tenant_id = tenant and n.metric_id = laurel_private.nil_metric()
-    where a.tenant_id = tenant and a.user_id = user_points.user_id and a.system_id = system
-      and a.occurred_at <= coalesce(as_of, 'infinity')
+    where a.tenant_id = tenant and a.user_id = user_points_as_text.user_id and a.system_id = system
+      and (as_of is null or a.occurred_at <= as_of)
     order by a.sequence desc
-    limit least(greatest(coalesce(awards, 10), 0), 100)) a;
-  return concat('{', shown_system, ',"total":', coalesce(total, 0),
+    limit least(greatest(coalesce(awards, 10), 0), 100)) a
+  left join laurel_private.points_rules r on r.tenant_id = tenant and r.metric_key = a.metric_key
+  left join laurel_private.points_rules n on n.tenant_id = tenant and n.metric_id = laurel_private.nil_metric();
+  return concat('{', shown_system, ',"total":', total,
     ',"level":', coalesce(laurel_private.level_as_json(level)::text, 'null'),
     ',"awards":[', shown, ']}');
 end
 $$;
+
+comment on function laurel.user_points_as_text(text, text, int, timestamptz) is
+  'What user_points() returns, as text: for those who pass it on, as REST does.';
+
+create function laurel.user_points(system_key text, user_id text, awards int default 10, as_of timestamptz default null)
+  returns json language sql stable
+  return laurel.user_points_as_text(system_key, user_id, awards, as_of)::json;
 
 comment on function laurel.user_points(text, text, int, timestamptz) is
   'A user''s total, level and latest awards (at most 100, latest sequence first) in a points system; with as_of those of that moment, at the levels of today. LR004, LR002. Rule RP4.';
@@ -5147,7 +5966,8 @@ begin
     limit page_size + 1);
   return jsonb_build_object(
     'awards', coalesce((
-      select jsonb_agg(laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots), today)::jsonb || jsonb_build_object(
+      select jsonb_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts::text,
+          a.trigger_id, a.cause, a.reason, coalesce(r.snapshots, n.snapshots), today)::jsonb || jsonb_build_object(
         'sequence', a.sequence, 'explanation', laurel_private.award_explanation(a)) order by a.sequence desc)
       from unnest(page[:page_size]) a
       left join laurel_private.points_rules r on r.tenant_id = a.tenant_id and r.metric_key = a.metric_key
@@ -5159,7 +5979,8 @@ $$;
 comment on function laurel.user_awards(text, text, int, bigint) is
   'Every ledger row of a user in a system, latest sequence first, at most 100 a page, each with its explanation: {awards, nextCursor}; pass nextCursor as before_sequence for the next page, null ends the list. LR004, LR002. Rule RP4.';
 
-grant execute on function laurel.user_points(text, text, int, timestamptz), laurel.balance_as_of(text, text, timestamptz),
+grant execute on function laurel.user_points(text, text, int, timestamptz),
+  laurel.user_points_as_text(text, text, int, timestamptz), laurel.balance_as_of(text, text, timestamptz),
   laurel.user_awards(text, text, int, bigint)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded points/user_points.sql
@@ -5178,6 +5999,7 @@ declare
   total bigint;
   last_sequence bigint;
   effects laurel_private.points_effects;
+  boards laurel_private.leaderboard_rule[];
 begin
   if coalesce(points, 0) = 0 then
     perform laurel_private.fail('LR018', null, case when points is null then 'they are missing' else 'they are 0' end);
@@ -5219,6 +6041,10 @@ begin
   perform laurel_private.write_awards(array[effects]),
     laurel_private.write_states(for_tenant, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]),
     laurel_private.restart_clocks(for_tenant, array[effects]);
+  boards := laurel_private.combine_leaderboards(for_tenant, array[laurel_private.nil_metric()]);
+  if cardinality(boards) > 0 then
+    perform laurel_private.rank_users(for_tenant, '{}', boards, '{}', array[effects]);
+  end if;
   perform laurel_private.announce_effects(for_tenant, r.webhook_types, array[(system.id, system.key, system.max_points,
     array(select l.points::bigint from laurel.points_levels l where l.system_id = system.id order by l.points))::laurel_private.system_rule], array[effects])
   from laurel_private.points_rules r
@@ -5231,6 +6057,372 @@ comment on function laurel.adjust_points(text, text, int, text, text) is
   'Adds or takes points by hand, with a reason, and returns the user''s points. Not boosted; capped and floored. The idempotency key counts once per user and system. LR002, LR004, LR014, LR018, LR019. Rule Q3.';
 grant execute on function laurel.adjust_points(text, text, int, text, text) to laurel_admin, laurel_service;
 --! EndIncluded points/adjust_points.sql
+--! Included leaderboards/backfill_leaderboards.sql
+-- What happened before a leaderboard was activated, but since its start, counts (LB1). A user's first
+-- event after the activation sums its own history (write_scores()); everybody else is looked up here,
+-- by the worker, batch by batch, each batch one transaction. Where it stands is a row, so that it can
+-- stop and go on anywhere.
+
+create table laurel_private.leaderboard_backfills (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  requested_at timestamptz not null default clock_timestamp(),
+  -- Set at the first look: transactions before this one may still go by rules without the leaderboard.
+  begins_after xid8,
+  after_user_id text collate "C" not null default '',
+  looked_at bigint not null default 0,
+  finished_at timestamptz,
+  constraint leaderboard_backfills_are_one_per_leaderboard primary key (tenant_id, leaderboard_id),
+  constraint backfill_is_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
+    references laurel.leaderboards (tenant_id, id) on delete cascade
+);
+
+comment on table laurel_private.leaderboard_backfills is 'How far the look back at what happened before a leaderboard''s activation has come.';
+alter table laurel_private.leaderboard_backfills enable row level security;
+
+create function laurel_private.tg_leaderboards__backfill()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from laurel_private.leaderboard_backfills b where b.tenant_id = new.tenant_id and b.leaderboard_id = new.id;
+  if new.rank_by = 'streak' or laurel_private.has_history(laurel_private.rule_of(new), new.starts_on) then
+    insert into laurel_private.leaderboard_backfills (tenant_id, leaderboard_id) values (new.tenant_id, new.id);
+  end if;
+  return null;
+end
+$$;
+
+create trigger leaderboards__backfill_new after insert on laurel.leaderboards
+  for each row when (new.generation > 0) execute function laurel_private.tg_leaderboards__backfill();
+create trigger leaderboards__backfill_changed after update on laurel.leaderboards
+  for each row when (old.generation <> new.generation) execute function laurel_private.tg_leaderboards__backfill();
+
+-- Enters these users, who are locked, by their history, where they have no entry yet.
+create function laurel_private.enter_by_history(board laurel_private.leaderboard_rule, tenant_id uuid, user_ids text[])
+  returns void language sql volatile as $$
+  insert into laurel.leaderboard_entries
+    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+  select s.tenant_id, s.user_id, board.leaderboard_id, board.generation, h.run_on, h.value, h.reached_id,
+    n.breakdown, laurel_private.group_of(board, n.breakdown)
+  from unnest(user_ids) q (id)
+  cross join lateral (
+    select s.* from laurel_private.user_states s
+    where s.tenant_id = enter_by_history.tenant_id and s.user_id = q.id offset 0) s
+  cross join lateral laurel_private.leaderboard_history(board, s.tenant_id, s.user_id, s.time_zone) h
+  cross join lateral (select laurel_private.breakdown_of(board, s.attributes) as breakdown) n
+  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do nothing
+$$;
+
+create function laurel_private.backfill_leaderboards(most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  backfill laurel_private.leaderboard_backfills;
+  board laurel.leaderboards;
+  user_ids text[];
+begin
+  update laurel_private.leaderboard_backfills b set begins_after = pg_snapshot_xmax(pg_current_snapshot())
+  where b.begins_after is null;
+  if found then
+    return 1;
+  end if;
+  select b.* into backfill from laurel_private.leaderboard_backfills b
+  where b.finished_at is null and b.begins_after <= pg_snapshot_xmin(pg_current_snapshot())
+  order by b.requested_at
+  limit 1
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  select b.* into board from laurel.leaderboards b where b.id = backfill.leaderboard_id;
+  user_ids := array(
+    select s.user_id from laurel_private.user_states s
+    where s.tenant_id = backfill.tenant_id and s.user_id > backfill.after_user_id
+    order by s.user_id
+    limit greatest(most, 1));
+  -- What is decided for them meanwhile by rules without the leaderboard is seen after this.
+  perform from unnest(user_ids) q (id)
+  cross join lateral (
+    select from laurel_private.user_states s
+    where s.tenant_id = backfill.tenant_id and s.user_id = q.id
+    for no key update) locked;
+  perform laurel_private.enter_by_history(laurel_private.rule_of(board), backfill.tenant_id, user_ids);
+  update laurel_private.leaderboard_backfills b
+  set after_user_id = coalesce(user_ids[cardinality(user_ids)], b.after_user_id),
+    looked_at = b.looked_at + cardinality(user_ids),
+    finished_at = case when cardinality(user_ids) < greatest(most, 1) then clock_timestamp() end
+  where b.tenant_id = backfill.tenant_id and b.leaderboard_id = backfill.leaderboard_id;
+  return greatest(cardinality(user_ids), 1);
+end
+$$;
+
+comment on function laurel_private.backfill_leaderboards(int) is
+  'Enters the next users, at most so many, into a leaderboard that was activated after its start; returns 0 when there is nothing to do now. Rule LB1.';
+--! EndIncluded leaderboards/backfill_leaderboards.sql
+--! Included leaderboards/upkeep_leaderboards.sql
+-- What happens to leaderboards as time passes: runs start and become final, leaderboards finish, places
+-- change. None of it decides anything: reads and the flow judge by dates. It is written down here, by
+-- the worker, so that it can be told (webhooks) and looked up later (daily history).
+
+-- A run that has begun somewhere. Written by upkeep_leaderboards() alone.
+create table laurel_private.leaderboard_runs (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  started_at timestamptz not null,
+  looked_at timestamptz,
+  finished_at timestamptz,
+  constraint leaderboard_runs_are_recorded_once primary key (tenant_id, leaderboard_id, generation, run_on),
+  constraint run_is_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
+    references laurel.leaderboards (tenant_id, id) on delete cascade
+);
+
+create index leaderboard_runs_to_look_at on laurel_private.leaderboard_runs (looked_at nulls first) where finished_at is null;
+comment on table laurel_private.leaderboard_runs is 'Runs of leaderboards that have started, with when they were found to be final.';
+alter table laurel_private.leaderboard_runs enable row level security;
+
+-- A user's place at the last look of a UTC day; one row for every day on which it changed.
+create table laurel_private.leaderboard_days (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  day date not null,
+  -- Null when the user fell off the board.
+  rank int,
+  value numeric,
+  is_latest boolean not null default true,
+  constraint leaderboard_days_are_one_per_user_and_day primary key (tenant_id, user_id, leaderboard_id, generation, run_on, day),
+  constraint leaderboard_day_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+create index leaderboard_days_last_seen on laurel_private.leaderboard_days (leaderboard_id, generation, run_on) where is_latest;
+comment on table laurel_private.leaderboard_days is 'Daily ranking history of users.';
+alter table laurel_private.leaderboard_days enable row level security;
+
+-- What can be told: append-only, read by whoever tells it.
+create table laurel_private.leaderboard_changes (
+  id uuid primary key default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  kind text not null,
+  user_id text collate "C",
+  rank int,
+  previous_rank int,
+  value numeric,
+  previous_value numeric,
+  happened_at timestamptz not null,
+  constraint leaderboard_change_is_of_a_kind check (kind in ('started', 'changed', 'finished', 'rank_changed')),
+  constraint rank_change_is_of_a_user check ((kind = 'rank_changed') = (user_id is not null)),
+  constraint change_is_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
+    references laurel.leaderboards (tenant_id, id) on delete cascade,
+  constraint change_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
+);
+
+create index leaderboard_changes_by_leaderboard on laurel_private.leaderboard_changes (tenant_id, leaderboard_id);
+create index leaderboard_changes_by_user on laurel_private.leaderboard_changes (tenant_id, user_id) where user_id is not null;
+comment on table laurel_private.leaderboard_changes is
+  'What happened on leaderboards: a run started, finished, its rankings changed (once per look), a user''s rank changed. At most once in 15 minutes each.';
+alter table laurel_private.leaderboard_changes enable row level security;
+
+-- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
+-- index, so that a look reads participants, not entries.
+create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date)
+  returns table (tenant_id uuid, user_id text, rank int, value numeric) language sql stable as $$
+  with recursive found (group_id) as (
+    (select e.group_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
+        and e.group_id is not null
+      order by e.group_id limit 1)
+    union all
+    select (select e.group_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
+        and e.group_id > f.group_id
+      order by e.group_id limit 1)
+    from found f where f.group_id is not null
+  )
+  select s.* from found f
+  cross join lateral (
+    select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value
+    from laurel.leaderboard_entries e
+    where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
+      and e.group_id = f.group_id and e.value > 0
+    order by e.value desc, e.reached_id
+    limit rule.max_participants) s
+  where f.group_id is not null
+$$;
+
+-- Writes down where the participants of a run stand, and what changed since the last look; returns how many changed.
+create function laurel_private.look_at_run(
+  rule laurel_private.leaderboard_rule, run laurel_private.leaderboard_runs, as_of timestamptz, is_told boolean
+) returns int language plpgsql volatile as $$
+declare
+  changes int;
+begin
+  with changed as (
+    select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
+    from laurel_private.run_standing(rule, run.run_on) s
+    full join (
+      select d.* from laurel_private.leaderboard_days d
+      where d.leaderboard_id = run.leaderboard_id and d.generation = run.generation and d.run_on = run.run_on and d.is_latest) l
+      on l.tenant_id = s.tenant_id and l.user_id = s.user_id
+    where (s.rank, s.value) is distinct from (l.rank, l.value)
+  ),
+  -- One that is being erased meanwhile is left out.
+  existing as (
+    select c.* from changed c
+    join laurel.users u on u.tenant_id = run.tenant_id and u.id = c.user_id
+    for key share of u skip locked
+  ),
+  today as (
+    select least((as_of at time zone 'UTC')::date, laurel_private.run_end(rule, run.run_on)) as day
+  ),
+  superseded as (
+    update laurel_private.leaderboard_days d set is_latest = false
+    from existing c, today t
+    where d.tenant_id = run.tenant_id and d.user_id = c.user_id and d.leaderboard_id = run.leaderboard_id
+      and d.generation = run.generation and d.run_on = run.run_on and d.day = c.last_day and d.day <> t.day
+  ),
+  written as (
+    insert into laurel_private.leaderboard_days as d (tenant_id, user_id, leaderboard_id, generation, run_on, day, rank, value)
+    select run.tenant_id, c.user_id, run.leaderboard_id, run.generation, run.run_on, t.day, c.rank, c.value
+    from existing c cross join today t
+    on conflict (tenant_id, user_id, leaderboard_id, generation, run_on, day) do update
+    set rank = excluded.rank, value = excluded.value, is_latest = true
+  ),
+  told as (
+    insert into laurel_private.leaderboard_changes
+      (tenant_id, leaderboard_id, generation, run_on, kind, user_id, rank, previous_rank, value, previous_value, happened_at)
+    select run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'rank_changed', c.user_id, c.rank, c.previous_rank,
+      c.value, c.previous_value, as_of
+    from existing c
+    where is_told and c.rank is distinct from c.previous_rank
+  )
+  select count(*) into changes from existing;
+  if changes > 0 and is_told then
+    insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
+    values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'changed', as_of);
+  end if;
+  return changes;
+end
+$$;
+
+-- Any moment may be asked for, in any order, by any number of workers: what was done is not done again.
+create function laurel_private.upkeep_leaderboards(as_of timestamptz default now(), most int default 100)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  done int := 0;
+  added int;
+  board laurel.leaderboards;
+  rule laurel_private.leaderboard_rule;
+  run laurel_private.leaderboard_runs;
+  is_final boolean;
+  caller_tenant text := current_setting('laurel.tenant', true);
+begin
+  -- Runs that have begun, those while no worker ran included. Runs that were final when the
+  -- leaderboard was activated are recorded, and not told.
+  for board in
+    select b.* from laurel.leaderboards b
+    join laurel.tenants t on t.id = b.tenant_id and t.archived_at is null
+    where b.status in ('active', 'finished') and b.starts_on <= ((as_of + interval '14 hours') at time zone 'UTC')::date
+    order by b.id
+  loop
+    exit when done >= most;
+    rule := laurel_private.rule_of(board);
+    with begun as (
+      insert into laurel_private.leaderboard_runs (tenant_id, leaderboard_id, generation, run_on, started_at)
+      select board.tenant_id, board.id, board.generation, laurel_private.nth_run(rule, n), as_of
+      from generate_series(
+        coalesce((
+          select laurel_private.run_number(rule, max(r.run_on)) + 1 from laurel_private.leaderboard_runs r
+          where r.tenant_id = board.tenant_id and r.leaderboard_id = board.id and r.generation = board.generation), 0),
+        laurel_private.run_number(rule, least(((as_of + interval '14 hours') at time zone 'UTC')::date, board.ends_on,
+          case when board.finished_at is not null then greatest(board.starts_on, (board.finished_at at time zone 'UTC')::date) end))) n
+      limit most - done
+      on conflict do nothing
+      returning run_on
+    ),
+    told as (
+      insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
+      select board.tenant_id, board.id, board.generation, b.run_on, 'started', as_of
+      from begun b where coalesce(laurel_private.final_at(rule, b.run_on) > greatest(as_of, board.activated_at), true)
+    )
+    select count(*) into added from begun;
+    done := done + added;
+  end loop;
+
+  -- Looks, at most one in 15 minutes each, and a last one once nothing can change any more.
+  for run in
+    select r.* from laurel_private.leaderboard_runs r
+    where r.finished_at is null and (r.looked_at is null or r.looked_at <= as_of - interval '15 minutes')
+      and not exists (
+        select from laurel_private.leaderboard_backfills b
+        where b.tenant_id = r.tenant_id and b.leaderboard_id = r.leaderboard_id and b.finished_at is null)
+    order by r.looked_at nulls first
+    limit greatest(most - done, 1)
+    for update skip locked
+  loop
+    select b.* into board from laurel.leaderboards b where b.id = run.leaderboard_id;
+    rule := laurel_private.rule_of(board);
+    if board.generation <> run.generation or board.status not in ('active', 'finished') then
+      delete from laurel_private.leaderboard_runs r
+      where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
+    else
+      is_final := coalesce(laurel_private.final_at(rule, run.run_on) <= as_of, false);
+      perform laurel_private.look_at_run(rule, run, as_of, coalesce(laurel_private.final_at(rule, run.run_on) > board.activated_at, true));
+      update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
+      where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
+      if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
+        insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
+        values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'finished', as_of);
+      end if;
+    end if;
+    done := done + 1;
+  end loop;
+
+  -- Leaderboards whose last run is over. The configuration's lock first, as every change of it.
+  for board in
+    select b.* from laurel.leaderboards b
+    where b.status = 'active' and b.ends_on <= (as_of at time zone 'UTC')::date and laurel_private.shown_status(b, as_of) = 'finished'
+    order by b.id limit greatest(most - done, 0)
+  loop
+    perform set_config('laurel.tenant', (select t.customer_id from laurel.tenants t where t.id = board.tenant_id), true);
+    update laurel.leaderboards b
+    set status = 'finished', finished_at = laurel_private.final_at(laurel_private.rule_of(b), laurel_private.run_of(laurel_private.rule_of(b), b.ends_on))
+    where b.id = board.id and b.status = 'active' and laurel_private.shown_status(b, as_of) = 'finished';
+    perform set_config('laurel.tenant', coalesce(caller_tenant, ''), true);
+    done := done + 1;
+  end loop;
+
+  -- Entries of generations that are over, and of archived leaderboards.
+  for board in
+    select b.* from laurel.leaderboards b where b.generation > 1 or b.status = 'archived' and b.generation > 0 order by b.id
+  loop
+    exit when done >= most;
+    delete from laurel.leaderboard_entries e using (
+      select d.tenant_id, d.user_id, d.generation, d.run_on from laurel.leaderboard_entries d
+      where d.leaderboard_id = board.id and (d.generation < board.generation or board.status = 'archived')
+      limit most) old
+    where e.tenant_id = old.tenant_id and e.user_id = old.user_id and e.leaderboard_id = board.id
+      and e.generation = old.generation and e.run_on = old.run_on;
+    get diagnostics added = row_count;
+    done := done + added;
+  end loop;
+  return done;
+end
+$$;
+
+comment on function laurel_private.upkeep_leaderboards(timestamptz, int) is
+  'Writes down what happened to leaderboards by this moment: runs started and finished, places, leaderboards that are over. Does a bounded part, about so many, and returns how much; 0 when nothing is left. Rule LB1.';
+--! EndIncluded leaderboards/upkeep_leaderboards.sql
 --! Included points/points_catalogue.sql
 -- What everybody may read of a points system: itself with its active triggers, its boosts, its
 -- levels (RP3, RP5), and how many users have how much (RP1, L4). Definers: summaries count users
@@ -5394,6 +6586,213 @@ grant execute on function laurel.describe_points_system(text), laurel.describe_p
   laurel.points_summary(text, text), laurel.points_level_summary(text)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded points/points_catalogue.sql
+--! Included leaderboards/leaderboard_rankings.sql
+-- Reading leaderboards as REST shows them: all, one with its rankings, and one user's place. Right at
+-- any moment, whether or not the worker has run: status, runs and ranks are judged when they are read.
+
+create function laurel_private.visible_leaderboard(tenant_id uuid, key text)
+  returns laurel.leaderboards language plpgsql stable as $$
+declare
+  board laurel.leaderboards;
+begin
+  select b.* into board from laurel.leaderboards b
+  where b.tenant_id = visible_leaderboard.tenant_id and b.key = visible_leaderboard.key and b.status in ('active', 'finished');
+  if board.id is null then
+    perform laurel_private.fail('LR008', null, left(coalesce(key, 'null'), 255));
+  end if;
+  return board;
+end
+$$;
+
+-- The run to show: the one that a given day lies in, if it has begun anywhere, or else the current one
+-- of somebody for whom it is today; of a finished leaderboard the last.
+create function laurel_private.run_to_show(board laurel.leaderboards, given date, today date, as_of timestamptz)
+  returns date language plpgsql stable as $$
+declare
+  rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
+  finished_on date := (board.finished_at at time zone 'UTC')::date;
+  run_on date;
+begin
+  if given is null then
+    return laurel_private.run_of(rule, greatest(board.starts_on, least(today, board.ends_on, finished_on)));
+  end if;
+  run_on := laurel_private.run_of(rule, given);
+  if run_on is null or run_on > ((as_of + interval '14 hours') at time zone 'UTC')::date or run_on > finished_on then
+    perform laurel_private.fail('LR009', null, board.key, given::text);
+  end if;
+  return run_on;
+end
+$$;
+
+comment on function laurel_private.run_to_show(laurel.leaderboards, date, date, timestamptz) is
+  'The first day of the run that is asked for. LR009 when there never was one. Rule LB1.';
+
+create function laurel.describe_leaderboards(include_finished boolean default false)
+  returns jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_agg(laurel_private.leaderboard_as_json(b, s.status, b.starts_on, b.ends_on) order by b.id), '[]')
+  from laurel.leaderboards b
+  cross join lateral (select laurel_private.shown_status(b, now()) as status) s
+  where b.tenant_id = laurel.current_tenant_id() and b.status in ('active', 'finished')
+    and (s.status <> 'finished' or include_finished)
+$$;
+
+comment on function laurel.describe_leaderboards(boolean) is
+  'Active and scheduled leaderboards, and on request finished ones. Rule LB1.';
+
+-- Which groups are meant: attributes for all breakdown attributes name one, for some of them those that
+-- share these, ranked together.
+create function laurel_private.breakdown_filter(board laurel.leaderboards, user_attributes text)
+  returns jsonb language plpgsql stable as $$
+declare
+  given jsonb := laurel_private.parse_user_attributes(board.tenant_id, user_attributes);
+begin
+  if board.breakdown_attributes = '{}' and given <> '{}' then
+    perform laurel_private.fail('LR028', null, format('the leaderboard %s has no breakdown attributes, so userAttributes cannot be given', board.key));
+  elsif board.breakdown_attributes <> '{}' and given = '{}' then
+    perform laurel_private.fail('LR028', null,
+      format('userAttributes must say which users of the leaderboard %s are meant, by %s', board.key, array_to_string(board.breakdown_attributes, ', ')));
+  elsif not array(select jsonb_object_keys(given)) <@ board.breakdown_attributes then
+    perform laurel_private.fail('LR028', null,
+      format('the leaderboard %s is broken down by %s alone', board.key, array_to_string(board.breakdown_attributes, ', ')));
+  end if;
+  return given;
+end
+$$;
+
+-- Who is on the board of a run, in order. One group is read from the index, as far as the board goes.
+create function laurel_private.leaderboard_standing(
+  rule laurel_private.leaderboard_rule, run_on date, breakdown jsonb
+) returns table (tenant_id uuid, user_id text, rank int, value numeric, group_id uuid) language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  only_group uuid := laurel_private.group_of(rule, breakdown);
+begin
+  if only_group is not null then
+    return query
+      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      from laurel.leaderboard_entries e
+      where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
+        and e.group_id = only_group and e.value > 0
+      order by e.value desc, e.reached_id
+      limit rule.max_participants;
+  else
+    return query
+      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      from laurel.leaderboard_entries e
+      where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
+        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0
+      order by e.value desc, e.reached_id
+      limit rule.max_participants;
+  end if;
+end
+$$;
+
+comment on function laurel_private.leaderboard_standing(laurel_private.leaderboard_rule, date, jsonb) is
+  'The participants of a run in the groups that have these attribute values, by rank; at most max_participants.';
+
+create function laurel.leaderboard_rankings(
+  leaderboard_key text, most int default null, skipped int default 0, run_on date default null,
+  user_id text default null, user_attributes text default ''
+) returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  board laurel.leaderboards := laurel_private.visible_leaderboard(laurel.current_tenant_id(), leaderboard_key);
+  rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
+  breakdown jsonb := laurel_private.breakdown_filter(board, user_attributes);
+  shown_run date;
+  places int := coalesce(most, least(10, board.max_participants));
+begin
+  if places not between 0 and board.max_participants then
+    perform laurel_private.fail('LR028', null,
+      format('limit must be from 0 to %s, as many as the leaderboard %s has participants', board.max_participants, board.key));
+  elsif coalesce(skipped, 0) < 0 then
+    perform laurel_private.fail('LR028', null, 'offset must not be negative');
+  end if;
+  shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (now() at time zone 'UTC')::date, now());
+  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+    || jsonb_build_object('rankings', (
+      with standing as materialized (
+        select s.* from laurel_private.leaderboard_standing(rule, shown_run, breakdown) s
+      ),
+      first as (
+        select case when leaderboard_rankings.user_id is null then 1
+          else (select s.rank from standing s where s.user_id = leaderboard_rankings.user_id) end + coalesce(skipped, 0)::bigint as rank
+      )
+      select coalesce(jsonb_agg(jsonb_build_object('userId', s.user_id, 'userName', u.name, 'rank', s.rank,
+        'value', floor(s.value)) order by s.rank), '[]')
+      from first f
+      join standing s on s.rank >= f.rank and s.rank < f.rank + places
+      join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id));
+end
+$$;
+
+comment on function laurel.leaderboard_rankings(text, int, int, date, text, text) is
+  'A leaderboard with the rankings of its current run, or of the run that run_on lies in: `most` of them (10), from rank 1 + skipped on, or with a user ID from that user''s rank + skipped on. user_attributes, as plan:pro,country:fr, names the group of a leaderboard with breakdown attributes. LR008, LR009, LR012, LR013, LR028. Rule LB1.';
+
+-- The days on which a user's place changed, as the worker saw it at the end of its last look of each UTC
+-- day; today's is judged now.
+create function laurel_private.leaderboard_history_as_json(
+  entry laurel.leaderboard_entries, rank int, last_day date, days int
+) returns jsonb language sql stable as $$
+  with seen as (
+    select d.day, d.rank, d.value from laurel_private.leaderboard_days d
+    where d.tenant_id = entry.tenant_id and d.user_id = entry.user_id and d.leaderboard_id = entry.leaderboard_id
+      and d.generation = entry.generation and d.run_on = entry.run_on and d.day <> last_day
+    union all
+    select last_day, leaderboard_history_as_json.rank, case when leaderboard_history_as_json.rank is not null then entry.value end
+  ),
+  changed as (
+    select s.*, lag(s.rank) over w as previous_rank, lag(s.value) over w as previous_value
+    from seen s
+    window w as (order by s.day)
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('date', c.day, 'timestamp', c.day || 'T00:00:00.000Z', 'previousRank', c.previous_rank,
+    'rank', c.rank, 'previousValue', floor(c.previous_value), 'value', floor(c.value)) order by c.day), '[]')
+  from (
+    select c.* from changed c
+    where (c.rank, c.value) is distinct from (c.previous_rank, c.previous_value)
+    order by c.day desc limit days) c
+$$;
+
+create function laurel.user_leaderboard(leaderboard_key text, user_id text, run_on date default null, days int default 10)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_user laurel.users := laurel_private.own_user(user_leaderboard.user_id);
+  board laurel.leaderboards := laurel_private.visible_leaderboard(for_user.tenant_id, leaderboard_key);
+  rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
+  shown_run date := laurel_private.run_to_show(board, user_leaderboard.run_on, (now() at time zone coalesce(for_user.tz, 'UTC'))::date, now());
+  entry laurel.leaderboard_entries;
+  place_rank int;
+begin
+  if coalesce(days, 10) not between 0 and 100 then
+    perform laurel_private.fail('LR028', null, 'numEvents must be from 0 to 100');
+  end if;
+  select e.* into entry from laurel.leaderboard_entries e
+  where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
+    and e.generation = board.generation and e.run_on = shown_run;
+  if found then
+    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants) p;
+  else
+    entry.tenant_id := for_user.tenant_id;
+    entry.user_id := for_user.id;
+    entry.leaderboard_id := board.id;
+    entry.generation := board.generation;
+    entry.run_on := shown_run;
+  end if;
+  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+    || jsonb_build_object('rank', place_rank, 'value', case when place_rank is not null then floor(entry.value) end,
+      'history', laurel_private.leaderboard_history_as_json(entry, place_rank,
+        least((now() at time zone 'UTC')::date, laurel_private.run_end(rule, shown_run)), coalesce(days, 10)));
+end
+$$;
+
+comment on function laurel.user_leaderboard(text, text, date, int) is
+  'A user''s rank and value in the current run of a leaderboard, by the user''s own calendar, or in the run that run_on lies in; null when it is not on the board. History holds the last days, at most so many, on which they changed. LR002, LR008, LR009, LR028. Rule LB1.';
+
+grant execute on function laurel.describe_leaderboards(boolean), laurel.leaderboard_rankings(text, int, int, date, text, text),
+  laurel.user_leaderboard(text, text, date, int) to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded leaderboards/leaderboard_rankings.sql
 --! Included points/watched_balances.sql
 -- Live updates: what the server asks, about once a second and for all watchers at once, while somebody watches.
 -- Nothing of it touches an award's transaction: no NOTIFY there, which would make commits queue.
@@ -6275,6 +7674,67 @@ create aggregate laurel_private.product(numeric) (
   sfunc = laurel_private.multiply, stype = numeric, initcond = '1', parallel = safe
 );
 
+-- Leaderboards: every value is the sum of its user's history in the run (LB1).
+create function laurel_private.broken_leaderboards(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language sql stable as $$
+  with board as (
+    select b.id, b.tenant_id, b.key, b.generation, b.rank_by, b.finished_at, laurel_private.rule_of(b) as rule,
+      exists (
+        select from laurel_private.leaderboard_backfills f
+        where f.tenant_id = b.tenant_id and f.leaderboard_id = b.id and f.finished_at is null) as is_looking_back
+    from laurel.leaderboards b
+    where b.status in ('active', 'finished') and (for_tenant is null or b.tenant_id = for_tenant)
+  ),
+  entry as materialized (
+    select e.* from laurel.leaderboard_entries e where for_tenant is null or e.tenant_id = for_tenant
+  ),
+  summed as (
+    select b.tenant_id, s.user_id, b.id as leaderboard_id, h.*
+    from board b
+    join laurel_private.user_states s on s.tenant_id = b.tenant_id
+    cross join lateral laurel_private.leaderboard_history(b.rule, s.tenant_id, s.user_id, s.time_zone) h
+    where b.rank_by <> 'streak'
+  )
+  select 'leaderboard_value_is_the_sum_of_its_run', b.tenant_id, x.user_id, b.key || ' ' || x.run_on,
+    concat_ws(' ', x.expected::text, x.expected_id), concat_ws(' ', x.value::text, x.reached_id)
+  from board b
+  join (
+    select coalesce(e.tenant_id, s.tenant_id) as tenant_id, coalesce(e.user_id, s.user_id) as user_id,
+      coalesce(e.leaderboard_id, s.leaderboard_id) as leaderboard_id, coalesce(e.run_on, s.run_on) as run_on,
+      s.value as expected, s.reached_id as expected_id, e.value, e.reached_id
+    from (
+      select e.* from entry e join board b on b.id = e.leaderboard_id and b.generation = e.generation and b.rank_by <> 'streak') e
+    full join summed s on s.tenant_id = e.tenant_id and s.user_id = e.user_id and s.leaderboard_id = e.leaderboard_id and s.run_on = e.run_on) x
+    on x.leaderboard_id = b.id
+  where (x.expected, x.expected_id) is distinct from (x.value, x.reached_id)
+    and (x.value is not null or not b.is_looking_back)
+    -- Counted by rules that were read just before the leaderboard was finished by hand.
+    and (b.finished_at is null or coalesce(x.reached_id < laurel_private.first_uuid_v7(b.finished_at), true))
+    and not exists (
+      select from laurel_private.time_zone_changes z where z.tenant_id = x.tenant_id and z.user_id = x.user_id)
+  union all
+  select 'leaderboard_group_follows_the_user', e.tenant_id, e.user_id, b.key || ' ' || e.run_on, n.breakdown::text, e.breakdown::text
+  from entry e
+  join board b on b.id = e.leaderboard_id and b.generation = e.generation and b.finished_at is null
+  join laurel_private.user_states s on s.tenant_id = e.tenant_id and s.user_id = e.user_id
+  cross join lateral (select laurel_private.breakdown_of(b.rule, s.attributes) as breakdown) n
+  where (e.breakdown, e.group_id) is distinct from (n.breakdown, laurel_private.group_of(b.rule, n.breakdown))
+    and coalesce(laurel_private.final_at(b.rule, e.run_on) > now(), true)
+  union all
+  select 'leaderboard_entry_is_of_a_leaderboard_of_the_tenant', e.tenant_id, e.user_id, e.leaderboard_id::text, 'a leaderboard', null
+  from entry e
+  left join laurel.leaderboards b on b.tenant_id = e.tenant_id and b.id = e.leaderboard_id
+  where b.id is null
+  union all
+  select 'leaderboard_day_seen_last_is_marked', d.tenant_id, d.user_id, d.leaderboard_id || ' ' || d.run_on, max(d.day)::text,
+    string_agg(d.day::text, ' ') filter (where d.is_latest)
+  from laurel_private.leaderboard_days d
+  where for_tenant is null or d.tenant_id = for_tenant
+  group by d.tenant_id, d.user_id, d.leaderboard_id, d.generation, d.run_on
+  having string_agg(d.day::text, ' ') filter (where d.is_latest) is distinct from max(d.day)::text
+$$;
+
 -- One row per broken invariant, of one tenant or (null) of all.
 create function laurel_private.broken_invariants(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
@@ -6533,6 +7993,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       select from laurel.user_achievements c
       where c.tenant_id = k.tenant_id and c.user_id = k.user_id and c.achievement_id = k.achievement_id)
   union all
+  select b.* from laurel_private.broken_leaderboards(for_tenant) b
+  union all
   -- TR5: each tick once, in order, dated when it was due; nobody is forgotten.
   select 'tick_is_dated_when_it_was_due', t.tenant_id, t.user_id, t.trigger_id::text || ' ' || t.tick,
     'a tick of an activation', t.occurred_at::text
@@ -6585,7 +8047,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -6665,7 +8127,7 @@ declare
   table_name text;
 begin
   foreach table_name in array
-    array['attributes', 'metrics', 'achievements', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
+    array['attributes', 'metrics', 'achievements', 'leaderboards', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__lock before insert or update or delete on laurel.%1$I
       for each statement execute function laurel_private.tg_configuration__lock()', table_name);
@@ -6675,6 +8137,9 @@ $$;
 
 -- An attribute that a filter names stays: without it the filter would still stand but could never
 -- be matched anew, and the REST contract could not show it, since it refers to attributes by ID.
+-- The values that users and events have of a deleted attribute stay: events are history, and a user's value is data that
+-- callers gave, shown, exported and erased with the user. While the attribute is not declared no filter can name them and
+-- no write may send them; declaring the key again makes them count again, so that deleting one by mistake loses nothing.
 create function laurel_private.tg_attributes__keep_used()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -6701,6 +8166,10 @@ begin
       where a.tenant_id = old.tenant_id and a.status <> 'archived'
         and (case old.type when 'user' then a.user_attributes else a.event_attributes end) ? old.key)
     then 'an achievement'
+    when old.type = 'user' and exists (
+      select from laurel.leaderboards b
+      where b.tenant_id = old.tenant_id and b.status <> 'archived' and old.key::text = any (b.breakdown_attributes))
+    then 'a leaderboard'
   end into used_by;
   if used_by is not null then
     perform laurel_private.fail('LR020', 'attribute_in_use',
@@ -6733,6 +8202,11 @@ begin
     where a.tenant_id = new.tenant_id and a.metric_id = new.id and a.status in ('active', 'locked')) then
     perform laurel_private.fail('LR020', 'metric_in_use',
       format('The metric %s is used by an active achievement; deactivate or delete the achievement first.', new.key));
+  elsif exists (
+    select from laurel.leaderboards b
+    where b.tenant_id = new.tenant_id and b.metric_id = new.id and b.status = 'active') then
+    perform laurel_private.fail('LR020', 'metric_in_use',
+      format('The metric %s is used by an active leaderboard; deactivate or delete the leaderboard first.', new.key));
   end if;
   return new;
 end
@@ -6742,6 +8216,497 @@ create trigger metrics__keep_used before update of archived_at on laurel.metrics
   for each row when (old.archived_at is null and new.archived_at is not null)
   execute function laurel_private.tg_metrics__keep_used();
 --! EndIncluded access/configuration_rules.sql
+--! Included webhooks/deliver_messages.sql
+-- Delivery: what the dispatcher (src/webhooks) asks for and reports. It sends; everything that must be
+-- remembered, how long to wait and what becomes of a message, is decided here. Any number of
+-- dispatchers may run: an endpoint's row is locked while its deliveries are taken, a lease says who
+-- works on them, and a lease that runs out frees them.
+
+-- What an endpoint may be sent now, at most so many for all. Of a user's messages only the first goes
+-- out: a later one waits while an earlier one is due or on its way, and overtakes one that waits for a
+-- retry (H2). Endpoints with the fewest requests under way come first, so that one that hangs takes
+-- no more than its own share.
+create function laurel_private.claim_webhook_deliveries(as_of timestamptz, most int, lease interval default '1 minute')
+  returns table (tenant_id uuid, message_id uuid, endpoint_id uuid, token uuid, failed_attempts int, url text, payload text, secrets bytea[])
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+#variable_conflict use_column
+declare
+  endpoint record;
+  left_over int := most;
+  claimed uuid[];
+  claim_token uuid := laurel_private.uuid_v7();
+begin
+  -- A lease lost in a crash costs a repetition, which receivers must expect anyway.
+  perform set_config('synchronous_commit', 'off', true);
+  for endpoint in
+    select e.id, e.tenant_id, e.url, e.max_concurrency, u.under_way
+    from laurel.webhook_endpoints e
+    cross join lateral (
+      select count(*)::int as under_way from laurel_private.webhook_leases l
+      where l.endpoint_id = e.id and l.leased_until > as_of) u
+    where e.is_active and u.under_way < e.max_concurrency
+      and exists (
+        select from laurel.webhook_deliveries d
+        where d.endpoint_id = e.id and d.status = 'pending' and d.next_attempt_at <= as_of)
+    order by u.under_way, e.id
+  loop
+    exit when left_over <= 0;
+    -- Two dispatchers: the second passes it by, or it would not see what the first takes.
+    perform from laurel.webhook_endpoints e where e.id = endpoint.id and e.is_active for no key update skip locked;
+    continue when not found;
+    claimed := array(
+      select d.message_id
+      from (
+        select d.tenant_id, d.message_id, d.user_id from laurel.webhook_deliveries d
+        where d.endpoint_id = endpoint.id and d.status = 'pending' and d.next_attempt_at <= as_of
+        order by d.next_attempt_at, d.message_id
+        limit 1000) d
+      where not exists (
+          select from laurel_private.webhook_leases l
+          where l.tenant_id = d.tenant_id and l.message_id = d.message_id and l.endpoint_id = endpoint.id and l.leased_until > as_of)
+        and (d.user_id is null or not exists (
+          select from laurel.webhook_deliveries earlier
+          where earlier.endpoint_id = endpoint.id and earlier.user_id = d.user_id and earlier.status = 'pending'
+            and earlier.message_id < d.message_id and earlier.next_attempt_at <= as_of))
+      -- Counted anew: another dispatcher may have taken some before this one got the lock.
+      limit least(left_over, endpoint.max_concurrency - (
+        select count(*)::int from laurel_private.webhook_leases l where l.endpoint_id = endpoint.id and l.leased_until > as_of)));
+    continue when claimed = '{}';
+    left_over := left_over - cardinality(claimed);
+    insert into laurel_private.webhook_leases as l (tenant_id, message_id, endpoint_id, token, leased_until)
+    select endpoint.tenant_id, c.id, endpoint.id, claim_token, as_of + lease from unnest(claimed) c (id)
+    on conflict on constraint webhook_deliveries_are_leased_once
+      do update set token = excluded.token, leased_until = excluded.leased_until;
+    return query
+      select d.tenant_id, d.message_id, d.endpoint_id, claim_token, d.failed_attempts, endpoint.url, m.payload::text, array(
+        select s.sealed from laurel_private.webhook_secrets s
+        where s.tenant_id = endpoint.tenant_id and s.endpoint_id = endpoint.id and (s.expires_at is null or s.expires_at > as_of)
+        order by s.id desc)
+      from unnest(claimed) c (id)
+      join laurel.webhook_deliveries d on d.tenant_id = endpoint.tenant_id and d.message_id = c.id and d.endpoint_id = endpoint.id
+      join laurel.webhook_messages m on m.tenant_id = d.tenant_id and m.id = d.message_id;
+  end loop;
+end
+$$;
+
+comment on function laurel_private.claim_webhook_deliveries(timestamptz, int, interval) is
+  'Takes deliveries that are due, at most so many and no more per endpoint than it allows at once, for so long. Rules H2, H5.';
+
+-- How long to wait after so many failed attempts; null when there have been enough. `jitter` is from 0
+-- to 1 and lengthens a pause by up to a fifth, so that messages that failed together part.
+create function laurel_private.webhook_pause(failed_attempts int, jitter double precision)
+  returns interval language sql immutable parallel safe
+  return (array['5 seconds', '5 minutes', '30 minutes', '2 hours', '5 hours', '10 hours', '14 hours']::interval[])[failed_attempts]
+    * (1 + 0.2 * jitter);
+
+-- Reports [{tenantId, messageId, endpointId, token, at, latencyMs, status, error, response, retryAfterMs, jitter}]: status
+-- is null when there was no answer, error null when it was 2xx. Who lost his lease has sent all the
+-- same: a success counts, a failure is only logged.
+create function laurel_private.finish_webhook_deliveries(results jsonb)
+  returns void language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  -- In one order for all who lock several.
+  perform from (
+    select r.* from jsonb_to_recordset(results) as r ("tenantId" uuid, "messageId" uuid, "endpointId" uuid)
+    order by r."messageId", r."endpointId" offset 0) r
+  cross join lateral (
+    select from laurel.webhook_deliveries d
+    where d.tenant_id = r."tenantId" and d.message_id = r."messageId" and d.endpoint_id = r."endpointId"
+    for no key update) locked;
+  with result as materialized (
+    select r.*, least(coalesce(r."retryAfterMs", 0), 86400000) * interval '1 millisecond' as asked_pause
+    from jsonb_to_recordset(results) as r ("tenantId" uuid, "messageId" uuid, "endpointId" uuid, token uuid, at timestamptz,
+      "latencyMs" int, status int, error text, response text, "retryAfterMs" bigint, jitter double precision)
+  ),
+  released as (
+    delete from laurel_private.webhook_leases l using result r
+    where l.tenant_id = r."tenantId" and l.message_id = r."messageId" and l.endpoint_id = r."endpointId" and l.token = r.token
+    returning l.message_id, l.endpoint_id
+  ),
+  logged as (
+    insert into laurel.webhook_attempts (tenant_id, message_id, endpoint_id, attempted_at, latency_ms, status, error, response)
+    select r."tenantId", r."messageId", r."endpointId", r.at, r."latencyMs", r.status, r.error, r.response
+    from result r
+    join laurel.webhook_deliveries d
+      on d.tenant_id = r."tenantId" and d.message_id = r."messageId" and d.endpoint_id = r."endpointId"
+  )
+  update laurel.webhook_deliveries d
+  set status = n.status, failed_attempts = n.failed_attempts, next_attempt_at = n.next_attempt_at,
+    delivered_at = case when n.status = 'delivered' then n.ended_at end,
+    parked_at = case when n.status = 'parked' then n.ended_at end,
+    last_status = r.status, last_error = r.error
+  from result r
+  left join released l on l.message_id = r."messageId" and l.endpoint_id = r."endpointId"
+  cross join lateral (
+    select r.at + r."latencyMs" * interval '1 millisecond' as ended_at, d.failed_attempts + case when r.error is null then 0 else 1 end as failed_attempts
+    from laurel.webhook_deliveries d
+    where d.tenant_id = r."tenantId" and d.message_id = r."messageId" and d.endpoint_id = r."endpointId") a
+  cross join lateral (
+    select a.ended_at, a.failed_attempts, p.pause,
+      case when r.error is null then 'delivered' when p.pause is null then 'parked' else 'pending' end as status,
+      case when r.error is not null and p.pause is not null then a.ended_at + greatest(p.pause, r.asked_pause) end as next_attempt_at
+    from (select case when r.status is distinct from 410 then laurel_private.webhook_pause(a.failed_attempts, r.jitter) end as pause) p) n
+  where d.tenant_id = r."tenantId" and d.message_id = r."messageId" and d.endpoint_id = r."endpointId"
+    and case when r.error is null then d.status <> 'delivered' else d.status = 'pending' and l.message_id is not null end;
+end
+$$;
+
+comment on function laurel_private.finish_webhook_deliveries(jsonb) is
+  'Notes what came of attempts: delivered, tried again after 5 s, 5 m, 30 m, 2 h, 5 h, 10 h and 14 h or when the receiver asked for, then parked. Rule H2.';
+
+-- The receiver says that it is gone for good (410): nothing more is written for it, and what waits is
+-- parked until somebody activates it and replays.
+create function laurel_private.disable_webhook_endpoint(for_tenant uuid, endpoint_id uuid, reason text, as_of timestamptz)
+  returns void language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+begin
+  -- The change is the tenant's, whoever finds it out.
+  perform set_config('laurel.tenant', t.customer_id, true), set_config('laurel.actor', 'webhooks', true)
+  from laurel.tenants t where t.id = for_tenant and t.archived_at is null;
+  if not found then
+    return;
+  end if;
+  update laurel.webhook_endpoints e
+  set is_active = false, disabled_at = as_of, disabled_reason = reason
+  where e.tenant_id = for_tenant and e.id = disable_webhook_endpoint.endpoint_id and e.is_active;
+  if not found then
+    return;
+  end if;
+  perform from laurel.webhook_deliveries d
+  where d.endpoint_id = disable_webhook_endpoint.endpoint_id and d.status = 'pending' order by d.message_id for no key update;
+  update laurel.webhook_deliveries d
+  set status = 'parked', next_attempt_at = null, parked_at = as_of, last_error = coalesce(d.last_error, reason)
+  where d.endpoint_id = disable_webhook_endpoint.endpoint_id and d.status = 'pending';
+end
+$$;
+
+comment on function laurel_private.disable_webhook_endpoint(uuid, uuid, text, timestamptz) is
+  'Makes an endpoint inactive, with the reason shown, and parks what waits for it.';
+
+-- Endpoints made in SQL, for which the dispatcher makes a secret.
+create function laurel_private.webhooks_without_secret()
+  returns table (tenant_id uuid, endpoint_id uuid) language sql stable as $$
+  select e.tenant_id, e.id from laurel.webhook_endpoints e
+  where not exists (
+    select from laurel_private.webhook_secrets s where s.tenant_id = e.tenant_id and s.endpoint_id = e.id)
+$$;
+
+create function laurel_private.add_first_webhook_secret(for_tenant uuid, endpoint_id uuid, sealed bytea)
+  returns void language sql volatile as $$
+  insert into laurel_private.webhook_secrets (tenant_id, endpoint_id, sealed)
+  select e.tenant_id, e.id, add_first_webhook_secret.sealed from laurel.webhook_endpoints e
+  where e.tenant_id = for_tenant and e.id = add_first_webhook_secret.endpoint_id
+  on conflict do nothing
+$$;
+
+-- The delivery log is kept for 30 days; so are messages that are delivered, or have been parked for
+-- so long. Returns how many rows it removed; 0 when nothing is left to remove.
+create function laurel_private.remove_old_webhook_messages(as_of timestamptz default now(), most int default 5000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  bound uuid := laurel_private.first_uuid_v7(as_of - interval '30 days');
+  removed_attempts int;
+  removed_messages int;
+begin
+  delete from laurel.webhook_attempts t
+  where t.id in (select o.id from laurel.webhook_attempts o where o.id < bound order by o.id limit most for update skip locked);
+  get diagnostics removed_attempts = row_count;
+  delete from laurel.webhook_messages m
+  using (
+    select o.tenant_id, o.id from laurel.webhook_messages o
+    where o.id < bound and not exists (
+      select from laurel.webhook_deliveries d
+      where d.tenant_id = o.tenant_id and d.message_id = o.id
+        and (d.status = 'pending' and exists (select from laurel.webhook_endpoints e where e.id = d.endpoint_id)
+          or d.parked_at > as_of - interval '30 days'))
+    limit most for update skip locked) o
+  where m.tenant_id = o.tenant_id and m.id = o.id;
+  get diagnostics removed_messages = row_count;
+  delete from laurel_private.webhook_secrets s where s.expires_at <= as_of;
+  return removed_attempts + removed_messages;
+end
+$$;
+
+comment on function laurel_private.remove_old_webhook_messages(timestamptz, int) is
+  'Removes attempts and messages that are older than 30 days, at most so many of each; never what is still to be delivered.';
+--! EndIncluded webhooks/deliver_messages.sql
+--! Included webhooks/admin_webhooks.sql
+-- Webhooks as the admin API has them. The server makes secrets, seals them, hands the sealed ones in
+-- and shows the plain ones once; nothing here can.
+
+create function laurel_private.admin_webhook(e laurel.webhook_endpoints)
+  returns jsonb language sql stable as $$
+  select jsonb_build_object('id', e.id, 'url', e.url, 'description', e.description, 'eventTypes', e.event_types, 'active', e.is_active,
+    'maxConcurrency', e.max_concurrency, 'disabled', laurel_private.instant_as_text(e.disabled_at), 'disabledReason', e.disabled_reason,
+    'secretRotated', laurel_private.instant_as_text(e.secret_rotated_at),
+    'created', laurel_private.instant_as_text(e.created_at), 'updated', laurel_private.instant_as_text(e.updated_at))
+$$;
+
+create function laurel_private.texts_from_json(texts jsonb)
+  returns text[] language sql immutable as $$
+  select coalesce(array_agg(t.text order by t.no), '{}') from jsonb_array_elements_text(texts) with ordinality as t (text, no)
+$$;
+
+-- The sealed secret becomes the current one; the one before it signs beside it until the overlap is
+-- over, those before that no longer. Definer, since no role may touch secrets.
+create function laurel_private.replace_webhook_secret(endpoint_id uuid, sealed bytea, overlap interval)
+  returns void language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  for_tenant uuid := laurel.current_tenant_id();
+  moment timestamptz := clock_timestamp();
+begin
+  -- The configuration's lock first. Two rotations at once: the second waits, and replaces what the first made.
+  perform from laurel.tenants t where t.id = for_tenant for no key update;
+  perform from laurel.webhook_endpoints e
+  where e.tenant_id = for_tenant and e.id = replace_webhook_secret.endpoint_id for no key update;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'webhook', endpoint_id::text);
+  end if;
+  delete from laurel_private.webhook_secrets s
+  where s.tenant_id = for_tenant and s.endpoint_id = replace_webhook_secret.endpoint_id and s.expires_at is not null;
+  update laurel_private.webhook_secrets s set expires_at = moment + overlap
+  where s.tenant_id = for_tenant and s.endpoint_id = replace_webhook_secret.endpoint_id;
+  if found then
+    update laurel.webhook_endpoints e set secret_rotated_at = moment
+    where e.tenant_id = for_tenant and e.id = replace_webhook_secret.endpoint_id;
+  end if;
+  insert into laurel_private.webhook_secrets (tenant_id, endpoint_id, sealed)
+  values (for_tenant, replace_webhook_secret.endpoint_id, replace_webhook_secret.sealed);
+end
+$$;
+
+comment on function laurel_private.replace_webhook_secret(uuid, bytea, interval) is
+  'Makes a sealed secret the current one of a webhook; the one before it signs beside it for so long. LR006.';
+
+create function laurel_private.create_webhook(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.webhook_endpoints;
+begin
+  insert into laurel.webhook_endpoints (url, description, event_types, is_active, max_concurrency)
+  values (item ->> 'url', item ->> 'description', laurel_private.texts_from_json(item -> 'eventTypes'),
+    coalesce((item ->> 'active')::boolean, true), coalesce((item ->> 'maxConcurrency')::int, 10))
+  returning * into created;
+  perform laurel_private.replace_webhook_secret(created.id, decode(item ->> 'sealed', 'base64'), '0');
+  return laurel_private.admin_webhook(created);
+end
+$$;
+
+create function laurel_private.update_webhook(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.webhook_endpoints;
+begin
+  update laurel.webhook_endpoints e
+  set url = coalesce(item ->> 'url', e.url),
+    description = case when item ? 'description' then item ->> 'description' else e.description end,
+    event_types = case when jsonb_typeof(item -> 'eventTypes') = 'array'
+      then laurel_private.texts_from_json(item -> 'eventTypes') else e.event_types end,
+    is_active = coalesce((item ->> 'active')::boolean, e.is_active),
+    max_concurrency = coalesce((item ->> 'maxConcurrency')::int, e.max_concurrency)
+  where e.id = (item ->> 'id')::uuid
+  returning * into updated;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'webhook', item ->> 'id');
+  end if;
+  return laurel_private.admin_webhook(updated);
+end
+$$;
+
+create function laurel_private.delete_webhook(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel.webhook_endpoints e where e.id = delete_webhook.id;
+  if not found then
+    perform laurel_private.fail('LR006', null, 'webhook', id::text);
+  end if;
+end
+$$;
+
+create function laurel_private.rotate_webhook_secret(endpoint_id uuid, sealed text, overlap_seconds int)
+  returns jsonb language plpgsql volatile as $$
+begin
+  perform laurel_private.replace_webhook_secret(endpoint_id, decode(sealed, 'base64'), make_interval(secs => overlap_seconds));
+  return (select laurel_private.admin_webhook(e) from laurel.webhook_endpoints e where e.id = endpoint_id);
+end
+$$;
+
+-- A webhook of the session's tenant; LR006 when there is none.
+create function laurel_private.require_webhook(endpoint_id uuid)
+  returns laurel.webhook_endpoints language plpgsql stable as $$
+declare
+  endpoint laurel.webhook_endpoints;
+begin
+  select e.* into endpoint from laurel.webhook_endpoints e
+  where e.tenant_id = laurel.current_tenant_id() and e.id = endpoint_id;
+  if endpoint.id is null then
+    perform laurel_private.fail('LR006', null, 'webhook', coalesce(endpoint_id::text, 'null'));
+  end if;
+  return endpoint;
+end
+$$;
+
+-- The latest first, each with its attempts.
+create function laurel_private.list_webhook_deliveries(endpoint_id uuid, status text, most int, skipped int)
+  returns jsonb language plpgsql stable as $$
+declare
+  endpoint laurel.webhook_endpoints := laurel_private.require_webhook(endpoint_id);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('messageId', d.message_id, 'type', m.event_type, 'userId', d.user_id, 'status', d.status,
+      'created', laurel_private.instant_as_text(m.created_at), 'nextAttempt', laurel_private.instant_as_text(d.next_attempt_at),
+      'delivered', laurel_private.instant_as_text(d.delivered_at), 'parked', laurel_private.instant_as_text(d.parked_at),
+      'payload', m.payload, 'attempts', (
+        select coalesce(jsonb_agg(jsonb_build_object('date', laurel_private.instant_as_text(t.attempted_at), 'latencyMs', t.latency_ms,
+          'status', t.status, 'error', t.error, 'response', t.response) order by t.id), '[]')
+        from laurel.webhook_attempts t
+        where t.tenant_id = d.tenant_id and t.message_id = d.message_id and t.endpoint_id = d.endpoint_id)) order by d.message_id desc), '[]')
+    from (
+      select d.* from laurel.webhook_deliveries d
+      where d.tenant_id = endpoint.tenant_id and d.endpoint_id = endpoint.id
+        and (list_webhook_deliveries.status is null or d.status = list_webhook_deliveries.status)
+      order by d.message_id desc limit most offset skipped) d
+    join laurel.webhook_messages m on m.tenant_id = d.tenant_id and m.id = d.message_id);
+end
+$$;
+
+-- Sends it again: at once, and from the start of the schedule. Under the same webhook-id, by which
+-- receivers know what they have had. One on its way stays with who sends it.
+create function laurel_private.replay_deliveries(for_tenant uuid, deliveries laurel.webhook_deliveries[])
+  returns int language plpgsql volatile as $$
+declare
+  replayed int;
+begin
+  -- In one order for all who lock several.
+  perform from unnest(deliveries) q
+  join laurel.webhook_deliveries d on d.tenant_id = for_tenant and d.message_id = q.message_id and d.endpoint_id = q.endpoint_id
+  order by d.message_id, d.endpoint_id for no key update of d;
+  update laurel.webhook_deliveries d
+  set status = 'pending', failed_attempts = 0, next_attempt_at = clock_timestamp(), delivered_at = null, parked_at = null
+  from unnest(deliveries) q
+  where d.tenant_id = for_tenant and d.message_id = q.message_id and d.endpoint_id = q.endpoint_id;
+  get diagnostics replayed = row_count;
+  return replayed;
+end
+$$;
+
+create function laurel.replay_webhook_message(message_id uuid, endpoint_id uuid default null)
+  returns int language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replayed int;
+begin
+  replayed := laurel_private.replay_deliveries(laurel.current_tenant_id(), array(
+    select d from laurel.webhook_deliveries d
+    where d.tenant_id = laurel.current_tenant_id() and d.message_id = replay_webhook_message.message_id
+      and (replay_webhook_message.endpoint_id is null or d.endpoint_id = replay_webhook_message.endpoint_id)));
+  if replayed = 0 then
+    perform laurel_private.fail('LR006', null, 'webhook message', coalesce(message_id::text, 'null'));
+  end if;
+  return replayed;
+end
+$$;
+
+comment on function laurel.replay_webhook_message(uuid, uuid) is
+  'Delivers a message again, to one endpoint or to all that had it, whatever came of it; returns to how many. LR006.';
+
+create function laurel.replay_webhook_endpoint(
+  endpoint_id uuid, since timestamptz default null, until timestamptz default null, only_parked boolean default true
+) returns int language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  endpoint laurel.webhook_endpoints := laurel_private.require_webhook(endpoint_id);
+begin
+  return laurel_private.replay_deliveries(endpoint.tenant_id, array(
+    select d from laurel.webhook_deliveries d
+    join laurel.webhook_messages m on m.tenant_id = d.tenant_id and m.id = d.message_id
+    where d.endpoint_id = endpoint.id and d.tenant_id = endpoint.tenant_id
+      and (d.status = 'parked' or not coalesce(only_parked, true))
+      and (since is null or m.created_at >= since) and (until is null or m.created_at <= until)));
+end
+$$;
+
+comment on function laurel.replay_webhook_endpoint(uuid, timestamptz, timestamptz, boolean) is
+  'Delivers again what was parked (or, if told, everything) for an endpoint, of messages written from one moment to another; null bounds nothing. Returns how many. LR006.';
+
+-- A body of each type about nobody real, for a receiver to be tried with.
+create function laurel_private.sample_webhook_payload(event_type text)
+  returns json language sql stable as $$
+  select (jsonb_build_object('type', event_type) || case
+    when event_type ~ '^(points\.(level_)?changed|achievement\.|streak\.|leaderboard\.rank_)' then jsonb_build_object('user', jsonb_build_object(
+      'id', 'test-user', 'email', 'test@example.com', 'name', 'Test User', 'tz', 'Europe/London', 'signUpDate', null, 'deviceTokens', null,
+      'subscribeToEmails', true, 'attributes', '{}'::jsonb, 'control', false, 'created', s.moment, 'updated', s.moment))
+    else '{}' end || case
+    when event_type = 'points.changed' then jsonb_build_object('points', s.system || jsonb_build_object('total', 10, 'added', 10, 'awards', '[]'::jsonb))
+    when event_type = 'points.level_changed' then jsonb_build_object('points', s.system || '{"total": 10}', 'previousLevel', null, 'newLevel',
+      jsonb_build_object('id', s.id, 'key', 'test-level', 'name', 'Test level', 'description', '', 'badgeUrl', null, 'points', 10))
+    when event_type like 'points.boost%' then jsonb_build_object('timestamp', s.moment, 'boost', jsonb_build_object('id', s.id, 'name', 'Test boost',
+      'status', case when event_type like '%started' then 'active' else 'finished' end, 'userId', null, 'pointsSystemId', s.id,
+      'pointsSystemKey', 'test-points', 'pointsSystemName', 'Test points', 'start', s.day, 'end', s.day, 'multiplier', 2, 'rounding', 'down'))
+    when event_type = 'achievement.completed' then jsonb_build_object('achievement', jsonb_build_object('id', s.id, 'name', 'Test achievement',
+      'trigger', 'api', 'key', 'test-achievement', 'description', null, 'badgeUrl', null, 'userAttributes', '[]'::jsonb, 'achievedAt', s.moment))
+    when event_type in ('streak.started', 'streak.extended') then jsonb_build_object('streak', jsonb_build_object(
+      'length', case when event_type = 'streak.started' then 1 else 2 end, 'frequency', 'daily', 'started', s.day, 'periodStart', s.day,
+      'periodEnd', s.day, 'expires', s.day))
+    when event_type = 'streak.lost' then '{"length": 7}'
+    when event_type = 'streak.freeze_consumed' then '{"consumed": 1, "freezes": 2}'
+    when event_type = 'streak.freeze_earned' then '{"earned": 1, "freezes": 2}'
+    when event_type = 'leaderboard.rank_changed' then jsonb_build_object('leaderboard',
+      s.leaderboard || '{"rank": 2, "value": 10, "previousRank": 3, "previousValue": 5}')
+    else jsonb_build_object('leaderboard', s.leaderboard || jsonb_build_object(
+      'status', case when event_type like '%finished' then 'finished' else 'active' end,
+      'rankings', '[{"userId": "test-user", "userName": "Test User", "rank": 1, "value": 10}]'::jsonb)) end)::json
+  from (
+    select nil as id, laurel_private.instant_as_text(now()) as moment, current_date as day,
+      jsonb_build_object('id', nil, 'key', 'test-points', 'name', 'Test points', 'description', null, 'badgeUrl', null, 'maxPoints', null) as system,
+      jsonb_build_object('id', nil, 'key', 'test-leaderboard', 'name', 'Test leaderboard', 'status', 'active', 'description', null,
+        'rankBy', 'points', 'pointsSystemKey', 'test-points', 'pointsSystemName', 'Test points', 'breakdownAttribute', null,
+        'breakdownAttributes', '[]'::jsonb, 'start', current_date, 'end', null, 'startTime', null, 'endTime', null,
+        'maxParticipants', 100, 'runUnit', null, 'runInterval', null) as leaderboard
+    from (select '00000000-0000-7000-8000-000000000000'::uuid as nil) n) s
+$$;
+
+create function laurel.send_test_webhook(endpoint_id uuid, event_type text default null)
+  returns uuid language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  endpoint laurel.webhook_endpoints := laurel_private.require_webhook(endpoint_id);
+  sent_type text := coalesce(event_type, endpoint.event_types[1]);
+  message_id uuid := laurel_private.uuid_v7();
+begin
+  if not endpoint.is_active then
+    perform laurel_private.fail('LR020', 'is_active', 'The webhook is not active; activate it first.');
+  elsif sent_type <> all (endpoint.event_types) then
+    perform laurel_private.fail('LR020', 'event_type', 'The webhook does not have this event type.');
+  end if;
+  insert into laurel.webhook_messages (id, tenant_id, event_type, payload)
+  values (message_id, endpoint.tenant_id, sent_type, laurel_private.sample_webhook_payload(sent_type));
+  insert into laurel.webhook_deliveries (tenant_id, message_id, endpoint_id) values (endpoint.tenant_id, message_id, endpoint.id);
+  return message_id;
+end
+$$;
+
+comment on function laurel.send_test_webhook(uuid, text) is
+  'Sends a made-up message of a type (the first the endpoint has, if null) to one endpoint, and returns the message''s ID. LR006, LR020.';
+
+grant execute on function laurel.replay_webhook_message(uuid, uuid),
+  laurel.replay_webhook_endpoint(uuid, timestamptz, timestamptz, boolean), laurel.send_test_webhook(uuid, text),
+  laurel_private.admin_webhook(laurel.webhook_endpoints), laurel_private.texts_from_json(jsonb),
+  laurel_private.replace_webhook_secret(uuid, bytea, interval), laurel_private.create_webhook(jsonb), laurel_private.update_webhook(jsonb),
+  laurel_private.delete_webhook(uuid), laurel_private.rotate_webhook_secret(uuid, text, int),
+  laurel_private.require_webhook(uuid), laurel_private.list_webhook_deliveries(uuid, text, int, int)
+  to laurel_admin;
+--! EndIncluded webhooks/admin_webhooks.sql
 --! Included users/admin_attributes.sql
 -- Attributes as the admin API has them. Every function here runs in its caller's role, under
 -- row-level security, and takes an item whose types were checked already.
@@ -6979,6 +8944,150 @@ grant execute on function laurel_private.admin_achievement(laurel.achievements),
   laurel_private.create_achievement(jsonb), laurel_private.update_achievement(jsonb), laurel_private.delete_achievement(uuid)
   to laurel_admin;
 --! EndIncluded achievements/admin_achievements.sql
+--! Included leaderboards/admin_leaderboards.sql
+-- Leaderboards as the admin API has them. Every function here runs in its caller's role, under
+-- row-level security, and takes an item whose types were checked already.
+
+create function laurel_private.admin_leaderboard(b laurel.leaderboards)
+  returns jsonb language sql stable as $$
+  -- What it does not have is null in the row, and left out.
+  select jsonb_strip_nulls(jsonb_build_object(
+    'id', b.id, 'name', b.name, 'key', b.key, 'description', b.description,
+    'status', laurel_private.shown_status(b, now()), 'rankBy', b.rank_by, 'metricId', b.metric_id, 'pointsSystemId', b.system_id,
+    'maxParticipants', b.max_participants, 'start', b.starts_on, 'end', b.ends_on,
+    'startTime', to_char(b.start_time, 'HH24:MI:SS'), 'endTime', to_char(b.end_time, 'HH24:MI:SS'),
+    'breakdownAttributes', (
+      select coalesce(jsonb_agg(a.id order by k.no), '[]')
+      from unnest(b.breakdown_attributes) with ordinality as k (key, no)
+      join laurel.attributes a on a.tenant_id = b.tenant_id and a.type = 'user' and a.key = k.key),
+    'runUnit', b.run_unit, 'runInterval', b.run_interval))
+$$;
+
+create function laurel_private.attribute_keys(ids uuid[])
+  returns text[] language plpgsql stable as $$
+declare
+  keys text[];
+  unknown uuid;
+begin
+  select array_agg(a.key::text order by i.no), (array_agg(i.id) filter (where a.id is null))[1] into keys, unknown
+  from unnest(ids) with ordinality as i (id, no)
+  left join laurel.attributes a on a.id = i.id and a.type = 'user';
+  if unknown is not null then
+    perform laurel_private.fail('LR020', 'breakdown_attributes', format('No user attribute has the ID %s.', unknown));
+  end if;
+  return coalesce(keys, '{}');
+end
+$$;
+
+-- The contract has statuses as they are shown: scheduled and active are one here, told apart by the
+-- start date.
+create function laurel_private.stored_status(status text, starts_on date, ends_on date)
+  returns laurel.leaderboard_status language plpgsql stable as $$
+declare
+  is_ahead boolean := coalesce(starts_on, (now() at time zone 'UTC')::date)::timestamp - interval '14 hours' > now() at time zone 'UTC';
+begin
+  if status = 'scheduled' and not is_ahead then
+    perform laurel_private.fail('LR020', 'status', 'Only a leaderboard whose start date lies in the future can be scheduled.');
+  elsif status = 'active' and is_ahead then
+    perform laurel_private.fail('LR020', 'status', 'A leaderboard whose start date lies in the future can be scheduled, not active.');
+  end if;
+  return case when status = 'scheduled' then 'active' else status end::laurel.leaderboard_status;
+end
+$$;
+
+create function laurel_private.create_leaderboard(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  created laurel.leaderboards;
+begin
+  if item ->> 'status' = 'finished' and coalesce((item ->> 'end')::date >= (now() at time zone 'UTC')::date, true) then
+    perform laurel_private.fail('LR020', 'status', 'Only a leaderboard whose end date has passed can be created as finished.');
+  end if;
+  insert into laurel.leaderboards (key, name, description, status, rank_by, metric_id, system_id, max_participants, starts_on,
+    ends_on, start_time, end_time, breakdown_attributes, run_unit, run_interval)
+  values (item ->> 'key', item ->> 'name', item ->> 'description',
+    coalesce(laurel_private.stored_status(item ->> 'status', (item ->> 'start')::date, (item ->> 'end')::date), 'inactive'),
+    (item ->> 'rankBy')::laurel.leaderboard_rank_by, (item ->> 'metricId')::uuid, (item ->> 'pointsSystemId')::uuid,
+    coalesce((item ->> 'maxParticipants')::int, 1000),
+    coalesce((item ->> 'start')::date, (now() at time zone 'UTC')::date), (item ->> 'end')::date,
+    (item ->> 'startTime')::time, (item ->> 'endTime')::time,
+    laurel_private.attribute_keys(laurel_private.ids_from_json(item -> 'breakdownAttributes')),
+    (item ->> 'runUnit')::laurel.leaderboard_run_unit, (item ->> 'runInterval')::int)
+  returning * into created;
+  return laurel_private.admin_leaderboard(created);
+end
+$$;
+
+-- A change of what is ranked by drops what belonged to the other; so does one to no repetition.
+create function laurel_private.update_leaderboard(item jsonb)
+  returns jsonb language plpgsql volatile as $$
+declare
+  updated laurel.leaderboards;
+begin
+  select b.* into updated from laurel.leaderboards b where b.id = (item ->> 'id')::uuid and b.status <> 'archived';
+  if not found then
+    perform laurel_private.fail('LR006', null, 'leaderboard', item ->> 'id');
+  end if;
+  updated.name := coalesce(item ->> 'name', updated.name);
+  updated.key := coalesce(item ->> 'key', updated.key);
+  updated.max_participants := case when item ? 'maxParticipants' then coalesce((item ->> 'maxParticipants')::int, 1000)
+    else updated.max_participants end;
+  updated.starts_on := coalesce((item ->> 'start')::date, updated.starts_on);
+  if item ? 'description' then updated.description := item ->> 'description'; end if;
+  if item ? 'end' then updated.ends_on := (item ->> 'end')::date; end if;
+  if item ? 'startTime' then updated.start_time := (item ->> 'startTime')::time; end if;
+  if item ? 'endTime' then updated.end_time := (item ->> 'endTime')::time; end if;
+  if item ? 'breakdownAttributes' then
+    updated.breakdown_attributes := laurel_private.attribute_keys(laurel_private.ids_from_json(item -> 'breakdownAttributes'));
+  end if;
+  if (item ->> 'rankBy')::laurel.leaderboard_rank_by <> updated.rank_by then
+    updated.rank_by := (item ->> 'rankBy')::laurel.leaderboard_rank_by;
+    updated.metric_id := null;
+    updated.system_id := null;
+  end if;
+  updated.metric_id := coalesce((item ->> 'metricId')::uuid, updated.metric_id);
+  updated.system_id := coalesce((item ->> 'pointsSystemId')::uuid, updated.system_id);
+  if item ? 'runUnit' then
+    updated.run_unit := (item ->> 'runUnit')::laurel.leaderboard_run_unit;
+    updated.run_interval := case when updated.run_unit is not null then updated.run_interval end;
+  end if;
+  updated.run_interval := coalesce((item ->> 'runInterval')::int, updated.run_interval);
+  -- What is shown as given stays as it is: a scheduled leaderboard stays scheduled.
+  if item ->> 'status' <> laurel_private.shown_status(updated, now()) then
+    updated.status := laurel_private.stored_status(item ->> 'status', updated.starts_on, updated.ends_on);
+  end if;
+  update laurel.leaderboards b
+  set name = updated.name, key = updated.key, description = updated.description, max_participants = updated.max_participants,
+    starts_on = updated.starts_on, ends_on = updated.ends_on, start_time = updated.start_time, end_time = updated.end_time,
+    breakdown_attributes = updated.breakdown_attributes, rank_by = updated.rank_by, metric_id = updated.metric_id,
+    system_id = updated.system_id, run_unit = updated.run_unit, run_interval = updated.run_interval, status = updated.status
+  where b.id = updated.id
+  returning b.* into updated;
+  return laurel_private.admin_leaderboard(updated);
+end
+$$;
+
+-- Archives it: gone for callers, and counting nothing any more.
+create function laurel_private.delete_leaderboard(id uuid)
+  returns void language plpgsql volatile as $$
+begin
+  update laurel.leaderboards b set status = 'archived' where b.id = delete_leaderboard.id and b.status <> 'archived';
+  if not found then
+    perform laurel_private.fail('LR006', null, 'leaderboard', id::text);
+  end if;
+end
+$$;
+
+-- Shown statuses are judged by helpers that depend on nothing but the row.
+grant usage on type laurel_private.leaderboard_rule to laurel_admin;
+grant execute on function laurel_private.rule_of(laurel.leaderboards), laurel_private.nth_run(laurel_private.leaderboard_rule, int),
+  laurel_private.run_number(laurel_private.leaderboard_rule, date), laurel_private.run_of(laurel_private.leaderboard_rule, date),
+  laurel_private.run_end(laurel_private.leaderboard_rule, date), laurel_private.final_at(laurel_private.leaderboard_rule, date),
+  laurel_private.shown_status(laurel.leaderboards, timestamptz), laurel_private.attribute_keys(uuid[]),
+  laurel_private.stored_status(text, date, date), laurel_private.admin_leaderboard(laurel.leaderboards),
+  laurel_private.create_leaderboard(jsonb), laurel_private.update_leaderboard(jsonb), laurel_private.delete_leaderboard(uuid)
+  to laurel_admin;
+--! EndIncluded leaderboards/admin_leaderboards.sql
 --! Included points/admin_points_levels.sql
 -- Levels as the admin API has them. Every function here runs in its caller's role, under row-level
 -- security, and takes an item whose types were checked already.
@@ -7593,8 +9702,9 @@ do $$
 declare
   table_name text;
 begin
-  foreach table_name in array array['laurel.tenants', 'laurel.attributes', 'laurel.metrics', 'laurel.achievements',
-    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel.webhook_endpoints', 'laurel_private.api_keys']
+  foreach table_name in array array['laurel.tenants', 'laurel.attributes', 'laurel.metrics', 'laurel.achievements', 'laurel.leaderboards',
+    'laurel.points_systems', 'laurel.points_triggers', 'laurel.points_boosts', 'laurel.points_levels', 'laurel.webhook_endpoints',
+    'laurel_private.api_keys', 'laurel_private.settings']
   loop
     execute format('create trigger %s__log after insert or update or delete on %s
       for each row execute function laurel_private.tg_configuration__log()', split_part(table_name, '.', 2), table_name);
@@ -7653,6 +9763,16 @@ begin
       from laurel.user_achievements c
       left join laurel.achievements a on a.id = c.achievement_id
       where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id),
+    'leaderboards', (
+      select coalesce(jsonb_agg(jsonb_build_object('leaderboardId', e.leaderboard_id, 'key', b.key, 'run', e.run_on,
+        'value', trim_scale(e.value), 'breakdown', e.breakdown, 'days', (
+          select coalesce(jsonb_agg(jsonb_build_object('date', d.day, 'rank', d.rank, 'value', trim_scale(d.value)) order by d.day), '[]')
+          from laurel_private.leaderboard_days d
+          where d.tenant_id = e.tenant_id and d.user_id = e.user_id and d.leaderboard_id = e.leaderboard_id
+            and d.generation = e.generation and d.run_on = e.run_on)) order by e.leaderboard_id, e.run_on), '[]')
+      from laurel.leaderboard_entries e
+      join laurel.leaderboards b on b.id = e.leaderboard_id and b.generation = e.generation
+      where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id),
     'timeTriggers', (
       select coalesce(jsonb_agg(jsonb_build_object('triggerId', c.trigger_id, 'started', laurel_private.instant_as_text(c.started_at),
         'lastTick', c.last_tick, 'nextDue', laurel_private.instant_as_text(c.next_due_at)) order by c.trigger_id, c.activated_at), '[]')
@@ -7674,7 +9794,7 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
 
 -- What erased users had earned, without saying who: systems' figures are those of ledger and this.
 create table laurel_private.erased_points (
@@ -9374,6 +11494,8 @@ begin
     when 'update metrics' then return laurel_private.update_metric(item);
     when 'create achievements' then return laurel_private.create_achievement(item);
     when 'update achievements' then return laurel_private.update_achievement(item);
+    when 'create leaderboards' then return laurel_private.create_leaderboard(item);
+    when 'update leaderboards' then return laurel_private.update_leaderboard(item);
     when 'create points' then return laurel_private.create_points_system(item);
     when 'update points' then return laurel_private.update_points_system(item);
     when 'create levels' then return laurel_private.create_points_level(system_id, item);
@@ -9383,6 +11505,8 @@ begin
     when 'create triggers' then return laurel_private.create_points_trigger(system_id, item);
     when 'update triggers' then return laurel_private.update_points_trigger(system_id, item);
     when 'create adjustments' then return laurel_private.create_adjustment(system_id, item);
+    when 'create webhooks' then return laurel_private.create_webhook(item);
+    when 'update webhooks' then return laurel_private.update_webhook(item);
     when 'create tenants' then return laurel_private.create_tenant(item);
     when 'update tenants' then return laurel_private.update_tenant(item);
     when 'create application-api-keys' then return laurel_private.create_api_key('application', item);
@@ -9398,10 +11522,12 @@ begin
     when 'attributes' then perform laurel_private.delete_attribute(id);
     when 'metrics' then perform laurel_private.delete_metric(id);
     when 'achievements' then perform laurel_private.delete_achievement(id);
+    when 'leaderboards' then perform laurel_private.delete_leaderboard(id);
     when 'points' then perform laurel_private.delete_points_system(id);
     when 'levels' then perform laurel_private.delete_points_level(system_id, id);
     when 'boosts' then perform laurel_private.delete_points_boost(system_id, id);
     when 'triggers' then perform laurel_private.delete_points_trigger(system_id, id);
+    when 'webhooks' then perform laurel_private.delete_webhook(id);
     when 'tenants' then perform laurel_private.delete_tenant(id);
     when 'application-api-keys' then perform laurel_private.delete_api_key('application', id);
     when 'admin-api-keys' then perform laurel_private.delete_api_key('admin', id);
@@ -9428,6 +11554,10 @@ begin
       return query select laurel_private.admin_achievement(a) from laurel.achievements a
         where a.status <> 'archived' and (read_configuration.id is null or a.id = read_configuration.id)
         order by a.id limit most offset skipped;
+    when 'leaderboards' then
+      return query select laurel_private.admin_leaderboard(b) from laurel.leaderboards b
+        where b.status <> 'archived' and (read_configuration.id is null or b.id = read_configuration.id)
+        order by b.id limit most offset skipped;
     when 'points' then
       return query select laurel_private.admin_points_system(s) from laurel.points_systems s
         where s.archived_at is null and (read_configuration.id is null or s.id = read_configuration.id)
@@ -9447,6 +11577,10 @@ begin
         where t.system_id = read_configuration.system_id and t.status <> 'archived'
           and (read_configuration.id is null or t.id = read_configuration.id)
         order by t.id limit most offset skipped;
+    when 'webhooks' then
+      return query select laurel_private.admin_webhook(e) from laurel.webhook_endpoints e
+        where read_configuration.id is null or e.id = read_configuration.id
+        order by e.id limit most offset skipped;
     when 'tenants' then
       return query select t from laurel_private.list_tenants(read_configuration.id, most, skipped) t;
     when 'application-api-keys' then

@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { postgraphile } from "postgraphile";
 import { readConstraintSentences, toHttpError } from "../postgres/errors.ts";
 import type { Pools } from "../postgres/pools.ts";
+import type { SecretBox } from "../webhooks/secrets.ts";
 import { type BalanceWatch, createBalanceWatch } from "./balance_watch.ts";
 import type { AuthenticateGraphql, GraphqlCaller } from "./callers.ts";
 import { createErrorMask } from "./errors.ts";
@@ -29,6 +30,8 @@ const ideContentPolicy = [
 export interface GraphqlDependencies {
   readonly pools: Pools;
   readonly authenticate: AuthenticateGraphql;
+  /** Seals webhook secrets; undefined when there is no key to do so. */
+  readonly secrets?: SecretBox | undefined;
   readonly logger: Logger;
   /** Opens the IDE to everybody and introspection to every key; otherwise both are for admin keys (spec K3). */
   readonly isDevelopment: boolean;

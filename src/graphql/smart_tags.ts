@@ -52,6 +52,24 @@ const tables: Tables = {
     attribute: filterable("user_id", "achievement_id"),
     constraint: { completion_is_of_a_user: relation("user", "achievements") },
   },
+  "laurel.leaderboards": {
+    attribute: { ...searchable("key", "rank_by", "status"), generation: hidden },
+    constraint: {
+      leaderboard_metric_is_of_the_same_tenant: relation("metric", "leaderboards"),
+      leaderboard_system_is_of_the_same_tenant: relation("system", "leaderboards"),
+    },
+  },
+  "laurel.leaderboard_entries": {
+    tags: {
+      behavior: readOnly,
+      foreignKey: [virtualForeignKey("tenant_id, leaderboard_id", "leaderboards (tenant_id, id)", "leaderboard")],
+    },
+    attribute: {
+      ...filterable("user_id", "leaderboard_id", "run_on"), group_id: hidden, reached_id: hidden,
+      previous_reached_id: hidden, generation: hidden,
+    },
+    constraint: { entry_is_of_a_user: relation("user", "leaderboardEntries") },
+  },
   "laurel.points_systems": { attribute: searchable("key", "archived_at") },
   "laurel.points_triggers": {
     attribute: { ...searchable("system_id", "metric_id", "type", "status"), version: hidden },
@@ -171,6 +189,8 @@ export const SmartTagsPlugin: GraphileConfig.Plugin = jsonPgSmartTags(
         "laurel.current_user_id": { tags: { behavior: "-*" } },
         // What the worker calls; services call it by SQL.
         "laurel.run_due_time_triggers": { tags: { behavior: "-*" } },
+        // The same as userPoints.
+        "laurel.user_points_as_text": { tags: { behavior: "-*" } },
         // Reads the whole database: for SQL and the command line.
         "laurel.verify": { tags: { behavior: "-*" } },
       },

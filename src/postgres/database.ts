@@ -52,7 +52,9 @@ export async function openDatabase(config: Config, logger: Logger): Promise<Data
     serverUrl,
     embedded,
     createPools: () =>
-      createPools({ ownerUrl, serverUrl, size: config.poolSize, timeouts: config.timeouts, logger }),
+      createPools({
+        ownerUrl, serverUrl, size: config.poolSize, timeouts: config.timeouts, logger, webhookNetworks: config.webhookNetworks,
+      }),
     close,
   };
 }

@@ -1,6 +1,6 @@
 import { Pool, types, type CustomTypesConfig } from "pg";
 import type { Logger } from "pino";
-import type { Timeouts } from "../config.ts";
+import type { AllowedNetworks, Timeouts } from "../config.ts";
 
 /** The database roles a caller may act as (spec Q9). */
 export type DatabaseRole = "laurel_admin" | "laurel_service" | "laurel_user";
@@ -33,6 +33,8 @@ export interface PoolOptions {
   readonly logger: Logger;
   /** The role every connection takes as it starts; the login must be a member. */
   readonly role?: DatabaseRole;
+  /** Settings that every connection starts with; names and values without spaces. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -56,7 +58,8 @@ const textArrayOid = 1009;
 
 /** Makes a pool. A connection that breaks while idle is logged and replaced; it never ends the process. */
 export function createPool(options: PoolOptions): Pool {
-  const { connectionString, name, size, timeouts, logger, role } = options;
+  const { connectionString, name, size, timeouts, logger, role, settings = {} } = options;
+  const startOptions = Object.entries({ ...settings, ...(role === undefined ? {} : { role }) }).map(([key, value]) => `-c ${key}=${value}`);
   const pool = new Pool({
     connectionString,
     application_name: `laurel ${name}`,
@@ -67,7 +70,7 @@ export function createPool(options: PoolOptions): Pool {
     idle_in_transaction_session_timeout: timeouts.idleTransactionTimeoutMs,
     keepAlive: true,
     types: exactTypes,
-    ...(role === undefined ? {} : { options: `-c role=${role}` }),
+    ...(startOptions.length === 0 ? {} : { options: startOptions.join(" ") }),
   });
   const noteLoss = (error: Error): void => {
     // While the pool ends, connections may be cut off before they have said goodbye.
@@ -90,9 +93,15 @@ export function createPools(options: {
   readonly size: number;
   readonly timeouts: Timeouts;
   readonly logger: Logger;
+  /** What administrators' webhooks may reach although it is not public: judged again at every connection to it. */
+  readonly webhookNetworks?: AllowedNetworks;
 }): Pools {
-  const { ownerUrl, serverUrl, size, timeouts, logger } = options;
-  const shared = { size, timeouts, logger };
+  const { ownerUrl, serverUrl, size, timeouts, logger, webhookNetworks = [] } = options;
+  const settings: Record<string, string> =
+    webhookNetworks.length === 0
+      ? {}
+      : { "laurel.webhook_allow_cidrs": webhookNetworks.map(([address, bits]) => `${address.toString()}/${bits}`).join(",") };
+  const shared = { size, timeouts, logger, settings };
   const forRole = (role: DatabaseRole): Pool =>
     createPool({ ...shared, connectionString: serverUrl, name: role.replace("laurel_", ""), role });
   const owner = createPool({ ...shared, connectionString: ownerUrl, name: "owner" });

@@ -158,6 +158,50 @@ export const completionAnswer = named("AchievementCompletion", z.object({
   points: z.record(z.string(), changedPointsAnswer),
 }));
 
+const boardFields = {
+  id: uuid,
+  name: z.string(),
+  key: z.string(),
+  status: z.enum(["active", "scheduled", "finished"]),
+  rankBy: z.enum(["metric", "points", "streak"]),
+  description: z.string().nullable(),
+  breakdownAttribute: z.string().nullable(),
+  breakdownAttributes: z.array(z.string()),
+  metricKey: z.string().optional(),
+  metricName: z.string().optional(),
+  pointsSystemKey: z.string().optional(),
+  pointsSystemName: z.string().optional(),
+  start: z.iso.date(),
+  end: z.iso.date().nullable(),
+  startTime: z.string().nullable(),
+  endTime: z.string().nullable(),
+  maxParticipants: z.int(),
+  runUnit: z.enum(["day", "month", "year"]).nullable(),
+  runInterval: z.int().nullable(),
+};
+const rank = z.int().min(1).nullable();
+export const leaderboardsAnswer = named("Leaderboards", z.array(z.object(boardFields)));
+export const rankingsAnswer = named("LeaderboardRankings", z.object({
+  ...boardFields,
+  rankings: z.array(z.object({ userId: z.string(), userName: z.string().nullable(), rank: z.int().min(1), value: z.int() })),
+}));
+/** A user's place; null when it is not on the board. */
+const userBoardAnswer = named("UserLeaderboard", z.object({ ...boardFields, rank, value: z.int().nullable() }));
+export const userBoardHistoryAnswer = named("UserLeaderboardHistory", userBoardAnswer.extend({
+  history: z.array(z.object({
+    date: z.iso.date(), timestamp: instant, previousRank: rank, rank, previousValue: z.int().nullable(), value: z.int().nullable(),
+  })),
+}));
+/** What one event did on one leaderboard, in the run it fell into: start and end are the run's. */
+export const changedBoardAnswer = named("ChangedLeaderboard", z.object({
+  ...boardFields,
+  rank,
+  previousRank: rank,
+  threshold: z.int(),
+  breakdownAttributeValue: z.string().optional(),
+  breakdownAttributeValues: z.array(z.object({ key: z.string(), value: z.string() })).optional(),
+}));
+
 export const eventAnswer = named("EventAnswer", z.object({
   eventId: uuid,
   metricId: uuid,
@@ -165,7 +209,7 @@ export const eventAnswer = named("EventAnswer", z.object({
   achievements: z.array(userAchievementAnswer),
   currentStreak: streakAnswer,
   points: z.record(z.string(), changedPointsAnswer),
-  leaderboards: z.record(z.string(), z.unknown()),
+  leaderboards: z.record(z.string(), changedBoardAnswer),
   idempotencyKey: z.string().optional(),
   idempotentReplayed: z.boolean(),
 }));
@@ -266,6 +310,30 @@ export const adminAchievementAnswer = named("AdminAchievement", z.object({
   anniversaryYears: z.int().optional(), achievementIds: z.array(uuid).optional(), userAttributes: adminFilter,
   eventAttributes: adminFilter.optional(),
 }));
+export const adminLeaderboardAnswer = named("AdminLeaderboard", z.object({
+  id: uuid, name: z.string(), key: z.string(), description: z.string().optional(),
+  status: z.enum(["inactive", "scheduled", "active", "finished"]), rankBy: z.enum(["metric", "points", "streak"]),
+  metricId: uuid.optional(), pointsSystemId: uuid.optional(), maxParticipants: z.int(), start: z.iso.date(), end: z.iso.date().optional(),
+  startTime: z.string().optional(), endTime: z.string().optional(), breakdownAttributes: z.array(uuid),
+  runUnit: z.enum(["day", "month", "year"]).optional(), runInterval: z.int().optional(),
+}));
 export const adminTenantAnswer = named("AdminTenant", z.object({
   id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,
 }));
+
+const imageAnswer = z.object({ url: z.string() }).nullable();
+export const settingsAnswer = named("Settings", z.object({
+  branding: z.object({
+    appName: z.string(),
+    appUrl: z.string(),
+    brandColor: z.string(),
+    font: z.enum([
+      "MODERN_SANS", "BOOK_SANS", "ORGANIC_SANS", "GEOMETRIC_SANS", "HEAVY_SANS", "ROUNDED_SANS", "MODERN_SERIF", "BOOK_SERIF", "MONOSPACE",
+    ]),
+    logo: imageAnswer,
+    appIcon: imageAnswer,
+  }),
+  experimentation: z.object({ controlRatio: z.int().min(0).max(100), userActivationWindow: z.int().min(3).max(30) }),
+  aggregationPeriod: z.enum(["weekly", "monthly"]),
+}));
+export const environmentAnswer = named("Environment", z.object({ name: z.string(), key: z.string(), priority: z.int().min(1).max(10) }));

@@ -1,4 +1,5 @@
 import { achievementOperations } from "./application/achievements.ts";
+import { leaderboardOperations } from "./application/leaderboards.ts";
 import { recordEvent } from "./application/events.ts";
 import { metricOperations } from "./application/metrics.ts";
 import { pointsOperations } from "./application/points.ts";
@@ -7,5 +8,5 @@ import type { Operation } from "./operations.ts";
 
 /** The application API's operations. */
 export const applicationOperations: readonly Operation[] = [
-  recordEvent, ...userOperations, ...metricOperations, ...achievementOperations, ...pointsOperations,
+  recordEvent, ...userOperations, ...metricOperations, ...achievementOperations, ...leaderboardOperations, ...pointsOperations,
 ];

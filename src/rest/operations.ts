@@ -4,6 +4,7 @@ import type { z } from "zod";
 import type { Pools } from "../postgres/pools.ts";
 import { type JsonBody, readJsonBody, requireStorableText } from "./bodies.ts";
 import { type Authenticate, type Caller, tenantOf } from "./callers.ts";
+import type { SecretBox } from "../webhooks/secrets.ts";
 import { singleHeader } from "./headers.ts";
 import { parseQuery } from "./parameters.ts";
 import { Refusal, toAnswer } from "./refusals.ts";
@@ -27,6 +28,8 @@ export interface Call {
   readonly query: URLSearchParams;
   readonly body: JsonBody;
   header: (name: string) => string | undefined;
+  /** Seals secrets for the database; undefined when this server has no key to do so. */
+  readonly secrets: SecretBox | undefined;
   /** Calls the database for the caller's tenant and user, in the caller's role: one round trip, one transaction. */
   run: (statement: Statement, values: readonly unknown[]) => Promise<Record<string, string>>;
 }
@@ -64,7 +67,7 @@ export interface Operation {
 }
 
 /** A request with its query and body parsed. */
-export interface ParsedCall<Query, Body> extends Pick<Call, "params" | "header" | "run"> {
+export interface ParsedCall<Query, Body> extends Pick<Call, "params" | "header" | "run" | "secrets"> {
   readonly query: Query;
   readonly body: Body;
 }
@@ -80,11 +83,12 @@ export function defineOperation<Query extends z.ZodObject = z.ZodObject, Body ex
   const { query, body, answer } = definition;
   return {
     ...definition,
-    answer: async ({ params, header, run, query: given, body: sent }) =>
+    answer: async ({ params, header, run, secrets, query: given, body: sent }) =>
       answer({
         params,
         header,
         run,
+        secrets,
         query: (query === undefined ? {} : parseQuery(query, given)) as z.output<Query>,
         body: (body === undefined ? undefined : parseShape(body, sent.value)) as z.output<Body>,
       }),
@@ -96,6 +100,7 @@ export interface OperationDependencies {
   readonly pools: Pools;
   readonly logger: Logger;
   readonly authenticate: Authenticate;
+  readonly secrets: SecretBox | undefined;
   /** Told which operation a request is for, for metrics and logs. */
   readonly noteOperation: (request: IncomingMessage, id: string) => void;
 }
@@ -153,6 +158,7 @@ export async function serve(
       },
       body,
       header: (name) => singleHeader(request, name),
+      secrets: dependencies.secrets,
       run: async ({ name, text, second }, values) => {
         const result = await pool.query<Record<string, string>>({ name, text, values: [tenant, claims[second], ...values] });
         const [row] = result.rows;

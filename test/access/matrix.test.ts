@@ -17,6 +17,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel.achievements": ["riu", "r", "r"],
   "laurel.attributes": ["riud", "r", "r"],
   "laurel.audit_entries": ["r", "", ""],
+  "laurel.leaderboard_entries": everyoneReads,
+  "laurel.leaderboards": ["riu", "r", "r"],
   "laurel.metric_events": ["ri", "ri", "r"],
   "laurel.metrics": ["riu", "r", "r"],
   "laurel.points_awards": everyoneReads,
@@ -42,6 +44,10 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.earning_buckets": nothing,
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
+  "laurel_private.leaderboard_backfills": nothing,
+  "laurel_private.leaderboard_changes": nothing,
+  "laurel_private.leaderboard_days": nothing,
+  "laurel_private.leaderboard_runs": nothing,
   "laurel_private.metric_event_log": nothing,
   // Read by the view laurel.points_by_day in its caller's name.
   "laurel_private.points_days": ["r", "", ""],
@@ -53,6 +59,9 @@ const tables: Readonly<Record<string, Privileges>> = {
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
   "laurel_private.time_trigger_spans": nothing,
+  "laurel_private.environments": ["r", "", ""],
+  "laurel_private.settings": ["riu", "", ""],
+  "laurel_private.time_zone_changes": nothing,
   "laurel_private.time_zones": nothing,
   "laurel_private.user_earnings": nothing,
   "laurel_private.user_points_days": nothing,
@@ -71,6 +80,12 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
     update: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length user_attributes years",
   },
   "laurel.attributes": { insert: "key name type", update: "name" },
+  "laurel.leaderboards": {
+    insert:
+      "breakdown_attributes description end_time ends_on key max_participants metric_id name rank_by run_interval run_unit start_time starts_on status system_id",
+    update:
+      "breakdown_attributes description end_time ends_on key max_participants metric_id name rank_by run_interval run_unit start_time starts_on status system_id",
+  },
   "laurel.metric_events": { insert: "attributes idempotency_key metric_key occurred_at user_id value", update: "" },
   "laurel.metrics": { insert: "key name unit_type units", update: "archived_at name unit_type units" },
   "laurel.points_boosts": {
@@ -84,6 +99,10 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
   "laurel.points_systems": {
     insert: "badge_url description key max_points name",
     update: "archived_at badge_url description max_points name",
+  },
+  "laurel_private.settings": {
+    insert: "app_name",
+    update: "aggregation_period app_icon_url app_name app_url brand_color control_ratio font logo_url user_activation_days",
   },
   "laurel.points_triggers": {
     insert:
@@ -106,6 +125,7 @@ const contract: Readonly<Record<string, string>> = {
   current_tenant_id: "admin service user",
   current_user_id: "admin service user",
   describe_achievements: "admin service user",
+  describe_leaderboards: "admin service user",
   describe_points_boosts: "admin service user",
   describe_points_levels: "admin service user",
   describe_points_system: "admin service user",
@@ -114,6 +134,7 @@ const contract: Readonly<Record<string, string>> = {
   explain_award: "admin service user",
   export_user: "admin",
   identify_user: "admin service user",
+  leaderboard_rankings: "admin service user",
   metric_event_summary: "admin service user",
   points_breakdown: "admin",
   points_by_users: "admin",
@@ -130,9 +151,11 @@ const contract: Readonly<Record<string, string>> = {
   update_user_preferences: "admin service user",
   user_achievement_list: "admin service user",
   user_awards: "admin service user",
+  user_leaderboard: "admin service user",
   user_metric_total: "admin service user",
   user_metric_totals: "admin service user",
   user_points: "admin service user",
+  user_points_as_text: "admin service user",
   user_points_boosts: "admin service user",
   user_preferences: "admin service user",
   user_profile: "admin service user",
@@ -149,12 +172,14 @@ const sharedHelpers: Readonly<Record<string, string>> = {
  * row-level security still hold.
  */
 const adminHelpers = new Set([
+  "admin_leaderboard", "attribute_keys", "create_leaderboard", "delete_leaderboard", "final_at", "nth_run", "rule_of", "run_end", "run_number",
+  "run_of", "shown_status", "stored_status", "update_leaderboard",
   "admin_achievement", "admin_attribute", "admin_issue", "admin_metric", "admin_points_boost", "admin_points_level", "admin_points_system",
   "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "change_items", "create_achievement", "create_adjustment", "create_attribute", "create_metric",
   "create_points_boost", "create_points_level", "create_points_parts", "create_points_system", "create_points_trigger",
   "delete_achievement", "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
-  "list_audit_log", "list_configuration", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
+  "list_audit_log", "list_configuration", "list_environments", "settings_as_json", "update_settings", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
   "ids_from_json", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
   "points_system_key", "update_points_trigger", "write_configuration", "instant_as_text",
 ]);

@@ -7,8 +7,8 @@ import { cloneDatabase, type TestDatabase } from "../support/database.ts";
 /** Two tenants, each with the same configuration (keys included) and two users of the same names. */
 const tenants = ["red", "blue"] as const;
 const users = ["ann", "bob"] as const;
-const configuration = ["achievements", "attributes", "metrics", "points_boosts", "points_levels", "points_systems", "points_triggers"];
-const userData = ["metric_events", "points_awards", "points_balances", "points_trigger_counts", "user_metrics", "users"];
+const configuration = ["achievements", "attributes", "leaderboards", "metrics", "points_boosts", "points_levels", "points_systems", "points_triggers"];
+const userData = ["leaderboard_entries", "metric_events", "points_awards", "points_balances", "points_trigger_counts", "user_metrics", "users"];
 
 let database: TestDatabase;
 
@@ -45,6 +45,8 @@ beforeAll(async () => {
           insert into laurel.metrics (key, name) values ('words', 'Words');
           insert into laurel.points_systems (key, name) values ('xp', 'XP');
           insert into laurel.achievements (key, name, kind, status) values ('done', 'Done', 'api', 'active');
+          insert into laurel.leaderboards (key, name, rank_by, metric_id, status)
+            select 'top', 'Top', 'metric', id, 'active' from laurel.metrics where tenant_id = laurel.current_tenant_id();
           insert into laurel.points_levels (system_id, key, name, points)
             select id, 'first', 'First', 1 from laurel.points_systems where tenant_id = laurel.current_tenant_id();
           insert into laurel.points_triggers (system_id, type, points, status, metric_id, metric_threshold, event_attributes)

@@ -16,6 +16,8 @@ const lists: Readonly<Record<string, Reach>> = {
   achievements: "tenant",
   attributes: "tenant",
   auditEntries: "forbidden",
+  leaderboardEntries: "own",
+  leaderboards: "tenant",
   metricEvents: "own",
   metrics: "tenant",
   pointsAwards: "own",
@@ -38,6 +40,7 @@ const singles: Readonly<Record<string, string>> = {
   achievement: "achievements",
   attribute: "attributes",
   auditEntry: "auditEntries",
+  leaderboard: "leaderboards",
   metric: "metrics",
   pointsAward: "pointsAwards",
   pointsBoost: "pointsBoosts",
@@ -57,6 +60,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
   pointsEventSummary: `systemKey: "xp", userId: $, aggregation: "daily", startOn: "2026-01-01", endOn: "2026-01-02"`,
   userAchievementList: `userId: $`,
   userAwards: `systemKey: "xp", userId: $`,
+  userLeaderboard: `leaderboardKey: "top", userId: $`,
   userMetricTotal: `metricKey: "words", userId: $`,
   userMetricTotals: `userId: $`,
   userPoints: `systemKey: "xp", userId: $`,
@@ -68,6 +72,8 @@ const aboutUsers: Readonly<Record<string, string>> = {
 /** Functions about the tenant. */
 const aboutTenants: Readonly<Record<string, { readonly call: string; readonly user: "tenant" | "forbidden" }>> = {
   describeAchievements: { call: `userAttributes: ""`, user: "tenant" },
+  describeLeaderboards: { call: `includeFinished: true`, user: "tenant" },
+  leaderboardRankings: { call: `leaderboardKey: "top"`, user: "tenant" },
   describePointsBoosts: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsLevels: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsSystem: { call: `systemKey: "xp"`, user: "tenant" },
@@ -91,6 +97,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   completeAchievement: { input: `achievementKey: "done", userId: $`, user: "own" },
   createAchievement: { input: `achievement: { key: "fresh", name: "F", kind: api }`, user: "forbidden" },
   createAttribute: { input: `attribute: { key: "fresh", name: "Fresh", type: user }`, user: "forbidden" },
+  createLeaderboard: { input: `leaderboard: { key: "fresh", name: "F", rankBy: streak }`, user: "forbidden" },
   createMetric: { input: `metric: { key: "fresh", name: "Fresh" }`, user: "forbidden" },
   createPointsBoost: { input: `pointsBoost: { systemId: "{pointsSystems}", name: "B", multiplier: "2", startsOn: "2026-01-01" }`, user: "forbidden" },
   createPointsLevel: { input: `pointsLevel: { systemId: "{pointsSystems}", key: "fresh", name: "F", points: 77 }`, user: "forbidden" },
@@ -107,6 +114,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   recordEvent: { input: `metricKey: "words", userId: $`, user: "own" },
   updateAchievement: { input: `id: "{achievements}", patch: { name: "N" }`, user: "forbidden" },
   updateAttribute: { input: `id: "{attributes}", patch: { name: "N" }`, user: "forbidden" },
+  updateLeaderboard: { input: `id: "{leaderboards}", patch: { name: "N" }`, user: "forbidden" },
   updateMetric: { input: `id: "{metrics}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsBoost: { input: `id: "{pointsBoosts}", patch: { name: "N" }`, user: "forbidden" },
   updatePointsLevel: { input: `id: "{pointsLevels}", patch: { name: "N" }`, user: "forbidden" },
@@ -135,6 +143,8 @@ beforeAll(async () => {
       insert into laurel.points_levels (system_id, key, name, points)
         select id, 'low', 'Low', 0 from laurel.points_systems where tenant_id = laurel.current_tenant_id();
       insert into laurel.achievements (key, name, kind, status) values ('done', 'Done', 'api', 'active');
+      insert into laurel.leaderboards (key, name, rank_by, metric_id, status)
+        select 'top', 'Top', 'metric', id, 'active' from laurel.metrics where tenant_id = laurel.current_tenant_id();
       insert into laurel.points_triggers (system_id, type, points, status, metric_id, metric_threshold)
         select s.id, 'metric', 1, 'active', m.id, 1 from laurel.points_systems s join laurel.metrics m using (tenant_id)
         where tenant_id = laurel.current_tenant_id();

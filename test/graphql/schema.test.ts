@@ -35,6 +35,7 @@ describe("the GraphQL schema", () => {
       "completeAchievement",
       "createAchievement",
       "createAttribute",
+      "createLeaderboard",
       "createMetric",
       "createPointsBoost",
       "createPointsLevel",
@@ -51,6 +52,7 @@ describe("the GraphQL schema", () => {
       "recordEvent",
       "updateAchievement",
       "updateAttribute",
+      "updateLeaderboard",
       "updateMetric",
       "updatePointsBoost",
       "updatePointsLevel",
@@ -65,10 +67,10 @@ describe("the GraphQL schema", () => {
   test("reads one and many of every kind, and calls functions", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
-      "describeAchievements", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "metric",
+      "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward", "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "metric",
       "metricEventSummary", "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost",
       "pointsBoosts", "pointsBreakdown", "pointsByUsers", "pointsEarned", "pointsEventSummary", "pointsInFirstDays", "pointsInsights", "pointsLevel", "pointsLevelSummary", "pointsLevels", "pointsSummary",
-      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userMetricTotal",
+      "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal",
       "userMetricTotals", "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "users",
       "webhookAttempt", "webhookAttempts", "webhookDeliveries", "webhookEndpoint", "webhookEndpoints", "webhookMessage", "webhookMessages",
     ]);

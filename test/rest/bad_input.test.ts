@@ -40,7 +40,7 @@ async function storedState(): Promise<unknown> {
       (select count(*) from laurel.points_triggers) as triggers, (select count(*) from laurel.points_boosts) as boosts,
       (select count(*) from laurel.points_levels) as levels, (select count(*) from laurel_private.queued_events) as queued,
       (select count(*) from laurel_private.api_keys where revoked_at is null) as keys, (select count(*) from laurel.tenants) as tenants,
-      (select count(*) from laurel.audit_entries) as audited, (select string_agg(preferences::text, '') from laurel.users) as preferences`);
+      (select jsonb_agg(s) from laurel_private.settings s) as settings, (select count(*) from laurel.audit_entries) as audited, (select string_agg(preferences::text, '') from laurel.users) as preferences`);
   return found.rows[0];
 }
 
@@ -243,6 +243,30 @@ const cases: readonly Case[] = [
   ["a sign-up day that is not", 422, "PATCH", "/v1/users/known", '{"signUpDate":"2026-02-30"}'],
   ["a sign-up day to come", 422, "PATCH", "/v1/users/known", '{"signUpDate":"2999-01-01"}'],
   ["a number as sign-up day", 422, "PATCH", "/v1/users/known", '{"signUpDate":20260101}'],
+  // settings
+  ["a list for settings", 422, "PATCH", "/admin/v1/settings", "[]"],
+  ["null for branding", 422, "PATCH", "/admin/v1/settings", '{"branding":null}'],
+  ["null for experimentation", 422, "PATCH", "/admin/v1/settings", '{"experimentation":null}'],
+  ["an empty app name", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appName":""}}'],
+  ["a null app name", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appName":null}}'],
+  ["an app URL that is none", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appUrl":"acme"}}'],
+  ["an app URL that is a script", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appUrl":"javascript:alert(1)"}}'],
+  ["a color by name", 422, "PATCH", "/admin/v1/settings", '{"branding":{"brandColor":"red"}}'],
+  ["a color of five digits", 422, "PATCH", "/admin/v1/settings", '{"branding":{"brandColor":"#12345"}}'],
+  ["a color with more behind it", 422, "PATCH", "/admin/v1/settings", '{"branding":{"brandColor":"#123;x"}}'],
+  ["an unknown font", 422, "PATCH", "/admin/v1/settings", '{"branding":{"font":"COMIC_SANS"}}'],
+  ["a logo of text", 422, "PATCH", "/admin/v1/settings", '{"branding":{"logo":"https://a.example"}}'],
+  ["a logo without its URL", 422, "PATCH", "/admin/v1/settings", '{"branding":{"logo":{}}}'],
+  ["an icon that is no address", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appIcon":{"url":"x y"}}}'],
+  ["a control ratio of 101", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"controlRatio":101}}'],
+  ["a control ratio below 0", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"controlRatio":-1}}'],
+  ["half a percent", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"controlRatio":0.5}}'],
+  ["a window of 2 days", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"userActivationWindow":2}}'],
+  ["a window of 31 days", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"userActivationWindow":31}}'],
+  ["a window in a string", 422, "PATCH", "/admin/v1/settings", '{"experimentation":{"userActivationWindow":"7"}}'],
+  ["a period of days", 422, "PATCH", "/admin/v1/settings", '{"aggregationPeriod":"daily"}'],
+  ["right and wrong settings together", 422, "PATCH", "/admin/v1/settings", '{"branding":{"appName":"Right"},"experimentation":{"controlRatio":900}}'],
+  ["making an environment", 405, "POST", "/admin/v1/environments", "{}"],
   // batches of events
   ["a batch that is an object", 422, "POST", "/admin/v1/metrics/events", '{"key":"words"}'],
   ["a batch of none", 422, "POST", "/admin/v1/metrics/events", "[]"],

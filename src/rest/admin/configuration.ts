@@ -1,6 +1,6 @@
 import { z } from "zod";
 import {
-  adminAchievementAnswer, adminAttributeAnswer, adminBoostAnswer, adminLevelAnswer, adminMetricAnswer, adminSystemAnswer, adminTenantAnswer, adminTriggerAnswer,
+  adminAchievementAnswer, adminAttributeAnswer, adminBoostAnswer, adminLeaderboardAnswer, adminLevelAnswer, adminMetricAnswer, adminSystemAnswer, adminTenantAnswer, adminTriggerAnswer,
 } from "../answers.ts";
 import type { Operation } from "../operations.ts";
 import { mostItems } from "../parameters.ts";
@@ -77,6 +77,25 @@ const achievement = z.object({
   achievementIds: z.array(id).max(mostItems).nullish(),
 });
 
+const timeOfDay = z.string().regex(/^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$/);
+const leaderboard = z.object({
+  name: z.string(),
+  key: z.string(),
+  rankBy: z.enum(["metric", "streak", "points"]),
+  description: z.string().nullish(),
+  status: z.enum(["inactive", "active", "scheduled", "finished"]).nullish(),
+  metricId: id.nullish(),
+  pointsSystemId: id.nullish(),
+  maxParticipants: wholeNumber.nullish(),
+  start: z.iso.date().nullish(),
+  end: z.iso.date().nullish(),
+  startTime: timeOfDay.nullish(),
+  endTime: timeOfDay.nullish(),
+  breakdownAttributes: z.array(id).max(mostItems).nullish(),
+  runUnit: z.enum(["day", "month", "year"]).nullish(),
+  runInterval: wholeNumber.nullish(),
+});
+
 const tenant = z.object({ customerId: z.string(), name: z.string() });
 
 /** The shapes of drafts, which a preview lays over what is saved: with an id as for changing, without as for creating. */
@@ -116,6 +135,16 @@ const resources: readonly Resource[] = [
     toCreate: achievement,
     toUpdate: achievement.partial().extend({ id }),
     shown: adminAchievementAnswer,
+  },
+  {
+    name: "leaderboards",
+    idPrefix: "admin_leaderboards",
+    tag: "Leaderboards",
+    path: "/leaderboards",
+    noun: "leaderboards",
+    toCreate: leaderboard,
+    toUpdate: leaderboard.partial().extend({ id }),
+    shown: adminLeaderboardAnswer,
   },
   {
     name: "points",

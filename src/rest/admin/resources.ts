@@ -8,8 +8,8 @@ import { checkShape, type Shape } from "../shapes.ts";
 
 /** What the admin API treats as lists of items: the database does all of them by name. */
 export type ResourceName =
-  | "attributes" | "metrics" | "achievements" | "points" | "levels" | "boosts" | "triggers" | "tenants"
-  | "adjustments" | "application-api-keys" | "admin-api-keys" | "audit-log";
+  | "attributes" | "metrics" | "achievements" | "leaderboards" | "points" | "levels" | "boosts" | "triggers" | "tenants"
+  | "webhooks" | "adjustments" | "application-api-keys" | "admin-api-keys" | "audit-log";
 
 /**
  * A kind of configuration with the same five operations. The database does all of them by its name

@@ -5,7 +5,7 @@ import {
 import { claimed, defineOperation, type Operation } from "../operations.ts";
 import { summaryQuery } from "./metrics.ts";
 
-const userPointsStatement = claimed("user_points", "laurel.user_points($3, $4, $5::int, $6::timestamptz)");
+const userPointsStatement = claimed("user_points", "laurel.user_points_as_text($3, $4, $5::int, $6::timestamptz)");
 const userAwardsStatement = claimed("user_awards", "laurel.user_awards($3, $4, $5::int, $6::bigint)");
 const userBoostsStatement = claimed("user_points_boosts", "laurel.user_points_boosts($3, $4)");
 const userSummaryStatement = claimed(
