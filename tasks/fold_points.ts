@@ -1,15 +1,15 @@
 import type { Task } from "../src/worker/tasks.ts";
 
-/** Folds the award ledger into the rollups that analytics read, and moves their windows on when a day has begun (rule D3). */
+/** Folds the ledger into daily figures. Any number of workers may do so at once. */
 export const foldPoints: Task = {
   name: "fold_points",
   schedule: "* * * * *",
   runsAtStart: true,
-  run: async ({ pool, now }, _payload, abortSignal) => {
-    const isOver = (): boolean => abortSignal?.aborted === true;
-    const next = async (text: string, values: unknown[] = []): Promise<number> =>
-      (await pool.query<{ count: number }>(text, values)).rows[0]?.count ?? 0;
-    while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
-    while (!isOver() && (await next("select laurel_private.fold_points() as count")) > 0);
+  run: async ({ pool }, _payload, abortSignal) => {
+    for (;;) {
+      if (abortSignal?.aborted === true) return;
+      const found = await pool.query<{ count: string }>("select laurel_private.fold_points() as count");
+      if (Number(found.rows[0]?.count ?? 0) === 0) return;
+    }
   },
 };

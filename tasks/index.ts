@@ -1,12 +1,23 @@
 import type { Task } from "../src/worker/tasks.ts";
+import { announceBoosts } from "./announce_boosts.ts";
 import { completeAchievements } from "./complete_achievements.ts";
+import { foldEarnings } from "./fold_earnings.ts";
 import { foldPoints } from "./fold_points.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
+import { removeExpired } from "./remove_expired.ts";
 import { runDueTimeTriggers } from "./run_due_time_triggers.ts";
 import { upkeepLeaderboards } from "./upkeep_leaderboards.ts";
 
 /** Every background job. A new one is a file beside this and a line here. */
 export const tasks: readonly Task[] = [
-  completeAchievements, foldPoints, maintainPartitions, processQueuedEvents, runDueTimeTriggers, upkeepLeaderboards,
+  announceBoosts,
+  completeAchievements,
+  foldEarnings,
+  foldPoints,
+  maintainPartitions,
+  processQueuedEvents,
+  removeExpired,
+  runDueTimeTriggers,
+  upkeepLeaderboards,
 ];

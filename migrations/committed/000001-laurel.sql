@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c170ca8fdc4b19a978fb8bd58473d680b5a48f0a
+--! Hash: sha1:4fb507a4d0d3ac6b429afaa47d2a7aad3fbd2144
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1916,6 +1916,7 @@ create table laurel.points_boosts (
   constraint boosts_of_one_user_have_no_filter check (user_id is null or user_attributes = '{}'),
   constraint boost_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade,
+  constraint points_boosts_are_referred_to_within_their_tenant unique (tenant_id, id),
   constraint boost_user_exists foreign key (tenant_id, user_id)
     references laurel.users (tenant_id, id) on delete cascade
 );
@@ -3774,9 +3775,10 @@ create table laurel_private.time_trigger_spans (
   horizon xid8,
   looked_since xid8,
   after_user_id text collate "C" not null default '',
-  is_looked_through boolean not null default false,
+  looks int not null default 0,
   is_over boolean not null default false,
   constraint span_does_not_end_before_it_begins check (ends_at >= begins_at),
+  constraint all_are_looked_at_twice check (looks between 0 and 2),
   constraint only_ended_spans_are_over check (not is_over or ends_at is not null),
   constraint span_system_is_of_the_same_tenant foreign key (tenant_id, system_id)
     references laurel.points_systems (tenant_id, id) on delete cascade
@@ -3796,7 +3798,8 @@ comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found 
 comment on column laurel_private.time_trigger_spans.horizon is
   'Transactions from before this one may not have known the span; null before the first look.';
 comment on column laurel_private.time_trigger_spans.looked_since is
-  'The oldest transaction that ran when the last look began. When that is before the horizon, a second look follows.';
+  'The oldest transaction that ran when the first look began. When that is before the horizon, a second look follows.';
+comment on column laurel_private.time_trigger_spans.looks is 'How often all users have been looked at.';
 comment on column laurel_private.time_trigger_spans.is_over is 'Whether it has ended and no clock is left of it.';
 alter table laurel_private.time_trigger_spans enable row level security;
 
@@ -3863,7 +3866,8 @@ create function laurel_private.can_change(points int, total bigint, max_points i
 
 -- Starts the clocks of users who can gain or lose by these spans, unless they run. The first tick
 -- is the first that is due after `moment` and was not applied ahead; `-infinity` for users who are
--- new. The caller holds the users' locks, or looks at all (below).
+-- new. Whom the first look has not come to yet has not rested: that clock starts where the look would let it.
+-- The caller holds the users' locks, or looks at all (below).
 create function laurel_private.start_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], moment timestamptz)
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
@@ -3883,7 +3887,10 @@ begin
   cross join lateral (select greatest(p.activated_at, s.created_at)) b (started_at)
   cross join lateral (
     select greatest(e.last_tick, laurel_private.ticks_due_by(b.started_at, p.time_unit, p.time_interval, s.time_zone,
-      case when isfinite(moment) then greatest(moment, p.applied_until) else moment end))) n (tick)
+      case
+        when not isfinite(moment) then moment
+        when p.looks = 0 and s.user_id > p.after_user_id then greatest(p.looks_from, p.applied_until)
+        else greatest(moment, p.applied_until) end))) n (tick)
   where (e.user_id is null or e.next_due_at is null)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
@@ -4018,7 +4025,7 @@ begin
     perform laurel_private.end_spans(new.tenant_id, new.id);
   else
     update laurel_private.time_trigger_spans p
-    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', is_looked_through = false
+    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', looks = 0
     where p.system_id = new.id and p.ends_at is null;
   end if;
   return null;
@@ -4053,17 +4060,13 @@ declare
 begin
   select p.* into span from laurel_private.time_trigger_spans p
   where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
-    and (not p.is_looked_through
-      or p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
+    and (p.looks = 0
+      or p.looks = 1 and p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
   order by p.id
   limit 1
   for no key update skip locked;
   if not found then
     return 0;
-  end if;
-  if span.is_looked_through or span.looked_since is null then
-    span.looked_since := pg_snapshot_xmin(pg_current_snapshot());
-    span.after_user_id := '';
   end if;
   user_ids := array(
     select s.user_id from laurel_private.user_states s
@@ -4072,9 +4075,10 @@ begin
     limit most);
   perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
   update laurel_private.time_trigger_spans p
-  set after_user_id = coalesce(user_ids[cardinality(user_ids)], ''), looked_since = span.looked_since,
+  set looked_since = coalesce(p.looked_since, pg_snapshot_xmin(pg_current_snapshot())),
     horizon = coalesce(p.horizon, pg_snapshot_xmax(pg_current_snapshot())),
-    is_looked_through = cardinality(user_ids) < most
+    after_user_id = case when cardinality(user_ids) = most then user_ids[most] else '' end,
+    looks = case when cardinality(user_ids) = most then p.looks else p.looks + 1 end
   where p.id = span.id;
   return greatest(cardinality(user_ids), 1);
 end
@@ -4573,6 +4577,12 @@ declare
   moment timestamptz := clock_timestamp();
   span_ids uuid[];
 begin
+  span_ids := array(
+    select p.id from laurel_private.time_trigger_spans p
+    where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
+  if span_ids <> '{}' then
+    perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
+  end if;
   if not exists (
     select from laurel_private.user_clocks c
     where c.tenant_id = for_user.tenant_id and c.user_id = for_user.id and c.next_due_at <= moment)
@@ -4697,7 +4707,7 @@ begin
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
       exit when holds_users;
-      select array_agg(c.tenant_id), array_agg(c.user_id) into claimed
+      select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
         join unnest(trigger_ids, activations) a (trigger_id, activated_at)
@@ -7260,6 +7270,422 @@ comment on function laurel_private.read_queued_events(int, int) is
 
 grant execute on function laurel_private.enqueue_events(jsonb), laurel_private.read_queued_events(int, int) to laurel_admin;
 --! EndIncluded metrics/queued_events.sql
+--! Included points/boost_announcements.sql
+-- Telling that boosts start and finish (H4). What a boost does follows from its dates alone (B2); this only says
+-- so, once each, whenever the worker comes. A boost of one user starts and finishes with the user's own days, any
+-- other at 10:00 UTC the day before its first and at 13:00 UTC the day after its last, when every time zone is covered.
+-- Written by the triggers here when a boost is made or edited, and by announce_boosts(), the worker's; read by what
+-- sends messages. Invariant: of each boost starts and finishes alternate, beginning with a start.
+
+create table laurel_private.boost_windows (
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  stage text not null,
+  next_at timestamptz,
+  registered_at timestamptz not null,
+  constraint windows_are_one_per_boost primary key (tenant_id, boost_id),
+  constraint window_waits_runs_or_is_over check (stage in ('waiting', 'running', 'over')),
+  constraint window_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_windows_by_time on laurel_private.boost_windows (next_at) where next_at is not null;
+comment on table laurel_private.boost_windows is 'What was announced of each boost, and when there is more to announce.';
+comment on column laurel_private.boost_windows.stage is 'Running between the announcement of its start and that of its finish.';
+comment on column laurel_private.boost_windows.next_at is 'When to look at it again; null when nothing is to come.';
+comment on column laurel_private.boost_windows.registered_at is
+  'When its dates were last set: a window that was over by then is not announced.';
+alter table laurel_private.boost_windows enable row level security;
+
+create table laurel_private.boost_announcements (
+  id uuid not null default laurel_private.uuid_v7(),
+  tenant_id uuid not null,
+  boost_id uuid not null,
+  type text not null,
+  due_at timestamptz not null,
+  announced_at timestamptz not null,
+  constraint boost_announcements_have_ids primary key (id),
+  constraint announcement_is_of_start_or_finish check (type in ('started', 'finished')),
+  constraint announcement_is_of_a_boost foreign key (tenant_id, boost_id)
+    references laurel.points_boosts (tenant_id, id) on delete cascade
+);
+
+create index boost_announcements_by_boost on laurel_private.boost_announcements (tenant_id, boost_id, id);
+comment on table laurel_private.boost_announcements is 'Starts and finishes of boosts as announced, kept 30 days.';
+comment on column laurel_private.boost_announcements.due_at is 'The moment of the start or finish; that of the edit for a boost stopped or moved while it ran.';
+alter table laurel_private.boost_announcements enable row level security;
+
+-- When a boost's start and finish are announced; the finish of one that never ends: never.
+create function laurel_private.boost_starts_at(starts_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when time_zone is null then (starts_on - 1 + time '10:00') at time zone 'UTC'
+    else starts_on::timestamp at time zone time_zone end;
+
+create function laurel_private.boost_finishes_at(ends_on date, time_zone text)
+  returns timestamptz language sql immutable parallel safe
+  return case when ends_on is null then 'infinity'
+    when time_zone is null then (ends_on + 1 + time '13:00') at time zone 'UTC'
+    else (ends_on + 1)::timestamp at time zone time_zone end;
+
+-- The time zone whose days a boost follows: null unless it is for one user.
+create function laurel_private.boost_time_zone(boost laurel.points_boosts)
+  returns text language sql stable as $$
+  select s.time_zone from laurel_private.user_states s where s.tenant_id = boost.tenant_id and s.user_id = boost.user_id
+$$;
+
+create function laurel_private.is_boost_live(boost laurel.points_boosts)
+  returns boolean language sql stable as $$
+  select boost.is_active and boost.archived_at is null and exists (
+    select from laurel.points_systems s where s.id = boost.system_id and s.archived_at is null)
+$$;
+
+-- When there is something to announce of a boost in this stage; at once when it runs and should not.
+create function laurel_private.boost_next_at(boost laurel.points_boosts, stage text, moment timestamptz)
+  returns timestamptz language sql stable as $$
+  select nullif(case
+    when stage = 'running' then case when t.is_live and t.starts_at <= moment then t.finishes_at else moment end
+    when t.is_live and (stage = 'waiting' or t.finishes_at > moment) then t.starts_at end, 'infinity')
+  from (
+    select laurel_private.is_boost_live(boost) as is_live,
+      laurel_private.boost_starts_at(boost.starts_on, laurel_private.boost_time_zone(boost)) as starts_at,
+      laurel_private.boost_finishes_at(boost.ends_on, laurel_private.boost_time_zone(boost)) as finishes_at) t
+$$;
+
+-- One that is over and gets days again waits for them.
+create function laurel_private.register_boost(boost laurel.points_boosts, moment timestamptz)
+  returns void language sql volatile as $$
+  insert into laurel_private.boost_windows as w (tenant_id, boost_id, stage, next_at, registered_at)
+  values (boost.tenant_id, boost.id, 'waiting', laurel_private.boost_next_at(boost, 'waiting', moment), moment)
+  on conflict on constraint windows_are_one_per_boost do update
+  set next_at = laurel_private.boost_next_at(boost, w.stage, moment),
+    stage = case when w.stage = 'over' and laurel_private.boost_next_at(boost, w.stage, moment) is not null then 'waiting' else w.stage end,
+    registered_at = moment
+$$;
+
+create function laurel_private.tg_points_boosts__register()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(new, clock_timestamp());
+  return null;
+end
+$$;
+
+create trigger points_boosts__register_new after insert on laurel.points_boosts
+  for each row execute function laurel_private.tg_points_boosts__register();
+create trigger points_boosts__register_changed after update on laurel.points_boosts
+  for each row when ((old.starts_on, old.ends_on, old.is_active, old.archived_at)
+    is distinct from (new.starts_on, new.ends_on, new.is_active, new.archived_at))
+  execute function laurel_private.tg_points_boosts__register();
+
+-- An archived system boosts nothing any more; a user's days move with its time zone.
+create function laurel_private.tg_points_systems__register_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform laurel_private.register_boost(b, clock_timestamp())
+  from laurel.points_boosts b where b.tenant_id = new.tenant_id and b.system_id = new.id;
+  return null;
+end
+$$;
+
+create trigger points_systems__register_boosts after update on laurel.points_systems
+  for each row when (new.archived_at is not null and old.archived_at is null)
+  execute function laurel_private.tg_points_systems__register_boosts();
+
+create function laurel_private.tg_users__move_boosts()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update laurel_private.boost_windows w set next_at = laurel_private.boost_next_at(b, w.stage, clock_timestamp())
+  from laurel.points_boosts b
+  where b.tenant_id = new.tenant_id and b.user_id = new.id
+    and w.tenant_id = b.tenant_id and w.boost_id = b.id and w.stage <> 'over';
+  return null;
+end
+$$;
+
+-- Behind users__share_state in the alphabet: the state has the new time zone by then.
+create trigger users__then_move_boosts after update on laurel.users
+  for each row when (old.tz is distinct from new.tz)
+  execute function laurel_private.tg_users__move_boosts();
+
+-- Announces what is due, of at most so many boosts; returns of how many it dealt with, 0 when nothing is due. A start that was
+-- missed is announced with its finish behind it, once each, by the next call.
+create function laurel_private.announce_boosts(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  looked_at int;
+begin
+  with claimed as (
+    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at
+    from laurel_private.boost_windows w
+    where w.next_at <= as_of
+    order by w.next_at
+    limit most
+    for no key update skip locked
+  ),
+  boost as (
+    select c.*, b, laurel_private.is_boost_live(b) as is_live,
+      laurel_private.boost_starts_at(b.starts_on, laurel_private.boost_time_zone(b)) as starts_at,
+      laurel_private.boost_finishes_at(b.ends_on, laurel_private.boost_time_zone(b)) as finishes_at
+    from claimed c
+    join laurel.points_boosts b on b.tenant_id = c.tenant_id and b.id = c.boost_id
+  ),
+  decided as (
+    select x.*,
+      case
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of and x.finishes_at > x.registered_at then 'started'
+        when x.stage = 'running' and not (x.is_live and x.starts_at <= as_of) then 'stopped'
+        when x.stage = 'running' and x.finishes_at <= as_of then 'finished'
+        when x.stage = 'waiting' and x.is_live and x.starts_at <= as_of then 'missed'
+      end as what
+    from boost x
+  ),
+  announced as (
+    insert into laurel_private.boost_announcements (tenant_id, boost_id, type, due_at, announced_at)
+    select d.tenant_id, d.boost_id, case when d.what = 'started' then 'started' else 'finished' end,
+      case d.what when 'started' then d.starts_at when 'finished' then d.finishes_at else d.next_at end, clock_timestamp()
+    from decided d where d.what in ('started', 'finished', 'stopped')
+    order by d.next_at
+  )
+  update laurel_private.boost_windows w
+  set (stage, next_at) = (
+    select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
+    from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
+      when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
+  from decided d
+  where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id;
+  get diagnostics looked_at = row_count;
+  return looked_at;
+end
+$$;
+
+comment on function laurel_private.announce_boosts(timestamptz, int) is
+  'Announces starts and finishes of boosts that are due, of at most so many; returns of how many it dealt with, 0 when nothing is due. Safe to call by any number at once. Rule H4.';
+--! EndIncluded points/boost_announcements.sql
+--! Included insight/points_daily.sql
+-- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
+-- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
+-- erasure of a user; read by points_per_day(), which adds what is not folded yet, so that figures are
+-- exact at any moment. Invariant: points_daily is the sum of ledger rows whose IDs lie
+-- before the watermark and of erased ones (verify() checks).
+--
+-- The watermark is an ID, that is a time, since the ledger has an index by ID already and no award pays for
+-- another. It may move to a moment when no transaction is left that could still bring an older ID: an
+-- award gets its ID after its transaction has taken a user's lock, and so a transaction ID. Transactions with
+-- IDs below the horizon, read after that moment, are waited for.
+
+create table laurel_private.points_daily (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  awarded_on date not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null,
+  constraint daily_points_are_one_row_per_trigger_and_day primary key (tenant_id, system_id, awarded_on, cause, trigger_id)
+);
+
+comment on table laurel_private.points_daily is 'Points by system, UTC day of the award''s date, cause and trigger, of ledger rows before the watermark.';
+comment on column laurel_private.points_daily.trigger_id is 'The nil UUID for adjustments.';
+comment on column laurel_private.points_daily.awarded is 'Sum of what was added.';
+comment on column laurel_private.points_daily.deducted is 'Sum of what was taken, as a positive number.';
+comment on column laurel_private.points_daily.boosted is
+  'Of awarded, what boosts made: what was added less what would have been added without them. Below 0 for multipliers below 1.';
+comment on column laurel_private.points_daily.awards is 'Number of ledger rows.';
+alter table laurel_private.points_daily enable row level security;
+
+create table laurel_private.points_fold (
+  is_only boolean primary key default true,
+  folded_before uuid not null default '00000000-0000-0000-0000-000000000000',
+  next_before uuid,
+  horizon xid8,
+  constraint there_is_one_fold check (is_only),
+  constraint fold_waits_for_a_horizon check ((next_before is null) = (horizon is null))
+);
+
+comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
+comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
+comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
+comment on column laurel_private.points_fold.horizon is 'Transactions before this one must have ended first.';
+alter table laurel_private.points_fold enable row level security;
+insert into laurel_private.points_fold default values;
+
+-- What erased users had earned, without saying who: systems' figures are those of ledger and this. It is in
+-- points_daily as well.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  cause laurel.points_award_cause not null,
+  trigger_id uuid,
+  awarded_on date not null,
+  points bigint not null,
+  awarded bigint not null,
+  deducted bigint not null,
+  boosted bigint not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
+alter table laurel_private.erased_points enable row level security;
+
+-- Ledger rows as the daily figures count them.
+create view laurel_private.award_figures as
+  select a.id, a.tenant_id, a.user_id, a.system_id, (a.occurred_at at time zone 'UTC')::date as awarded_on, a.cause,
+    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+    greatest(a.points, 0) as awarded, greatest(-a.points, 0) as deducted,
+    case when a.boosts is null then 0
+      else a.points - laurel_private.clamp_points(a.base_points, a.max_points, a.total_before) end as boosted
+  from laurel.points_awards a;
+
+comment on view laurel_private.award_figures is 'What each ledger row adds to points_daily.';
+
+-- Folds the next ledger rows, at most so many; returns how many, 0 when none can be folded now. The minute is for a
+-- clock that is set back: IDs made after that must not come to lie before the watermark.
+create function laurel_private.fold_points(most int default 10000)
+  returns bigint language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  fold laurel_private.points_fold;
+  moment timestamptz := clock_timestamp() - interval '1 minute';
+  before uuid;
+  folded bigint;
+begin
+  select f.* into fold from laurel_private.points_fold f for no key update skip locked;
+  if not found then
+    return 0;
+  elsif fold.horizon is null or fold.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
+    -- A horizon ahead of all transactions comes from the server that this database was restored from.
+    update laurel_private.points_fold f
+    set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
+      horizon = pg_snapshot_xmax(pg_current_snapshot());
+    return 0;
+  elsif fold.horizon > pg_snapshot_xmin(pg_current_snapshot()) then
+    return 0;
+  end if;
+  select a.id into before from laurel.points_awards a
+  where a.id >= fold.folded_before and a.id < fold.next_before
+  order by a.id offset most limit 1;
+  before := coalesce(before, fold.next_before);
+  select count(*) into folded from laurel.points_awards a where a.id >= fold.folded_before and a.id < before;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.id >= fold.folded_before and f.id < before
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+  update laurel_private.points_fold f
+  set folded_before = before,
+    next_before = case when before < fold.next_before then f.next_before end,
+    horizon = case when before < fold.next_before then f.horizon end;
+  return folded;
+end
+$$;
+
+comment on function laurel_private.fold_points(int) is
+  'Folds the next ledger rows, at most so many, into points_daily; returns how many, 0 when there are none to fold now. Safe to call by any number at once.';
+
+-- Daily figures of one system from a day to a day, both included, what is not folded yet included: exact at any moment.
+create function laurel_private.points_per_day(tenant_id uuid, system_id uuid, from_day date, to_day date)
+  returns setof laurel_private.points_daily language sql stable as $$
+  select points_per_day.tenant_id, points_per_day.system_id, x.awarded_on, x.cause, x.trigger_id,
+    sum(x.awarded)::bigint, sum(x.deducted)::bigint, sum(x.boosted)::bigint, sum(x.awards)::bigint
+  from (
+    select d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards
+    from laurel_private.points_daily d
+    where d.tenant_id = points_per_day.tenant_id and d.system_id = points_per_day.system_id
+      and d.awarded_on between from_day and to_day
+    union all
+    select f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1
+    from laurel_private.award_figures f
+    where f.id >= (select p.folded_before from laurel_private.points_fold p)
+      and f.tenant_id = points_per_day.tenant_id and f.system_id = points_per_day.system_id
+      and f.awarded_on between from_day and to_day) x
+  group by 3, 4, 5
+$$;
+
+comment on function laurel_private.points_per_day(uuid, uuid, date, date) is
+  'Points of a system by UTC day, cause and trigger (nil UUID for adjustments), with what erased users had earned; exact, whether or not the worker has run.';
+
+-- A user's ledger rows are about to go: what is not folded of them yet is added now. The lock keeps the watermark
+-- where it is until they are gone.
+create function laurel_private.fold_user(tenant_id uuid, user_id text)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  unfolded uuid;
+begin
+  select f.folded_before into unfolded from laurel_private.points_fold f for share;
+  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = fold_user.tenant_id and f.user_id = fold_user.user_id and f.id >= unfolded
+  group by 1, 2, 3, 4, 5
+  order by 2, 3, 4, 5
+  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
+  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
+    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
+end
+$$;
+--! EndIncluded insight/points_daily.sql
+--! Included insight/retention.sql
+-- What is kept for a while only: reports of the past, and what nobody will look at again. Removed by
+-- the worker every day, in batches.
+
+create function laurel_private.remove_expired(as_of timestamptz default now(), most int default 5000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  oldest_kept uuid := laurel_private.first_uuid_v7(as_of - interval '30 days');
+  removed int;
+  removed_in_all int := 0;
+begin
+  -- Reports of events that the queue refused.
+  delete from laurel_private.queued_events q
+  where q.id in (
+    select q.id from laurel_private.queued_events q
+    where q.refused_code is not null and q.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  delete from laurel_private.boost_announcements a
+  where a.id in (
+    select a.id from laurel_private.boost_announcements a where a.id < oldest_kept limit most for update skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  -- Clocks of activations that have ended, when nothing that was due before is left; then their spans.
+  delete from laurel_private.user_clocks c
+  where (c.tenant_id, c.user_id, c.trigger_id, c.activated_at) in (
+    select c.tenant_id, c.user_id, c.trigger_id, c.activated_at
+    from laurel_private.time_trigger_spans p
+    join laurel_private.user_clocks c on c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at
+    where not p.is_over and p.ends_at < as_of and (c.next_due_at is null or c.next_due_at >= p.ends_at + interval '2 days')
+      and not exists (
+        select from laurel_private.time_trigger_spans o
+        where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.ends_at > p.ends_at))
+    limit most
+    for update of c skip locked);
+  get diagnostics removed = row_count;
+  removed_in_all := removed_in_all + removed;
+  update laurel_private.time_trigger_spans p set is_over = true
+  where not p.is_over and p.ends_at < as_of
+    and not exists (
+      select from laurel_private.time_trigger_spans o
+      where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and o.ends_at is null)
+    and not exists (
+      select from laurel_private.user_clocks c
+      where c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at);
+  return removed_in_all;
+end
+$$;
+
+comment on function laurel_private.remove_expired(timestamptz, int) is
+  'Removes what is older than 30 days of refused events'' reports and boost announcements, and clocks of ended activations; at most so many of each. Returns how many, 0 when there are none.';
+--! EndIncluded insight/retention.sql
 --! Included insight/points_rollups.sql
 -- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user. Folded from the
 -- append-only ledger by the worker, never written by an award: an award waits for nobody. Readers add the ledger's
@@ -7429,7 +7855,7 @@ $$;
 
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
 -- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
-create function laurel_private.fold_points(most int default 20000, margin interval default '2 seconds')
+create function laurel_private.fold_earnings(most int default 20000, margin interval default '2 seconds')
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -7508,7 +7934,7 @@ begin
 end
 $$;
 
-comment on function laurel_private.fold_points(int, interval) is
+comment on function laurel_private.fold_earnings(int, interval) is
   'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
 
 -- Moves the windows of 7, 30 and 90 days on by a day when a day has begun: it comes in, and one of each leaves.
@@ -7829,6 +8255,27 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       order by p.activated_at desc limit 1) p on true
     where a.cause = 'time'
   ),
+  -- Daily figures, as folded and erased rows make them and as they are: awarded, deducted, boosted, awards.
+  daily as (
+    select x.tenant_id, x.system_id, x.awarded_on, x.cause, x.trigger_id,
+      array[sum(x.awarded) filter (where x.is_expected), sum(x.deducted) filter (where x.is_expected),
+        sum(x.boosted) filter (where x.is_expected), sum(x.awards) filter (where x.is_expected)] as expected,
+      array[sum(x.awarded) filter (where not x.is_expected), sum(x.deducted) filter (where not x.is_expected),
+        sum(x.boosted) filter (where not x.is_expected), sum(x.awards) filter (where not x.is_expected)] as actual
+    from (
+      select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1 as awards, true as is_expected
+      from laurel_private.award_figures f
+      where f.id < (select p.folded_before from laurel_private.points_fold p)
+      union all
+      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()),
+        e.awarded, e.deducted, e.boosted, e.awards, true
+      from laurel_private.erased_points e
+      union all
+      select d.tenant_id, d.system_id, d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards, false
+      from laurel_private.points_daily d) x
+    where for_tenant is null or x.tenant_id = for_tenant
+    group by 1, 2, 3, 4, 5
+  ),
   rules as (
     select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
     from laurel_private.points_rules r where for_tenant is null or r.tenant_id = for_tenant
@@ -8021,13 +8468,17 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   from laurel_private.time_trigger_spans p
   join laurel.points_systems y on y.id = p.system_id
   join state s on s.tenant_id = p.tenant_id
-  where p.ends_at is null and p.is_looked_through and p.looked_since >= p.horizon
+  where p.ends_at is null and (p.looks = 2 or p.looks = 1 and p.looked_since >= p.horizon)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
     and not exists (
       select from laurel_private.user_clocks c
       where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
         and c.activated_at = p.activated_at and c.next_due_at is not null)
+  union all
+  select 'daily_points_are_the_sum_of_folded_awards', d.tenant_id, null, concat_ws(' ', d.system_id, d.awarded_on, d.cause, d.trigger_id),
+    d.expected::text, d.actual::text
+  from daily d where d.expected is distinct from d.actual
   union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
@@ -8047,7 +8498,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -9796,22 +10247,6 @@ $$;
 comment on function laurel.export_user(text) is
   'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
 
--- What erased users had earned, without saying who: systems' figures are those of ledger and this.
-create table laurel_private.erased_points (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid,
-  awarded_on date not null,
-  points bigint not null,
-  awards bigint not null
-);
-
-create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
-comment on table laurel_private.erased_points is
-  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
-alter table laurel_private.erased_points enable row level security;
-
 -- Under the user's lock: an event that waits for it meanwhile finds no user, and starts a new one.
 create function laurel.erase_user(user_id text)
   returns boolean language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -9827,12 +10262,15 @@ begin
     -- Erased by somebody else while this waited; lock_user() would add it anew.
     perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
   end if;
-  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points, awards)
-  select a.tenant_id, a.system_id, a.cause, a.trigger_id, (a.occurred_at at time zone 'UTC')::date, sum(a.points), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = locked.tenant_id and a.user_id = locked.id
+  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points,
+    awarded, deducted, boosted, awards)
+  select f.tenant_id, f.system_id, f.cause, nullif(f.trigger_id, laurel_private.nil_metric()), f.awarded_on,
+    sum(f.awarded) - sum(f.deducted), sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = locked.tenant_id and f.user_id = locked.id
   group by 1, 2, 3, 4, 5;
   perform laurel_private.forget_earnings(locked.tenant_id, locked.id);
+  perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
   perform set_config('laurel_private.erasing_user', '', true);

@@ -9,9 +9,10 @@ import { startLaurelProcess } from "../bench/laurel_process.ts";
 import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
+import { prepareTicks, tickContests } from "../bench/tick_contests.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "http", "bulk", "long"] as const;
+const parts = ["single", "batch", "http", "bulk", "ticks", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -86,6 +87,11 @@ async function bench(options: Options): Promise<void> {
       ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl)),
       ...(wanted.has("bulk") ? afterBulkContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
+    if (wanted.has("ticks")) {
+      const ticksUrl = await laboratory.createDatabase("ticks");
+      await prepareTicks(ticksUrl, progress);
+      contests.push(...tickContests({ connectionString: ticksUrl, seconds }).filter(({ title }) => title.includes(options.match ?? "")));
+    }
     if (wanted.has("long")) {
       const historyUrl = await laboratory.createDatabase("history");
       await fillHistory(historyUrl, true, progress);

@@ -72,6 +72,9 @@ async function startRunner({ pool, logger, concurrency, tasks, now }: WorkerOpti
   );
   const runner = await run({
     pgPool: pool,
+    // Otherwise a job's end that cannot be written, as when the database goes away, ends the whole process: nobody
+    // waits for that promise. In a batch it ends the runner, which is started again.
+    preset: { worker: { failJobBatchDelay: 0, completeJobBatchDelay: 0 } },
     concurrency,
     taskList,
     parsedCronItems: parseCronItems(

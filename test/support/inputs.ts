@@ -105,7 +105,7 @@ export const internals =
 export async function createStoredState(pool: Pool): Promise<() => Promise<unknown>> {
   const { rows } = await pool.query<{ query: string }>(`
     select string_agg(format('select %L as name, count(*) as rows, md5(coalesce(string_agg((to_jsonb(t) - ''last_used_at'')::text, '','' order by to_jsonb(t)::text), '''')) as content from %s t',
-      c.oid::regclass, c.oid::regclass), ' union all ' order by c.relname) as query
+      c.oid::regclass, c.oid::regclass), ' union all ') || ' order by name' as query
     from pg_class c
     where c.relnamespace in ('laurel'::regnamespace, 'laurel_private'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
       and c.relname not in ('time_zones', 'points_rules')`);

@@ -30,7 +30,7 @@ export function Achievements() {
     <Page title="Achievements" lead="What a user can do once and keep. A points trigger can pay for it." actions={add}>
       <Read reading={reading}>
         {(achievements) => achievements.length === 0 ? (
-          <Empty title="Nothing to achieve yet." actions={add}>Start with one that everybody can reach: the first task, the first week.</Empty>
+          <Empty title="Nothing to achieve yet.">Start with one that everybody can reach: the first task, the first week.</Empty>
         ) : (
           <Table
             caption="Achievements"

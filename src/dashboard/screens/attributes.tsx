@@ -23,7 +23,7 @@ export function Attributes() {
     <Page title="Attributes" lead="What you tell Laurel about users (plan = premium) and events (priority = high), so that rules can ask for it." actions={add}>
       <Read reading={reading}>
         {(attributes) => attributes.length === 0 ? (
-          <Empty title="No attributes yet." actions={add}>Rules then apply to everybody and to every event. Declare an attribute to tell them apart.</Empty>
+          <Empty title="No attributes yet.">Rules then apply to everybody and to every event. Declare an attribute to tell them apart.</Empty>
         ) : (
           <Table
             caption="Attributes"

@@ -30,7 +30,7 @@ export function Metrics() {
     <Page title="Metrics" lead="What your users do, counted: tasks finished, lessons read, money spent. Events are sent to a metric by its key." actions={add}>
       <Read reading={reading}>
         {(metrics) => metrics.length === 0 ? (
-          <Empty title="Nothing is counted yet." actions={add}>
+          <Empty title="Nothing is counted yet.">
             Add the first thing your users do. Then a points system can pay for it.
           </Empty>
         ) : (

@@ -6,6 +6,7 @@ import { Empty, Page, Read, Tabs } from "../ui/page.tsx";
 import { SystemBoosts } from "./points_system/boosts.tsx";
 import { SystemLevels } from "./points_system/levels.tsx";
 import { SystemOverview } from "./points_system/overview.tsx";
+import { SystemPreview } from "./points_system/preview.tsx";
 import { SystemSettings } from "./points_system/settings.tsx";
 import { SystemTriggers } from "./points_system/triggers.tsx";
 
@@ -15,6 +16,7 @@ const tabs = [
   { key: "triggers", label: "Triggers", show: SystemTriggers },
   { key: "boosts", label: "Boosts", show: SystemBoosts },
   { key: "levels", label: "Levels", show: SystemLevels },
+  { key: "preview", label: "Preview", show: SystemPreview },
   { key: "settings", label: "Settings", show: SystemSettings },
 ] as const;
 

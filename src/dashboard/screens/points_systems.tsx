@@ -21,7 +21,7 @@ export function PointsSystems() {
     <Page title="Points systems" lead="Kinds of points: XP that rewards, energy that meters. Each has its own rules, levels and totals." actions={add}>
       <Read reading={reading}>
         {(systems) => systems.length === 0 ? (
-          <Empty title="No points system yet." actions={add}>Create one, say XP; then add a trigger that pays for something your users do.</Empty>
+          <Empty title="No points system yet.">Create one, say XP; then add a trigger that pays for something your users do.</Empty>
         ) : (
           <Table
             caption="Points systems"

@@ -83,7 +83,7 @@ export function Users() {
         {({ rows, hasMore }) => rows.length === 0 ? (
           isFiltered
             ? <Empty title="Nobody matches.">IDs are compared letter by letter, from their beginning, capitals too.</Empty>
-            : <Empty title="No users yet." actions={add}>Send an event from the <Link href="/">overview</Link>, or identify a user.</Empty>
+            : <Empty title="No users yet.">Send an event from the <Link href="/">overview</Link>, or identify a user.</Empty>
         ) : (
           <>
             <Table

@@ -143,7 +143,7 @@ async function compare(pool: Pool, ranges: readonly (readonly [number, number])[
 
 const ranges = [[6, 0], [29, 0], [days - 1, 0], [50, 20], [200, 90]] as const;
 const fold = async (pool: Pool, most = 20_000): Promise<void> => {
-  while ((await pool.query<{ n: number }>("select laurel_private.fold_points($1, '0') as n", [most])).rows[0]?.n !== 0);
+  while ((await pool.query<{ n: number }>("select laurel_private.fold_earnings($1, '0') as n", [most])).rows[0]?.n !== 0);
 };
 
 describe("figures equal the ledger", () => {

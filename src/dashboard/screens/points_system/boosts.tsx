@@ -6,11 +6,12 @@ import { useAttributes } from "../../reads.ts";
 import type { BoostRow, System } from "../../records.ts";
 import { Link } from "../../router.tsx";
 import { boostSentence, conditions } from "../../sentences.ts";
+import { EditPreview } from "../../preview/edit_preview.tsx";
 import { ActionButton, Confirm, Dialog } from "../../ui/dialog.tsx";
-import { Form, orNull, PairsField, SelectField, TextField, useForm } from "../../ui/form.tsx";
+import { asNumber, Form, orNull, PairsField, SelectField, TextField, useForm } from "../../ui/form.tsx";
 import { Empty, Section, Status } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
-import { filterOf, pairsOf } from "./trigger_form.tsx";
+import { attributeValues, filterOf, pairsOf } from "./trigger_form.tsx";
 
 /** What multiplies a system's awards for a while. */
 export function SystemBoosts({ system }: { readonly system: System }) {
@@ -24,7 +25,7 @@ export function SystemBoosts({ system }: { readonly system: System }) {
   return (
     <Section title="Boosts" lead="For a while, awards are multiplied. Boosts that apply together multiply together; the cap comes after. New ones are inactive." actions={add}>
       {system.boosts.nodes.length === 0 ? (
-        <Empty title="No boosts." actions={add}>Try a double-points weekend, for everybody or for one cohort.</Empty>
+        <Empty title="No boosts.">Try a double-points weekend, for everybody or for one cohort.</Empty>
       ) : (
         <Table
           caption={`Boosts of ${system.name}`}
@@ -119,8 +120,16 @@ function BoostForm({ system, boost, onClose }: { readonly system: System; readon
   });
   const { values } = form;
   const audience = values.audience;
+  const draft = {
+    boosts: [{
+      ...(boost === undefined ? {} : { id: boost.id }),
+      name: values.name.trim() === "" ? "boost" : values.name, multiplier: asNumber(values.multiplier), rounding: values.rounding,
+      start: values.startsOn, end: orNull(values.endsOn),
+      userAttributes: audience === "cohort" ? attributeValues(values.userAttributes, attributes, "user") : [],
+    }],
+  };
   return (
-    <Dialog title={boost === undefined ? `Add a boost to ${system.name}` : `Edit ${boost.name}`} onClose={onClose}>
+    <Dialog title={boost === undefined ? `Add a boost to ${system.name}` : `Edit ${boost.name}`} onClose={onClose} aside={audience === "user" ? undefined : <EditPreview system={system} draft={draft} />}>
       <p class="sentence" aria-live="polite">
         {boostSentence({ ...values, userId: audience === "user" ? values.userId : null, userAttributes: audience === "cohort" ? filterOf(values.userAttributes) : {} })}
       </p>

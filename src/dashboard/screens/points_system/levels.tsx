@@ -3,6 +3,7 @@ import { createOne, deleteOne, updateOne } from "../../api.ts";
 import { figure } from "../../format.ts";
 import type { LevelRow, System } from "../../records.ts";
 import { levelSentence } from "../../sentences.ts";
+import { EditPreview } from "../../preview/edit_preview.tsx";
 import { Confirm, Dialog } from "../../ui/dialog.tsx";
 import { asNumber, Form, keyFrom, orNull, TextAreaField, TextField, useForm } from "../../ui/form.tsx";
 import { Empty, Section } from "../../ui/page.tsx";
@@ -21,7 +22,7 @@ export function SystemLevels({ system }: { readonly system: System }) {
   return (
     <Section title="Levels" lead="A user is at the highest level whose points the total has reached. A change here holds for everybody at once." actions={add}>
       {system.levels.nodes.length === 0 ? (
-        <Empty title="No levels." actions={add}>Give totals a name: Bronze from 0, Silver from 100, Gold from 500.</Empty>
+        <Empty title="No levels.">Give totals a name: Bronze from 0, Silver from 100, Gold from 500.</Empty>
       ) : (
         <Table
           caption={`Levels of ${system.name}`}
@@ -49,7 +50,7 @@ export function SystemLevels({ system }: { readonly system: System }) {
           ]}
         />
       )}
-      {open !== undefined && <LevelForm path={path} level={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <LevelForm system={system} path={path} level={open === "new" ? undefined : open} onClose={() => {
         setOpen(undefined);
       }} />}
       {deleting !== undefined && (
@@ -63,7 +64,7 @@ export function SystemLevels({ system }: { readonly system: System }) {
   );
 }
 
-function LevelForm({ path, level, onClose }: { readonly path: string; readonly level: LevelRow | undefined; readonly onClose: () => void }) {
+function LevelForm({ system, path, level, onClose }: { readonly system: System; readonly path: string; readonly level: LevelRow | undefined; readonly onClose: () => void }) {
   const form = useForm({
     draft: `level ${path} ${level?.id ?? ""}`,
     initial: {
@@ -81,7 +82,7 @@ function LevelForm({ path, level, onClose }: { readonly path: string; readonly l
   });
   const { name, points } = form.values;
   return (
-    <Dialog title={level === undefined ? "Add a level" : `Edit ${level.name}`} onClose={onClose}>
+    <Dialog title={level === undefined ? "Add a level" : `Edit ${level.name}`} onClose={onClose} aside={<LevelReach system={system} level={level} values={form.values} />}>
       <p class="sentence" aria-live="polite">{levelSentence(name, points)}</p>
       <Form form={form} submitLabel={level === undefined ? "Add the level" : "Save"} onCancel={onClose}>
         <TextField form={form} name="name" label="Name" placeholder="Silver" />
@@ -91,5 +92,23 @@ function LevelForm({ path, level, onClose }: { readonly path: string; readonly l
         <TextField form={form} name="badgeUrl" label="Badge" type="url" placeholder="https://…" hint="An image's address; may stay empty." />
       </Form>
     </Dialog>
+  );
+}
+
+interface LevelValues {
+  readonly name: string;
+  readonly key: string;
+  readonly points: string;
+}
+
+/** Who would reach the level, and when. */
+function LevelReach({ system, level, values }: { readonly system: System; readonly level: LevelRow | undefined; readonly values: LevelValues }) {
+  const key = level?.key ?? (values.key === "" ? keyFrom(values.name) || "level" : values.key);
+  return (
+    <EditPreview
+      system={system}
+      level={key}
+      draft={{ levels: [{ ...(level === undefined ? {} : { id: level.id }), key, name: values.name === "" ? "level" : values.name, points: asNumber(values.points) ?? 0 }] }}
+    />
   );
 }

@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import { deleteOne, updateOne } from "../../api.ts";
 import type { System } from "../../records.ts";
 import { navigate } from "../../router.tsx";
+import { EditPreview } from "../../preview/edit_preview.tsx";
 import { Confirm } from "../../ui/dialog.tsx";
 import { asNumber, Form, orNull, TextAreaField, TextField, useForm } from "../../ui/form.tsx";
 import { Section } from "../../ui/page.tsx";
@@ -29,7 +30,8 @@ export function SystemSettings({ system }: { readonly system: System }) {
   return (
     <>
       <Section title="Settings">
-        <div class="card narrow">
+        <div class="columns">
+        <div class="card">
           <Form form={form} submitLabel="Save">
             <TextField form={form} name="name" label="Name" />
             <TextAreaField form={form} name="description" label="Description" />
@@ -37,6 +39,8 @@ export function SystemSettings({ system }: { readonly system: System }) {
             <TextField form={form} name="maxPoints" label="Cap" isNumber placeholder="none" hint="When it is lowered, totals above it stay, and nothing is added to them until they are below it." />
             <p role="status" class="saved">{isSaved && !form.isDraft ? "Saved." : ""}</p>
           </Form>
+        </div>
+        <div class="card sunken"><EditPreview system={system} draft={{ maxPoints: asNumber(form.values.maxPoints) }} /></div>
         </div>
       </Section>
       <Section title="Archive" lead="An archived system awards nothing and is gone for callers. Its ledger stays.">

@@ -3,6 +3,7 @@ import { useAchievements, useAttributes, useMetrics } from "../../reads.ts";
 import type { AttributeRow, System, TriggerRow } from "../../records.ts";
 import { Link } from "../../router.tsx";
 import { type Filter, triggerSentence } from "../../sentences.ts";
+import { EditPreview } from "../../preview/edit_preview.tsx";
 import { Dialog } from "../../ui/dialog.tsx";
 import { asNumber, CheckField, Form, type Pair, PairsField, SelectField, TextField, useForm } from "../../ui/form.tsx";
 
@@ -39,9 +40,8 @@ export function TriggerForm({ system, trigger, onClose }: {
       achievementId: /achievement/i, eventAttributes: /event.?attribute/i, userAttributes: /attribute/i,
       blockIfOutOfPoints: /block/i, points: /points/i,
     },
-    submit: async (values) => {
+    submit: async () => {
       const path = `/admin/v1/points/${system.id}/triggers`;
-      const item = itemOf({ ...values, metricId: metricId ?? "", achievementId: achievementId ?? "" }, attributes);
       if (trigger === undefined) await createOne(path, { ...item, status: "inactive" });
       else await updateOne(path, { id: trigger.id, ...item });
       onClose();
@@ -51,6 +51,7 @@ export function TriggerForm({ system, trigger, onClose }: {
   const metricId = values.metricId === "" ? metrics[0]?.id : values.metricId;
   const achievementId = values.achievementId === "" ? achievements[0]?.id : values.achievementId;
   const metric = metrics.find(({ id }) => id === metricId);
+  const item = itemOf({ ...values, metricId: metricId ?? "", achievementId: achievementId ?? "" }, attributes);
   const isDeduction = values.effect === "takes";
   const sentence = triggerSentence({
     ...values,
@@ -62,7 +63,7 @@ export function TriggerForm({ system, trigger, onClose }: {
   });
   const keysOf = (type: AttributeRow["type"]) => attributes.filter((attribute) => attribute.type === type).map(({ key, name }) => ({ value: key, label: name }));
   return (
-    <Dialog title={trigger === undefined ? `Add a trigger to ${system.name}` : "Edit the trigger"} onClose={onClose}>
+    <Dialog title={trigger === undefined ? `Add a trigger to ${system.name}` : "Edit the trigger"} onClose={onClose} aside={<EditPreview system={system} draft={{ triggers: [{ ...(trigger === undefined ? {} : { id: trigger.id }), ...item, status: "active" }] }} />}>
       <p class="sentence" aria-live="polite">{sentence}</p>
       <Form form={form} submitLabel={trigger === undefined ? "Add, inactive for now" : "Save"} onCancel={onClose}>
         <SelectField form={form} name="type" label="When" options={triggerTypes} />

@@ -6,6 +6,7 @@ import { triggerSentence } from "../../sentences.ts";
 import { ActionButton, Confirm } from "../../ui/dialog.tsx";
 import { Empty, Section, Status } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
+import { Estimate } from "../../preview/estimate.tsx";
 import { TriggerForm, triggerTypes } from "./trigger_form.tsx";
 
 /** What a system pays for. */
@@ -22,7 +23,7 @@ export function SystemTriggers({ system }: { readonly system: System }) {
   return (
     <Section title="Triggers" lead="Each awards points, or takes some. New ones are inactive: look at what they would do, then activate them." actions={add}>
       {triggers.length === 0 ? (
-        <Empty title="This system pays for nothing yet." actions={add}>Add a trigger, say 10 points for every 3 tasks.</Empty>
+        <Empty title="This system pays for nothing yet.">Add a trigger, say 10 points for every 3 tasks.</Empty>
       ) : (
         <Table
           caption={`Triggers of ${system.name}`}
@@ -63,6 +64,7 @@ export function SystemTriggers({ system }: { readonly system: System }) {
           ]}
         />
       )}
+      {triggers.length > 0 && <Estimate system={system} />}
       {open !== undefined && <TriggerForm system={system} trigger={open === "new" ? undefined : open} onClose={() => {
         setOpen(undefined);
       }} />}
