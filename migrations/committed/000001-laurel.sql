@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4fb507a4d0d3ac6b429afaa47d2a7aad3fbd2144
+--! Hash: sha1:32e683e591b7c238b4e23d41470f69caad0bf32d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7696,7 +7696,7 @@ comment on function laurel_private.remove_expired(timestamptz, int) is
 -- their user's lock, so in a transaction that has an ID of its own by then: once all transactions up to one that began
 -- after some moment have ended, no row with an ID from before that moment can appear any more.
 
-create table laurel_private.points_fold (
+create table laurel_private.earnings_fold (
   is_one boolean not null default true,
   watermark uuid not null default '00000000-0000-0000-0000-000000000000',
   next_watermark uuid,
@@ -7707,12 +7707,12 @@ create table laurel_private.points_fold (
   constraint fold_knows_its_next_step check ((next_watermark is null) = (next_after is null))
 );
 
-comment on table laurel_private.points_fold is 'How far the ledger is folded into the rollups.';
-comment on column laurel_private.points_fold.watermark is 'Rows with IDs below it are folded.';
-comment on column laurel_private.points_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
-comment on column laurel_private.points_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
-alter table laurel_private.points_fold enable row level security;
-insert into laurel_private.points_fold default values;
+comment on table laurel_private.earnings_fold is 'How far the ledger is folded into the rollups.';
+comment on column laurel_private.earnings_fold.watermark is 'Rows with IDs below it are folded.';
+comment on column laurel_private.earnings_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
+comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
+alter table laurel_private.earnings_fold enable row level security;
+insert into laurel_private.earnings_fold default values;
 
 create table laurel_private.points_days (
   tenant_id uuid not null references laurel.tenants on delete cascade,
@@ -7861,19 +7861,19 @@ create function laurel_private.fold_earnings(most int default 20000, margin inte
   set jit = off
 as $$
 declare
-  fold laurel_private.points_fold;
+  fold laurel_private.earnings_fold;
   rows laurel.points_awards[];
   beyond uuid;
   -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
   -- transaction gets its ID: whoever gets one later makes later IDs.
   moment timestamptz := clock_timestamp() - margin;
 begin
-  select f.* into fold from laurel_private.points_fold f for update skip locked;
+  select f.* into fold from laurel_private.earnings_fold f for update skip locked;
   if not found then
     return 0;
   elsif fold.next_watermark is null then
     if fold.watermark < laurel_private.first_uuid_v7(moment - margin) then
-      update laurel_private.points_fold f
+      update laurel_private.earnings_fold f
       set next_watermark = laurel_private.first_uuid_v7(moment),
         -- Not a snapshot's xmax: a transaction that runs may have an ID above it.
         next_after = pg_current_xact_id();
@@ -7926,7 +7926,7 @@ begin
     group by a.tenant_id, a.system_id, a.user_id
     having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
 
-  update laurel_private.points_fold f
+  update laurel_private.earnings_fold f
   set watermark = beyond,
     next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
     next_after = case when beyond < f.next_watermark then f.next_after end;
@@ -7944,9 +7944,9 @@ create function laurel_private.move_windows(as_of timestamptz)
   set jit = off
 as $$
 declare
-  fold laurel_private.points_fold;
+  fold laurel_private.earnings_fold;
 begin
-  select f.* into fold from laurel_private.points_fold f
+  select f.* into fold from laurel_private.earnings_fold f
   where f.windows_end_on < laurel_private.utc_day(as_of) for update skip locked;
   if not found then
     return 0;
@@ -7960,7 +7960,7 @@ begin
     join laurel_private.user_points_days d on d.tenant_id = s.tenant_id and d.system_id = s.id
       and d.day = fold.windows_end_on + 1 - x.ago
     group by d.tenant_id, d.system_id, d.user_id));
-  update laurel_private.points_fold f set windows_end_on = fold.windows_end_on + 1;
+  update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
   return 1;
 end
 $$;
@@ -7973,9 +7973,9 @@ comment on function laurel_private.move_windows(timestamptz) is
 create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
   returns void language plpgsql volatile as $$
 declare
-  fold laurel_private.points_fold;
+  fold laurel_private.earnings_fold;
 begin
-  select f.* into fold from laurel_private.points_fold f for update;
+  select f.* into fold from laurel_private.earnings_fold f for update;
   -- What is not folded yet would be gone with the ledger.
   insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
   select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
@@ -8002,9 +8002,9 @@ create function laurel_private.broken_rollups(for_tenant uuid)
   language plpgsql stable as $$
 #variable_conflict use_column
 declare
-  fold laurel_private.points_fold;
+  fold laurel_private.earnings_fold;
 begin
-  select f.* into strict fold from laurel_private.points_fold f;
+  select f.* into strict fold from laurel_private.earnings_fold f;
   return query
     with source as (
       select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
@@ -11426,7 +11426,7 @@ $$;
 create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid)
   returns setof laurel.points_awards language sql stable as $$
   select a.* from laurel.points_awards a
-  where a.id >= (select f.watermark from laurel_private.points_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
+  where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
 $$;
 
 -- A system's days, by trigger; of all users, or of those with these attributes.
@@ -11645,7 +11645,7 @@ create function laurel_private.earnings_by_users(system laurel.points_systems, f
   returns laurel_private.earnings_by_users language plpgsql stable as $$
 begin
   if filter = '{}' and to_on - from_on + 1 in (7, 30, 90)
-    and exists (select from laurel_private.points_fold f where f.windows_end_on = to_on)
+    and exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on)
   then
     return laurel_private.window_earnings(system, to_on - from_on + 1, to_on);
   end if;
@@ -11817,7 +11817,7 @@ grant execute on function laurel.points_earned(text, date, date, text, text), la
 -- How far the rollups are; a definer, since it is one figure for all tenants.
 create function laurel_private.points_watermark()
   returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select f.watermark from laurel_private.points_fold f
+  select f.watermark from laurel_private.earnings_fold f
 $$;
 
 grant execute on function laurel_private.points_watermark() to laurel_admin;

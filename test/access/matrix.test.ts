@@ -44,6 +44,7 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.boost_windows": nothing,
   "laurel_private.constraint_sentences": ["r", "", ""],
   "laurel_private.earning_buckets": nothing,
+  "laurel_private.earnings_fold": nothing,
   "laurel_private.award_figures": nothing,
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
