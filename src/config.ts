@@ -167,6 +167,23 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   };
 }
 
+/** Where `npm run mcp` finds Laurel, and as whom it acts. */
+export interface McpConfig {
+  readonly url: string;
+  readonly apiKey: string;
+  readonly tenant: string | undefined;
+}
+
+/** Reads the environment of `npm run mcp`. Throws `ConfigError` as `readConfig` does. */
+export function readMcpConfig(env: NodeJS.ProcessEnv = process.env): McpConfig {
+  const given = (name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
+  const apiKey = given("LAUREL_API_KEY");
+  if (apiKey === undefined) throw new ConfigError("LAUREL_API_KEY: an admin key is required");
+  const url = given("LAUREL_URL") ?? "http://localhost:4000";
+  if (!/^https?:\/\/[^\s/]+\/?$/.test(url)) throw new ConfigError("LAUREL_URL: must look like http://localhost:4000");
+  return { url: url.replace(/\/$/, ""), apiKey, tenant: given("LAUREL_TENANT") };
+}
+
 /** Reads a list of networks such as `10.0.0.0/8, ::1/128`. Throws for what is none. */
 export function parseNetworks(text: string): AllowedNetworks {
   return text.split(",").map((part) => part.trim()).filter((part) => part !== "").map((part) => ipaddr.parseCIDR(part));

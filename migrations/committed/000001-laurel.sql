@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:501441c0e7bbdfe7b63c5f13c205657ae3bf7478
+--! Hash: sha1:da900b83bb153cd9623898364047c1be76974995
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -9562,6 +9562,406 @@ create function laurel_private.broken_streaks(for_tenant uuid)
   where a.cause = 'streak' and a.streak_length is null and (for_tenant is null or a.tenant_id = for_tenant)
 $$;
 --! EndIncluded streaks/verify_streaks.sql
+--! Included insight/points_rollups.sql
+-- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user. Folded from the
+-- append-only ledger by the worker, never written by an award: an award waits for nobody. Readers add the ledger's
+-- tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC days of the awards' dates.
+--
+-- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify()
+-- checks). What is folded are all rows with IDs below the watermark. Rows get their IDs under
+-- their user's lock, so in a transaction that has an ID of its own by then: once all transactions up to one that began
+-- after some moment have ended, no row with an ID from before that moment can appear any more.
+
+create table laurel_private.earnings_fold (
+  is_one boolean not null default true,
+  watermark uuid not null default '00000000-0000-0000-0000-000000000000',
+  next_watermark uuid,
+  next_after xid8,
+  windows_end_on date not null default (now() at time zone 'UTC')::date,
+  constraint there_is_one_fold primary key (is_one),
+  constraint fold_is_one check (is_one),
+  constraint fold_knows_its_next_step check ((next_watermark is null) = (next_after is null))
+);
+
+comment on table laurel_private.earnings_fold is 'How far the ledger is folded into the rollups.';
+comment on column laurel_private.earnings_fold.watermark is 'Rows with IDs below it are folded.';
+comment on column laurel_private.earnings_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
+comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
+alter table laurel_private.earnings_fold enable row level security;
+insert into laurel_private.earnings_fold default values;
+
+create table laurel_private.points_days (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  day date not null,
+  cause laurel.points_award_cause not null,
+  -- The nil UUID for adjustments.
+  trigger_id uuid not null,
+  earned numeric not null,
+  boosted numeric not null,
+  deducted numeric not null,
+  awards bigint not null,
+  constraint points_days_are_one_per_trigger primary key (tenant_id, system_id, day, cause, trigger_id)
+) with (fillfactor = 80);
+
+comment on table laurel_private.points_days is 'Points earned (boosted: by awards that a boost applied to) and deducted per system, UTC day and trigger, as far as folded.';
+alter table laurel_private.points_days enable row level security;
+-- For the view laurel.points_by_day, which reads in its caller's name.
+grant select on laurel_private.points_days to laurel_admin;
+create policy tenant_reads on laurel_private.points_days for select to laurel_admin
+  using (tenant_id = (select laurel.current_tenant_id()));
+
+create table laurel_private.user_points_days (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  system_id uuid not null,
+  day date not null,
+  earned numeric not null,
+  constraint user_points_days_are_one_per_day primary key (tenant_id, system_id, day, user_id),
+  constraint user_points_days_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+) with (fillfactor = 90);
+
+create index user_points_days_by_user on laurel_private.user_points_days (tenant_id, user_id);
+comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
+alter table laurel_private.user_points_days enable row level security;
+
+create table laurel_private.user_earnings (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  system_id uuid not null,
+  joined_on date not null,
+  last_7 numeric not null default 0,
+  last_30 numeric not null default 0,
+  last_90 numeric not null default 0,
+  first_14 numeric not null default 0,
+  constraint user_earnings_are_one_per_system primary key (tenant_id, user_id, system_id),
+  constraint user_earnings_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+) with (fillfactor = 70);
+
+create index user_earnings_of_7_days on laurel_private.user_earnings (tenant_id, system_id, last_7 desc, user_id);
+create index user_earnings_of_30_days on laurel_private.user_earnings (tenant_id, system_id, last_30 desc, user_id);
+create index user_earnings_of_90_days on laurel_private.user_earnings (tenant_id, system_id, last_90 desc, user_id);
+comment on table laurel_private.user_earnings is 'Points that a user earned in the last 7, 30 and 90 days, up to windows_end_on of the fold, and in its own first 14, as far as folded.';
+alter table laurel_private.user_earnings enable row level security;
+
+-- How many users earned how much: by the same figures, in ranges. For first_14 by day of joining; the epoch for the others.
+create table laurel_private.earning_buckets (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  figure text not null,
+  joined_on date not null,
+  bucket int not null,
+  users bigint not null,
+  points numeric not null,
+  constraint earning_buckets_are_one_per_range primary key (tenant_id, system_id, figure, joined_on, bucket)
+) with (fillfactor = 80);
+
+comment on table laurel_private.earning_buckets is 'Users, and their points, by range of points earned. Users with none are in no bucket.';
+alter table laurel_private.earning_buckets enable row level security;
+
+-- Counting users who joined in some days.
+create index users_by_creation on laurel.users (tenant_id, created_at);
+
+-- Ranges of a histogram: 1, 2–4, 5–9, 10–19 … Fixed, so that users move between them one by one.
+create function laurel_private.bucket_starts()
+  returns numeric[] language sql immutable parallel safe as $$
+  select array_agg(s.step * 10::numeric ^ e.exponent order by e.exponent, s.step)
+  from unnest(array[1, 2, 5]) s (step) cross join generate_series(0, 18) e (exponent)
+$$;
+
+-- 0 for nothing earned.
+create function laurel_private.bucket_of(earned numeric, starts numeric[])
+  returns int language sql immutable parallel safe
+  return width_bucket(earned, starts);
+
+create function laurel_private.utc_day(moment timestamptz)
+  returns date language sql immutable parallel safe
+  return (moment at time zone 'UTC')::date;
+
+-- What changes for users: per figure what comes in addition. Moves users between buckets as well.
+create type laurel_private.earning_change as (
+  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
+);
+
+create function laurel_private.change_earnings(changes laurel_private.earning_change[])
+  returns void language sql volatile as $$
+  with change as (
+    -- Users who were erased since are gone from all of this.
+    select c.*, laurel_private.utc_day(u.created_at) as joined_on
+    from unnest(changes) c
+    join laurel.users u on u.tenant_id = c.tenant_id and u.id = c.user_id
+  ),
+  before as materialized (
+    select c.*, coalesce(e.last_7, 0) as old_7, coalesce(e.last_30, 0) as old_30, coalesce(e.last_90, 0) as old_90,
+      coalesce(e.first_14, 0) as old_14, coalesce(e.joined_on, c.joined_on) as cohort
+    from change c
+    left join laurel_private.user_earnings e on e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.system_id = c.system_id
+  ),
+  written as (
+    insert into laurel_private.user_earnings as e (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, first_14)
+    select b.tenant_id, b.user_id, b.system_id, b.cohort, b.last_7, b.last_30, b.last_90, b.first_14 from before b
+    on conflict on constraint user_earnings_are_one_per_system do update
+    set last_7 = e.last_7 + excluded.last_7, last_30 = e.last_30 + excluded.last_30,
+      last_90 = e.last_90 + excluded.last_90, first_14 = e.first_14 + excluded.first_14
+  ),
+  starts as (
+    select laurel_private.bucket_starts() as starts
+  ),
+  moved as (
+    select b.tenant_id, b.system_id, f.figure, f.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
+    from before b
+    cross join starts
+    cross join lateral (values
+      ('7', date 'epoch', b.old_7, b.old_7 + b.last_7), ('30', date 'epoch', b.old_30, b.old_30 + b.last_30),
+      ('90', date 'epoch', b.old_90, b.old_90 + b.last_90), ('first', b.cohort, b.old_14, b.old_14 + b.first_14)
+    ) f (figure, joined_on, old, new)
+    cross join lateral (values
+      (laurel_private.bucket_of(f.old, starts.starts), -1, -f.old), (laurel_private.bucket_of(f.new, starts.starts), 1, f.new)
+    ) x (bucket, users, points)
+    where f.old <> f.new and x.bucket > 0
+    group by 1, 2, 3, 4, 5
+  )
+  insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
+  select m.tenant_id, m.system_id, m.figure, m.joined_on, m.bucket, m.users, m.points from moved m
+  on conflict on constraint earning_buckets_are_one_per_range do update
+  set users = k.users + excluded.users, points = k.points + excluded.points
+$$;
+
+-- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
+-- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
+create function laurel_private.fold_earnings(most int default 20000, margin interval default '2 seconds')
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  fold laurel_private.earnings_fold;
+  rows laurel.points_awards[];
+  beyond uuid;
+  -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
+  -- transaction gets its ID: whoever gets one later makes later IDs.
+  moment timestamptz := clock_timestamp() - margin;
+begin
+  select f.* into fold from laurel_private.earnings_fold f for update skip locked;
+  if not found then
+    return 0;
+  elsif fold.next_watermark is null then
+    if fold.watermark < laurel_private.first_uuid_v7(moment - margin) then
+      update laurel_private.earnings_fold f
+      set next_watermark = laurel_private.first_uuid_v7(moment),
+        -- Not a snapshot's xmax: a transaction that runs may have an ID above it.
+        next_after = pg_current_xact_id();
+      return 1;
+    end if;
+    return 0;
+  elsif fold.next_after >= pg_snapshot_xmin(pg_current_snapshot()) then
+    return 0;
+  end if;
+
+  rows := array(
+    select a from laurel.points_awards a
+    where a.id >= fold.watermark and a.id < fold.next_watermark
+    order by a.id limit most);
+  beyond := case when cardinality(rows) < most then fold.next_watermark
+    else laurel_private.next_uuid((rows[most]).id) end;
+
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
+    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+  from unnest(rows) a
+  where exists (select from laurel.tenants t where t.id = a.tenant_id)
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+
+  insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
+  select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at), sum(a.points)
+  from unnest(rows) a
+  join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+  where a.points > 0
+  group by 1, 2, 3, 4
+  on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
+
+  perform laurel_private.change_earnings(array(
+    select (a.tenant_id, a.system_id, a.user_id,
+      coalesce(sum(a.points) filter (where a.age < 7), 0), coalesce(sum(a.points) filter (where a.age < 30), 0),
+      coalesce(sum(a.points) filter (where a.age < 90), 0),
+      coalesce(sum(a.points) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
+    from (
+      select a.tenant_id, a.system_id, a.user_id, a.points, d.day, laurel_private.utc_day(u.created_at) as joined_on,
+        -- What lies after the windows comes in when they move on.
+        case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end as age
+      from unnest(rows) a
+      join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+      cross join lateral (select laurel_private.utc_day(a.occurred_at)) d (day)
+      where a.points > 0) a
+    group by a.tenant_id, a.system_id, a.user_id
+    having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
+
+  update laurel_private.earnings_fold f
+  set watermark = beyond,
+    next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
+    next_after = case when beyond < f.next_watermark then f.next_after end;
+  return greatest(cardinality(rows), 1);
+end
+$$;
+
+comment on function laurel_private.fold_earnings(int, interval) is
+  'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
+
+-- Moves the windows of 7, 30 and 90 days on by a day when a day has begun: it comes in, and one of each leaves.
+create function laurel_private.move_windows(as_of timestamptz)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  fold laurel_private.earnings_fold;
+begin
+  select f.* into fold from laurel_private.earnings_fold f
+  where f.windows_end_on < laurel_private.utc_day(as_of) for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  perform laurel_private.change_earnings(array(
+    select (d.tenant_id, d.system_id, d.user_id,
+      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 7)), 0), coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 30)), 0),
+      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 90)), 0), 0)::laurel_private.earning_change
+    from laurel.points_systems s
+    cross join (values (0, 1, 1), (7, -1, 7), (30, -1, 30), (90, -1, 90)) x (ago, sign, days)
+    join laurel_private.user_points_days d on d.tenant_id = s.tenant_id and d.system_id = s.id
+      and d.day = fold.windows_end_on + 1 - x.ago
+    group by d.tenant_id, d.system_id, d.user_id));
+  update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
+  return 1;
+end
+$$;
+
+comment on function laurel_private.move_windows(timestamptz) is
+  'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
+
+-- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under
+-- the fold's lock, which the caller takes after the user's.
+create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
+  returns void language plpgsql volatile as $$
+declare
+  fold laurel_private.earnings_fold;
+begin
+  select f.* into fold from laurel_private.earnings_fold f for update;
+  -- What is not folded yet would be gone with the ledger.
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
+    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+  from laurel.points_awards a
+  where a.tenant_id = of_tenant and a.user_id = of_user and a.id >= fold.watermark
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.change_earnings(array(
+    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
+    from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
+  -- The rows themselves go with the user.
+end
+$$;
+--! EndIncluded insight/points_rollups.sql
+--! Included insight/verify_rollups.sql
+-- What must be true of the rollups (points_rollups.sql); a part of verify().
+
+create function laurel_private.broken_rollups(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  fold laurel_private.earnings_fold;
+begin
+  select f.* into strict fold from laurel_private.earnings_fold f;
+  return query
+    with source as (
+      select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+        a.points::numeric as points, 1::bigint as awards
+      from laurel.points_awards a
+      where a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      union all
+      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()), e.points, e.awards
+      from laurel_private.erased_points e where for_tenant is null or e.tenant_id = for_tenant
+    ),
+    expected as (
+      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.points) as points, sum(s.awards) as awards
+      from source s group by 1, 2, 3, 4, 5
+    ),
+    days as (
+      select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
+    )
+    select 'days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), null::text,
+      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day), coalesce(x.trigger_id, d.trigger_id)),
+      concat_ws(' ', x.points, x.awards), concat_ws(' ', d.earned - d.deducted, d.awards)
+    from expected x
+    full join days d on (d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id) = (x.tenant_id, x.system_id, x.day, x.cause, x.trigger_id)
+    where (x.points, x.awards) is distinct from (d.earned - d.deducted, d.awards);
+  return query
+    with expected as (
+      select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, sum(a.points) as earned
+      from laurel.points_awards a
+      where a.points > 0 and a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      group by 1, 2, 3, 4
+    ),
+    days as (
+      select d.* from laurel_private.user_points_days d where for_tenant is null or d.tenant_id = for_tenant
+    )
+    select 'users_days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), coalesce(x.user_id, d.user_id),
+      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day)), x.earned::text, d.earned::text
+    from expected x
+    full join days d on (d.tenant_id, d.user_id, d.system_id, d.day) = (x.tenant_id, x.user_id, x.system_id, x.day)
+    where x.earned is distinct from d.earned;
+  return query
+    with expected as (
+      select d.tenant_id, d.user_id, d.system_id,
+        coalesce(sum(d.earned) filter (where x.age < 7), 0) as last_7, coalesce(sum(d.earned) filter (where x.age < 30), 0) as last_30,
+        coalesce(sum(d.earned) filter (where x.age < 90), 0) as last_90,
+        coalesce(sum(d.earned) filter (where d.day - laurel_private.utc_day(u.created_at) between 0 and 13), 0) as first_14
+      from laurel_private.user_points_days d
+      join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
+      cross join lateral (select case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end) x (age)
+      where for_tenant is null or d.tenant_id = for_tenant
+      group by 1, 2, 3
+    ),
+    earnings as (
+      select e.* from laurel_private.user_earnings e where for_tenant is null or e.tenant_id = for_tenant
+    )
+    select 'earnings_are_sums_of_days', coalesce(x.tenant_id, e.tenant_id), coalesce(x.user_id, e.user_id), coalesce(x.system_id, e.system_id)::text,
+      concat_ws(' ', x.last_7, x.last_30, x.last_90, x.first_14), concat_ws(' ', e.last_7, e.last_30, e.last_90, e.first_14)
+    from expected x
+    full join earnings e on (e.tenant_id, e.user_id, e.system_id) = (x.tenant_id, x.user_id, x.system_id)
+    where (coalesce(x.last_7, 0), coalesce(x.last_30, 0), coalesce(x.last_90, 0), coalesce(x.first_14, 0))
+      is distinct from (coalesce(e.last_7, 0), coalesce(e.last_30, 0), coalesce(e.last_90, 0), coalesce(e.first_14, 0));
+  return query
+    with expected as (
+      select e.tenant_id, e.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket, count(*) as users, sum(f.earned) as points
+      from laurel_private.user_earnings e
+      cross join (select laurel_private.bucket_starts() as starts) s
+      cross join lateral (values ('7', date 'epoch', e.last_7), ('30', date 'epoch', e.last_30), ('90', date 'epoch', e.last_90),
+        ('first', e.joined_on, e.first_14)) f (figure, joined_on, earned)
+      where f.earned > 0 and (for_tenant is null or e.tenant_id = for_tenant)
+      group by 1, 2, 3, 4, 5
+    ),
+    buckets as (
+      select k.* from laurel_private.earning_buckets k where (k.users, k.points) <> (0, 0) and (for_tenant is null or k.tenant_id = for_tenant)
+    )
+    select 'buckets_count_users', coalesce(x.tenant_id, k.tenant_id), null::text,
+      concat_ws(' ', coalesce(x.system_id, k.system_id), coalesce(x.figure, k.figure), coalesce(x.joined_on, k.joined_on), coalesce(x.bucket, k.bucket)),
+      concat_ws(' ', x.users, x.points), concat_ws(' ', k.users, k.points)
+    from expected x
+    full join buckets k on (k.tenant_id, k.system_id, k.figure, k.joined_on, k.bucket) = (x.tenant_id, x.system_id, x.figure, x.joined_on, x.bucket)
+    where (x.users, x.points) is distinct from (k.users, k.points);
+end
+$$;
+--! EndIncluded insight/verify_rollups.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -9963,6 +10363,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
   where x.compiled is distinct from r.compiled
+  union all
+  select * from laurel_private.broken_rollups(for_tenant)
 $$;
 
 create function laurel.verify()
@@ -9975,7 +10377,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -11766,6 +12168,7 @@ begin
   from laurel_private.award_figures f
   where f.tenant_id = locked.tenant_id and f.user_id = locked.id
   group by 1, 2, 3, 4, 5;
+  perform laurel_private.forget_earnings(locked.tenant_id, locked.id);
   perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
@@ -12015,10 +12418,10 @@ create function laurel_private.configuration_for_sandbox(system laurel.points_sy
         and not exists (select from laurel.achievements a where a.id = t.achievement_id and a.status = 'archived')))
 $$;
 
--- Makes the sandbox and acts in it from here on. `user_ids` says who of the tenant's users is who in
--- the sandbox: boosts of single users come along for those.
+-- Makes the sandbox and acts in it from here on. `people` are users to be copied, by the IDs that
+-- `user_ids` gives them there: boosts of single users come along for those. No ID of a live user, on which locks are taken.
 create function laurel_private.open_sandbox(
-  system laurel.points_systems, user_ids jsonb, out tenant_id uuid, out system_id uuid, out ids jsonb
+  system laurel.points_systems, user_ids jsonb, people laurel.users[], out tenant_id uuid, out system_id uuid, out ids jsonb
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -12062,8 +12465,8 @@ begin
   select l.* from jsonb_populate_recordset(null::laurel.points_levels, configuration -> 'points_levels') l;
   insert into laurel.points_triggers
   select t.* from jsonb_populate_recordset(null::laurel.points_triggers, configuration -> 'points_triggers') t;
-  insert into laurel.users (tenant_id, id)
-  select open_sandbox.tenant_id, u.value from jsonb_each_text(user_ids) u;
+  insert into laurel.users (tenant_id, id, tz, attributes, created_at)
+  select open_sandbox.tenant_id, user_ids ->> p.id, p.tz, p.attributes, p.created_at from unnest(people) p;
   insert into laurel.points_boosts
   select b.* from (
     select jsonb_populate_record(null::laurel.points_boosts,
@@ -12536,7 +12939,7 @@ declare
   kinds jsonb := '[]';
   kind record;
 begin
-  select * into sandbox from laurel_private.open_sandbox(system, '{}');
+  select * into sandbox from laurel_private.open_sandbox(system, '{}', '{}');
   new_triggers := laurel_private.apply_draft(sandbox.system_id, nullif(scenario -> 'draft', 'null'), sandbox.ids, null, 'scenario.draft');
   update laurel.points_triggers t set activated_at = starts_on::timestamp at time zone 'UTC' - interval '1 day'
   where t.tenant_id = sandbox.tenant_id and t.status = 'active';
@@ -12584,6 +12987,760 @@ comment on function laurel.preview_points(text, jsonb) is
   'What a system''s rules, with drafts laid over them, would give kinds of users over some days. scenario: {days, start?, seed?, kinds: [{name, users, tz?, attributes?, activeDays?, events: [{metric, perDay, value?, attributes?}], achievements?: [{key, day}]}], draft?: {maxPoints?, triggers?, boosts?, levels?}}. Returns {kinds: [{name, totals: [{day, date, p10, p50, p90}], byTrigger: [{trigger, firings, awarded}], levels: [{key, share, medianDay}], lost: {rounding, cap, floor}}]}. Nothing is stored. LR004, LR060, LR061. Rule D1.';
 grant execute on function laurel.preview_points(text, jsonb) to laurel_admin;
 --! EndIncluded insight/preview_points.sql
+--! Included insight/backtest_points.sql
+-- Backtest (D2): what the rules of today, and the same with drafts laid over them, would have given
+-- real users for what they really did. A sample of users is copied into a sandbox (sandboxes.sql)
+-- as they stood before the first day; then what was recorded of them happens again, in the order in
+-- which it was applied. Everything is rolled back.
+--
+-- Days are each user's own, by its time zone and with its attributes of today.
+
+create function laurel_private.backtest_shape()
+  returns jsonb language sql immutable as $$
+  select jsonb_build_object('is', 'object', 'closed', true, 'needs', '["from", "to"]'::jsonb, 'has', '{
+      "from": {"is": "date"},
+      "to": {"is": "date"},
+      "users": {"is": "object", "closed": true, "nullable": true, "has": {
+        "sample": {"is": "integer", "least": 1, "most": 1000, "nullable": true},
+        "seed": {"is": "integer", "least": -9007199254740991, "most": 9007199254740991, "nullable": true},
+        "attributes": {"is": "map", "of": {"is": "string"}, "nullable": true}}}}'::jsonb
+    || jsonb_build_object('draft', laurel_private.draft_shape()))
+$$;
+
+-- A user of the sample, and who it is in the sandbox.
+create type laurel_private.backtest_user as (id text, sandbox_id text, time_zone text, created_at timestamptz);
+
+-- What happens again, in the order it was applied.
+create type laurel_private.backtest_step as (
+  user_no int, kind text, at timestamptz, event laurel.metric_events, points bigint, reason text, achievement_id uuid
+);
+
+-- The users that a backtest is about: of those with these attributes, so many by the seed's lot.
+create function laurel_private.backtest_users(for_tenant uuid, attributes jsonb, sample int, seed bigint)
+  returns laurel.users[] language sql stable as $$
+  select coalesce(array_agg(u order by u.id), '{}') from (
+    select u from laurel.users u
+    where u.tenant_id = for_tenant and (backtest_users.attributes = '{}' or u.attributes @> backtest_users.attributes)
+    order by hashtextextended(u.id, seed), u.id
+    limit sample) x
+  cross join lateral (select (x.u).*) u
+$$;
+
+-- What was recorded of these users on these days of theirs: their creation, events, completions that no event brought, adjustments.
+create function laurel_private.backtest_steps(system laurel.points_systems, people laurel.users[], starts_on date, ends_on date)
+  returns laurel_private.backtest_step[] language sql stable as $$
+  with person as materialized (
+    select p.id, p.no::int, coalesce(p.tz, 'UTC') as time_zone,
+      coalesce(a.occurred_at, p.created_at) as created_at, least(laurel_private.first_uuid_v7(p.created_at), a.event_id) as created_id
+    from (select p.id, p.tz, p.created_at, row_number() over () as no from unnest(people) p) p
+    left join lateral (
+      select a.occurred_at, a.event_id from laurel.points_awards a
+      where a.tenant_id = system.tenant_id and a.user_id = p.id and a.cause = 'user_creation'
+      order by a.id limit 1) a on true
+  ),
+  step as (
+    select p.no, p.created_id as id, 0 as place, 'creation' as kind, p.time_zone, p.created_at as at,
+      null::laurel.metric_events as event, null::bigint as points, null::text as reason, null::uuid as achievement_id
+    from person p
+    union all
+    select p.no, e.id, 1, 'event', p.time_zone, e.occurred_at, e.event, null, null, null
+    from person p
+    cross join lateral (
+      select e.id, e.occurred_at, e as event from laurel.metric_events e
+      join laurel.metrics m on m.id = e.metric_id and m.archived_at is null
+      where e.tenant_id = system.tenant_id and e.user_id = p.id
+      offset 0) e
+    union all
+    select p.no, c.id, 2, 'completion', p.time_zone, c.achieved_at, null, null, null, c.achievement_id
+    from person p
+    cross join lateral (
+      select c.* from laurel.user_achievements c
+      join laurel.achievements x on x.id = c.achievement_id and x.status = 'active'
+      where c.tenant_id = system.tenant_id and c.user_id = p.id and c.event_id is null
+      offset 0) c
+    union all
+    select p.no, a.id, 3, 'adjustment', p.time_zone, a.occurred_at, null, a.base_points::bigint, a.reason, null
+    from person p
+    cross join lateral (
+      select a.* from laurel.points_awards a
+      where a.tenant_id = system.tenant_id and a.user_id = p.id and a.system_id = system.id and a.cause = 'adjustment'
+      offset 0) a
+  )
+  select coalesce(array_agg((s.no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id)::laurel_private.backtest_step
+    order by s.id, s.place), '{}')
+  from step s
+  where (s.at at time zone s.time_zone)::date between starts_on and ends_on
+$$;
+
+-- Puts the copied users where they stood before the first day: totals and peaks, balances, counts of
+-- triggers and achievements that filter events, completions. A filtered trigger has counted since it was activated; a new one not at all.
+create function laurel_private.restore_users(
+  system laurel.points_systems, sandbox record, people laurel.users[], user_ids jsonb, starts_on date
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+  update laurel_private.user_states s
+  set metric_ids = coalesce(m.ids, '{}'), metric_totals = coalesce(m.totals, '{}'), metric_peaks = coalesce(m.peaks, '{}'),
+    last_event_ids = coalesce(m.last_ids, '{}'),
+    system_ids = coalesce(b.ids, '{}'), totals = coalesce(b.totals, '{}'), last_sequences = coalesce(b.sequences, '{}')
+  from unnest(people) p
+  left join lateral (
+    select array_agg((sandbox.ids ->> m.metric_id::text)::uuid) as ids, array_agg(m.total) as totals,
+      array_agg(m.peak) as peaks, array_agg(m.last_id) as last_ids
+    from (
+      select e.metric_id, sum(e.value) as total, greatest(max(e.running), 0) as peak, (array_agg(e.id order by e.id desc))[1] as last_id
+      from (
+        select e.metric_id, e.id, e.value, sum(e.value) over (partition by e.metric_id order by e.id) as running
+        from laurel.metric_events e
+        where e.tenant_id = system.tenant_id and e.user_id = p.id
+          and (e.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on) e
+      where sandbox.ids ? e.metric_id::text
+      group by e.metric_id) m) m on true
+  left join lateral (
+    select array_agg((sandbox.ids ->> a.system_id::text)::uuid) as ids, array_agg(a.total) as totals, array_agg(a.sequences) as sequences
+    from (
+      select a.system_id, sum(a.points)::bigint as total, count(*) as sequences
+      from laurel.points_awards a
+      where a.tenant_id = system.tenant_id and a.user_id = p.id
+        and (a.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on
+      group by a.system_id) a
+    where sandbox.ids ? a.system_id::text) b on true
+  where s.tenant_id = sandbox.tenant_id and s.user_id = user_ids ->> p.id;
+
+  insert into laurel.points_trigger_counts (tenant_id, user_id, trigger_id, count, peak, since_event_id, trigger_version, attributes_version)
+  select sandbox.tenant_id, user_ids ->> p.id, t.id, sum(e.value), greatest(max(e.running), 0), (array_agg(e.id))[1], t.version, 1
+  from unnest(people) p
+  cross join (
+    select t.*, live.id as live_id, live.activated_at as live_since, live.metric_id as live_metric_id
+    from laurel.points_triggers t
+    join jsonb_each_text(sandbox.ids) i on i.value = t.id::text
+    join laurel.points_triggers live on live.id = i.key::uuid
+    where t.tenant_id = sandbox.tenant_id and t.status = 'active' and t.event_attributes <> '{}' and live.metric_id is not null) t
+  cross join lateral (
+    select e.id, e.value, sum(e.value) over (order by e.id) as running
+    from laurel.metric_events e
+    where e.tenant_id = system.tenant_id and e.user_id = p.id and e.metric_id = t.live_metric_id
+      and e.id >= laurel_private.first_uuid_v7(t.live_since) and e.attributes @> t.event_attributes
+      and (e.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on
+    offset 0) e
+  where p.attributes @> t.user_attributes
+  group by p.id, t.id, t.version;
+
+  insert into laurel.user_achievements (tenant_id, user_id, achievement_id, achieved_at, is_silent)
+  select sandbox.tenant_id, user_ids ->> p.id, (sandbox.ids ->> c.achievement_id::text)::uuid, c.achieved_at, true
+  from unnest(people) p
+  join laurel.user_achievements c on c.tenant_id = system.tenant_id and c.user_id = p.id
+  where sandbox.ids ? c.achievement_id::text and (c.achieved_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on;
+
+  insert into laurel_private.achievement_counts (tenant_id, user_id, achievement_id, count)
+  select sandbox.tenant_id, user_ids ->> p.id, (sandbox.ids ->> a.id::text)::uuid, sum(e.value)
+  from unnest(people) p
+  join laurel.achievements a on a.tenant_id = system.tenant_id and a.status = 'active' and a.event_attributes <> '{}'
+  join laurel.metric_events e on e.tenant_id = system.tenant_id and e.user_id = p.id and e.metric_id = a.metric_id
+    and e.attributes @> a.event_attributes and (e.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on
+  group by p.id, a.id;
+end
+$$;
+
+-- One side of the comparison, in a sandbox of its own.
+create function laurel_private.rehearse_history(
+  system laurel.points_systems, people laurel.users[], steps laurel_private.backtest_step[], draft jsonb, starts_on date, ends_on date, started_at timestamptz
+) returns jsonb language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  sandbox record;
+  nonce text := laurel_private.uuid_v7();
+  user_ids jsonb;
+  names text[];
+  new_triggers jsonb;
+  totals_before bigint[];
+  step laurel_private.backtest_step;
+  event laurel.metric_events;
+  events laurel.metric_events[] := '{}';
+  refused int := 0;
+  most_events constant int := 4000;
+begin
+  select jsonb_object_agg(p.id, nonce || '/' || p.no), array_agg(nonce || '/' || p.no order by p.no) into user_ids, names
+  from (select p.id, row_number() over () as no from unnest(people) p) p;
+  select * into sandbox from laurel_private.open_sandbox(system, user_ids, people);
+  new_triggers := laurel_private.apply_draft(sandbox.system_id, draft, sandbox.ids, user_ids, 'request.draft');
+  perform laurel_private.restore_users(system, sandbox, people, user_ids, starts_on);
+  totals_before := array(
+    select coalesce(s.totals[array_position(s.system_ids, sandbox.system_id)], 0)
+    from unnest(names) with ordinality n (id, no)
+    join laurel_private.user_states s on s.tenant_id = sandbox.tenant_id and s.user_id = n.id order by n.no);
+
+  foreach step in array steps || array[(null, 'end', null, null, null, null, null)::laurel_private.backtest_step] loop
+    if cardinality(events) > 0 and (step.kind <> 'event' or cardinality(events) >= most_events) then
+      perform laurel_private.check_rehearsal_time(started_at);
+      refused := refused + laurel_private.rehearse_events(sandbox.tenant_id, events);
+      events := '{}';
+    end if;
+    case step.kind
+      when 'event' then
+        event := step.event;
+        event.id := laurel_private.uuid_v7();
+        event.tenant_id := sandbox.tenant_id;
+        event.user_id := names[step.user_no];
+        event.metric_id := (sandbox.ids ->> event.metric_id::text)::uuid;
+        -- Those that were replays are not in the log.
+        event.idempotency_key := null;
+        events := events || event;
+      when 'creation' then
+        perform laurel_private.apply_occasions(sandbox.tenant_id, '{}', array[(names[step.user_no],
+          array[('user_creation', null, null, null, null, step.at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions]);
+      when 'completion' then
+        perform laurel_private.rehearse_completion(sandbox.tenant_id, array[names[step.user_no]],
+          (sandbox.ids ->> step.achievement_id::text)::uuid, step.at);
+      when 'adjustment' then
+        perform laurel_private.rehearse_adjustment(sandbox.tenant_id, sandbox.system_id, names[step.user_no], step.points, step.reason, step.at);
+      when 'end' then
+        null;
+    end case;
+  end loop;
+  return jsonb_build_object('refusedEvents', refused) || laurel_private.rehearsal_figures(sandbox.tenant_id, sandbox.system_id,
+    names, starts_on, ends_on - starts_on + 1, 1, sandbox.ids, new_triggers, totals_before);
+end
+$$;
+
+-- As adjust_points(), at a moment of the past.
+create function laurel_private.rehearse_adjustment(
+  tenant_id uuid, system_id uuid, user_id text, points bigint, reason text, adjusted_at timestamptz
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  system laurel.points_systems;
+  effects laurel_private.points_effects;
+begin
+  select s.* into system from laurel.points_systems s where s.id = rehearse_adjustment.system_id;
+  effects := (select laurel_private.decide_points(
+    (s.tenant_id, s.user_id, s.time_zone, s.attributes, s.attributes_version, false)::laurel_private.locked_user,
+    array[(null, 'adjustment', 1, system.id, system.key, system.max_points, points, null, null, null, null, null, null, false, 1)::laurel_private.trigger_rule],
+    '{}', array[('adjustment', null, null, null, null, adjusted_at, reason, null, null)::laurel_private.occasion],
+    '{}', '{}', null, null,
+    array[coalesce(s.totals[array_position(s.system_ids, system.id)], 0)],
+    array[coalesce(s.last_sequences[array_position(s.system_ids, system.id)], 0)])
+  from laurel_private.user_states s
+  where s.tenant_id = rehearse_adjustment.tenant_id and s.user_id = rehearse_adjustment.user_id);
+  perform laurel_private.write_awards(array[effects]),
+    laurel_private.write_states(tenant_id, '{}', array[(system.id, system.key, system.max_points, null)::laurel_private.system_rule], array[effects]);
+end
+$$;
+
+create function laurel.backtest_points(system_key text, request jsonb)
+  returns jsonb language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  started_at timestamptz := clock_timestamp();
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  starts_on date;
+  ends_on date;
+  attributes jsonb;
+  people laurel.users[];
+  steps laurel_private.backtest_step[];
+  event_count bigint;
+  answer jsonb;
+  side text;
+  figures jsonb;
+begin
+  perform laurel_private.check_shape(request, laurel_private.backtest_shape(), 'request');
+  starts_on := request ->> 'from';
+  ends_on := request ->> 'to';
+  if ends_on < starts_on then
+    perform laurel_private.fail('LR060', null, 'request.to must not be before request.from');
+  elsif ends_on - starts_on > 365 then
+    perform laurel_private.fail('LR061', null, format('%s days, where 366 are possible', ends_on - starts_on + 1));
+  end if;
+  attributes := coalesce(nullif(request #> '{users,attributes}', 'null'), '{}');
+  if exists (
+    select from jsonb_object_keys(attributes) k
+    where not exists (select from laurel.attributes a where a.tenant_id = system.tenant_id and a.type = 'user' and a.key = k))
+  then
+    perform laurel_private.fail('LR060', null, 'request.users.attributes names attributes that are not declared');
+  end if;
+  people := laurel_private.backtest_users(system.tenant_id, attributes,
+    coalesce((request #>> '{users,sample}')::numeric::int, 100), coalesce((request #>> '{users,seed}')::numeric::bigint, 0));
+  if cardinality(people) * (ends_on - starts_on + 1) > 100000 then
+    perform laurel_private.fail('LR061', null, format('%s users × days, where 100,000 are possible', cardinality(people) * (ends_on - starts_on + 1)));
+  end if;
+  -- Counted up to the bound: their whole past has to be read.
+  select count(*) into event_count from (
+    select from unnest(people) p
+    cross join lateral (
+      select from laurel.metric_events e where e.tenant_id = system.tenant_id and e.user_id = p.id offset 0) e
+    limit 200001) e;
+  if event_count > 200000 then
+    perform laurel_private.fail('LR061', null, 'these users have more than 200,000 events');
+  end if;
+  steps := laurel_private.backtest_steps(system, people, starts_on, ends_on);
+  select count(*) into event_count from unnest(steps) s where s.kind = 'event';
+  if event_count > 100000 then
+    perform laurel_private.fail('LR061', null, format('%s events in this time, where 100,000 are possible', event_count));
+  end if;
+
+  answer := jsonb_build_object('from', starts_on, 'to', ends_on, 'users', cardinality(people), 'events', event_count);
+  foreach side in array array['current', 'draft'] loop
+    begin
+      figures := laurel_private.rehearse_history(system, people, steps,
+        case side when 'draft' then nullif(request -> 'draft', 'null') end, starts_on, ends_on, started_at);
+      raise exception using errcode = 'LX000', message = 'The backtest is over.';
+    exception when sqlstate 'LX000' then
+      answer := answer || jsonb_build_object(side, figures);
+    end;
+  end loop;
+  return answer;
+end
+$$;
+
+comment on function laurel.backtest_points(text, jsonb) is
+  'What today''s rules, and the same with drafts laid over them, would have given a sample of real users for what they did on these days. request: {from, to, users?: {sample, seed, attributes}, draft?: {maxPoints?, triggers?, boosts?, levels?}}. Returns {users, events, current, draft}, each side with totals by day, byTrigger, levels and lost as in preview_points(). Nothing is stored. LR004, LR060, LR061. Rule D2.';
+grant execute on function laurel.backtest_points(text, jsonb) to laurel_admin;
+--! EndIncluded insight/backtest_points.sql
+--! Included insight/points_analytics.sql
+-- Analytics of a points system (D3): what its users earned over some days, from the rollups and the
+-- ledger's tail (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
+-- dates; "earned" is what awards added, "deducted" what deductions took. All of it may be narrowed to users with
+-- some attributes, of today; that reads the users' own rows, where everything else reads sums.
+
+-- Checks a range of days and a filter, as every figure here takes them.
+create function laurel_private.analytics_filter(system laurel.points_systems, from_on date, to_on date, user_attributes text)
+  returns jsonb language plpgsql stable as $$
+begin
+  if from_on is null or to_on is null or not isfinite(from_on) or not isfinite(to_on) then
+    perform laurel_private.fail('LR023', null, 'from and to must be dates');
+  elsif to_on < from_on then
+    perform laurel_private.fail('LR023', null, 'to must not be before from');
+  elsif to_on - from_on > 400 then
+    perform laurel_private.fail('LR023', null, 'from and to are more than 400 days apart');
+  end if;
+  return laurel_private.parse_user_attributes(system.tenant_id, user_attributes);
+end
+$$;
+
+-- The ledger rows that are not folded yet.
+create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid)
+  returns setof laurel.points_awards language sql stable as $$
+  select a.* from laurel.points_awards a
+  where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
+$$;
+
+-- A system's days, by trigger; of all users, or of those with these attributes.
+create function laurel_private.system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
+  language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  if filter <> '{}' then
+    return query
+      select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+        coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
+        coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+      from laurel.users u
+      join laurel.points_awards a on a.tenant_id = u.tenant_id and a.user_id = u.id
+      where u.tenant_id = system.tenant_id and u.attributes @> filter and a.system_id = system.id
+        and a.occurred_at >= from_on::timestamp at time zone 'UTC' and a.occurred_at < (to_on + 1)::timestamp at time zone 'UTC'
+      group by 1, 2, 3;
+    return;
+  end if;
+  return query
+    select d.day, d.cause, d.trigger_id, sum(d.earned), sum(d.boosted), sum(d.deducted), sum(d.awards)::bigint
+    from (
+      select d.day, d.cause, d.trigger_id, d.earned, d.boosted, d.deducted, d.awards
+      from laurel_private.points_days d
+      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
+      union all
+      select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+        greatest(a.points, 0), case when a.boosts is not null then greatest(a.points, 0) else 0 end, greatest(-a.points, 0), 1
+      from laurel_private.ledger_tail(system.tenant_id, system.id) a
+      where laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
+    group by 1, 2, 3;
+end
+$$;
+
+-- How much more than before, in percent; null when there was nothing before.
+create function laurel_private.change_in_percent(now_is numeric, before numeric)
+  returns numeric language sql immutable
+  return case when before <> 0 then round(100 * (now_is - before) / before, 1) end;
+
+create function laurel.points_earned(system_key text, from_on date, to_on date, unit text default 'day', user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+  length int := to_on - from_on + 1;
+begin
+  if unit is null or unit not in ('day', 'week', 'month') then
+    perform laurel_private.fail('LR023', null, 'unit must be day, week or month');
+  end if;
+  return (
+    with day as materialized (
+      select d.day, sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted
+      from laurel_private.system_days(system, from_on - length, to_on, filter) d group by d.day
+    ),
+    period as (
+      select case unit when 'day' then d.day when 'week' then d.day - extract(dow from d.day)::int
+          else date_trunc('month', d.day::timestamp)::date end as first_on, d.day
+      from (select from_on + n as day from generate_series(0, length - 1) n) d
+    ),
+    series as (
+      select p.first_on, coalesce(sum(d.earned), 0) as earned, coalesce(sum(d.boosted), 0) as boosted, coalesce(sum(d.deducted), 0) as deducted
+      from period p left join day d on d.day = p.day group by p.first_on
+    ),
+    total as (
+      select coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as earned, coalesce(sum(d.boosted) filter (where d.day >= from_on), 0) as boosted,
+        coalesce(sum(d.deducted) filter (where d.day >= from_on), 0) as deducted, coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before
+      from day d
+    )
+    select jsonb_build_object('from', from_on, 'to', to_on, 'unit', unit,
+      'earned', t.earned, 'boosted', t.boosted, 'notBoosted', t.earned - t.boosted, 'deducted', t.deducted,
+      'before', jsonb_build_object('from', from_on - length, 'to', from_on - 1, 'earned', t.before),
+      'changePercent', laurel_private.change_in_percent(t.earned, t.before),
+      'series', (
+        select jsonb_agg(jsonb_build_object('date', s.first_on, 'earned', s.earned, 'boosted', s.boosted,
+          'notBoosted', s.earned - s.boosted, 'deducted', s.deducted) order by s.first_on) from series s))
+    from total t);
+end
+$$;
+
+comment on function laurel.points_earned(text, date, date, text, text) is
+  'Points earned by all users of a system from one UTC day to another, boosted and not, and deducted: in total, by day, week (from Sunday) or month, and beside the range of the same length before. user_attributes (key:value,key:value) narrows it to users who carry them today. LR004, LR012, LR013, LR023. Rule D3.';
+
+create function laurel.points_breakdown(system_key text, from_on date, to_on date, user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+begin
+  return (
+    with trigger as materialized (
+      select d.cause, d.trigger_id, sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted, sum(d.awards) as awards
+      from laurel_private.system_days(system, from_on, to_on, filter) d group by d.cause, d.trigger_id
+    ),
+    total as (select coalesce(sum(t.earned), 0) as earned from trigger t),
+    cause as (
+      select t.cause, sum(t.earned) as earned, sum(t.boosted) as boosted, sum(t.deducted) as deducted, sum(t.awards) as awards
+      from trigger t group by t.cause
+    )
+    select jsonb_build_object('from', from_on, 'to', to_on, 'earned', total.earned,
+      'byType', (
+        select coalesce(jsonb_agg(jsonb_build_object('type', c.cause, 'earned', c.earned, 'boosted', c.boosted, 'deducted', c.deducted,
+          'awards', c.awards, 'share', round(c.earned / nullif(total.earned, 0), 4)) order by c.earned desc, c.cause), '[]') from cause c),
+      'byTrigger', (
+        select coalesce(jsonb_agg(jsonb_build_object('trigger', laurel_private.trigger_as_json(x), 'type', t.cause, 'earned', t.earned,
+          'boosted', t.boosted, 'deducted', t.deducted, 'awards', t.awards, 'share', round(t.earned / nullif(total.earned, 0), 4))
+          order by t.earned desc, t.trigger_id), '[]')
+        from trigger t left join laurel.points_triggers x on x.id = t.trigger_id))
+    from total);
+end
+$$;
+
+comment on function laurel.points_breakdown(text, date, date, text) is
+  'What a system''s points from one UTC day to another came from: by type of trigger and by trigger (null for adjustments), with shares of what was earned. LR004, LR012, LR013, LR023. Rule D3.';
+
+-- Buckets as [{from, to, users}], `nobody` in front: users who earned nothing.
+create function laurel_private.histogram(buckets int[], users bigint[], nobody bigint)
+  returns jsonb language sql immutable as $$
+  select jsonb_build_array(jsonb_build_object('from', 0, 'to', 0, 'users', nobody)) || coalesce((
+    select jsonb_agg(jsonb_build_object('from', s.starts[n], 'to', s.starts[n + 1] - 1,
+      'users', coalesce((select sum(b.users) from unnest(buckets, users) b (bucket, users) where b.bucket = n), 0)) order by n)
+    from (select laurel_private.bucket_starts() as starts) s
+    cross join generate_series(1, (select max(b.bucket) from unnest(buckets, users) b (bucket, users) where b.users > 0)) n), '[]')
+$$;
+
+-- What users earned on some days, by range: how many users, their points, and who earned most.
+create type laurel_private.earnings_by_users as (buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
+
+-- From the sums of the last 7, 30 or 90 days, each user of the tail moved to where it is now.
+create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date)
+  returns laurel_private.earnings_by_users language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  answer laurel_private.earnings_by_users;
+  starts numeric[] := laurel_private.bucket_starts();
+  first_most numeric;
+  first_id text;
+begin
+  with tail as (
+    select a.user_id, sum(a.points) as points
+    from laurel_private.ledger_tail(system.tenant_id, system.id) a
+    where a.points > 0 and laurel_private.utc_day(a.occurred_at) between ends_on - days + 1 and ends_on
+    group by a.user_id
+  ),
+  moved as materialized (
+    select t.user_id, coalesce(e.earned, 0) as old, coalesce(e.earned, 0) + t.points as new
+    from tail t
+    left join lateral (
+      select case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end as earned
+      from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id) e on true
+  ),
+  bucket as (
+    select b.bucket, sum(b.users) as users, sum(b.points) as points
+    from (
+      select k.bucket, k.users, k.points from laurel_private.earning_buckets k
+      where k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = days::text and k.joined_on = 'epoch'
+      union all
+      select laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
+      union all
+      select laurel_private.bucket_of(m.new, starts), 1, m.new from moved m) b
+    group by b.bucket
+  ),
+  most as (
+    select m.new, m.user_id from moved m order by m.new desc, m.user_id limit 1
+  )
+  select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.new from most m), (select m.user_id from most m)
+  into answer.buckets, answer.users, answer.points, answer.most, answer.most_user_id from bucket b;
+  -- One query for each, so that each takes its index.
+  case days
+    when 7 then
+      select e.last_7, e.user_id into first_most, first_id from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_7 desc, e.user_id limit 1;
+    when 30 then
+      select e.last_30, e.user_id into first_most, first_id from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_30 desc, e.user_id limit 1;
+    else
+      select e.last_90, e.user_id into first_most, first_id from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_90 desc, e.user_id limit 1;
+  end case;
+  if first_most > 0 and (answer.most is null or first_most > answer.most or first_most = answer.most and first_id < answer.most_user_id) then
+    answer.most := first_most;
+    answer.most_user_id := first_id;
+  end if;
+  return answer;
+end
+$$;
+
+-- For any days, and any users: from what each earned per day.
+create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns laurel_private.earnings_by_users language sql stable as $$
+  with earned as materialized (
+    select d.user_id, sum(d.earned) as earned
+    from (
+      select d.user_id, d.earned from laurel_private.user_points_days d
+      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
+      union all
+      select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
+    where filter = '{}' or exists (
+      select from laurel.users u where u.tenant_id = system.tenant_id and u.id = d.user_id and u.attributes @> filter)
+    group by d.user_id
+  ),
+  bucket as (
+    select laurel_private.bucket_of(e.earned, s.starts) as bucket, count(*) as users, sum(e.earned) as points
+    from earned e cross join (select laurel_private.bucket_starts() as starts) s group by 1
+  ),
+  most as (
+    select e.earned, e.user_id from earned e order by e.earned desc, e.user_id limit 1
+  )
+  select array_agg(b.bucket), array_agg(b.users::bigint), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
+  from bucket b
+$$;
+
+create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns laurel_private.earnings_by_users language plpgsql stable as $$
+begin
+  if filter = '{}' and to_on - from_on + 1 in (7, 30, 90)
+    and exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on)
+  then
+    return laurel_private.window_earnings(system, to_on - from_on + 1, to_on);
+  end if;
+  return laurel_private.range_earnings(system, from_on, to_on, filter);
+end
+$$;
+
+create function laurel_private.count_users(of_tenant uuid, filter jsonb)
+  returns bigint language plpgsql stable as $$
+begin
+  if filter = '{}' then
+    return (select count(*) from laurel.users u where u.tenant_id = of_tenant);
+  end if;
+  return (select count(*) from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter);
+end
+$$;
+
+create function laurel.points_by_users(system_key text, from_on date, to_on date, user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+  found_earnings laurel_private.earnings_by_users := laurel_private.earnings_by_users(system, from_on, to_on, filter);
+  earners bigint := coalesce((select sum(n) from unnest(found_earnings.users) n), 0);
+  users bigint := laurel_private.count_users(system.tenant_id, filter);
+begin
+  return jsonb_build_object('from', from_on, 'to', to_on,
+    'most', coalesce(found_earnings.most, 0), 'mostUserId', found_earnings.most_user_id,
+    'users', users, 'earners', earners, 'average', round(coalesce(found_earnings.points, 0) / nullif(earners, 0), 2),
+    'histogram', laurel_private.histogram(found_earnings.buckets, found_earnings.users, users - earners));
+end
+$$;
+
+comment on function laurel.points_by_users(text, date, date, text) is
+  'What single users earned in a system from one UTC day to another: the most by one user and who, how many earned anything and what on average, and a histogram of users (0, 1, 2–4, 5–9, 10–19 …). LR004, LR012, LR013, LR023. Rule D3.';
+
+create function laurel.points_in_first_days(system_key text, from_on date, to_on date, user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
+  filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+  starts numeric[] := laurel_private.bucket_starts();
+  joined bigint;
+  found_buckets int[];
+  found_users bigint[];
+  points numeric;
+begin
+  select count(*) into joined from laurel.users u
+  where u.tenant_id = system.tenant_id and u.created_at >= from_on::timestamp at time zone 'UTC'
+    and u.created_at < (to_on + 1)::timestamp at time zone 'UTC' and (filter = '{}' or u.attributes @> filter);
+  with tail as (
+    select a.user_id, sum(a.points) as points
+    from laurel_private.ledger_tail(system.tenant_id, system.id) a
+    join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+    where a.points > 0 and laurel_private.utc_day(u.created_at) between from_on and to_on
+      and laurel_private.utc_day(a.occurred_at) - laurel_private.utc_day(u.created_at) between 0 and 13
+    group by a.user_id
+  ),
+  moved as (
+    select coalesce(e.first_14, 0) as old, coalesce(e.first_14, 0) + t.points as new, t.user_id
+    from tail t
+    left join laurel_private.user_earnings e on e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id
+  ),
+  part as (
+    select k.bucket, k.users, k.points from laurel_private.earning_buckets k
+    where filter = '{}' and k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = 'first' and k.joined_on between from_on and to_on
+    union all
+    select laurel_private.bucket_of(e.first_14, starts), 1, e.first_14
+    from laurel_private.user_earnings e
+    join laurel.users u on u.tenant_id = e.tenant_id and u.id = e.user_id
+    where filter <> '{}' and e.tenant_id = system.tenant_id and e.system_id = system.id and e.first_14 > 0
+      and e.joined_on between from_on and to_on and u.attributes @> filter
+    union all
+    select x.bucket, x.users, x.points
+    from moved m
+    cross join lateral (values
+      (laurel_private.bucket_of(m.old, starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts), 1, m.new)) x (bucket, users, points)
+    where x.bucket > 0 and (filter = '{}' or exists (
+      select from laurel.users u where u.tenant_id = system.tenant_id and u.id = m.user_id and u.attributes @> filter))
+  ),
+  bucket as (
+    select p.bucket, sum(p.users)::bigint as users, sum(p.points) as points from part p group by p.bucket
+  )
+  select array_agg(b.bucket), array_agg(b.users), sum(b.points) into found_buckets, found_users, points from bucket b;
+  return jsonb_build_object('from', from_on, 'to', to_on, 'users', joined,
+    'average', round(coalesce(points, 0) / nullif(joined, 0), 2),
+    'histogram', laurel_private.histogram(found_buckets, found_users, joined - coalesce((select sum(n)::bigint from unnest(found_users) n), 0)));
+end
+$$;
+
+comment on function laurel.points_in_first_days(text, date, date, text) is
+  'What users who were added from one UTC day to another earned in a system in their first 14 UTC days, so far: on average (null without such users), and as a histogram of users. LR004, LR012, LR013, LR023. Rule D3.';
+
+create function laurel.points_insights(system_key text, from_on date, to_on date, user_attributes text default '')
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  earned jsonb := laurel.points_earned(system_key, from_on, to_on, 'month', user_attributes);
+  breakdown jsonb := laurel.points_breakdown(system_key, from_on, to_on, user_attributes);
+  first_days jsonb := laurel.points_in_first_days(system_key, from_on, to_on, user_attributes);
+  top jsonb := breakdown #> '{byTrigger,0}';
+  sentences text[] := '{}';
+  change numeric := (earned ->> 'changePercent')::numeric;
+begin
+  sentences := sentences || format('Users earned %s points%s.', laurel_private.grouped(earned ->> 'earned'), case
+    when change is null then '' when change = 0 then ', as many as in the range before'
+    else format(', %s %% %s than in the range before', abs(change), case when change > 0 then 'more' else 'less' end) end);
+  if (earned ->> 'earned')::numeric > 0 then
+    sentences := sentences || format('%s %% of them came with a boost.', round(100 * (earned ->> 'boosted')::numeric / (earned ->> 'earned')::numeric, 1));
+  end if;
+  if (earned ->> 'deducted')::numeric > 0 then
+    sentences := sentences || format('%s points were deducted.', laurel_private.grouped(earned ->> 'deducted'));
+  end if;
+  if (top ->> 'earned')::numeric > 0 then
+    sentences := sentences || format('%s earned most: %s %% of all points.', laurel_private.trigger_in_words(top), round(100 * (top ->> 'share')::numeric, 1));
+  end if;
+  sentences := sentences || case when (first_days ->> 'users')::bigint = 0 then 'Nobody joined in this time.'
+    else format('The %s users who joined earned %s points on average in their first 14 days.',
+      laurel_private.grouped(first_days ->> 'users'), first_days ->> 'average') end;
+  return jsonb_build_object('from', from_on, 'to', to_on, 'sentences', to_jsonb(sentences));
+end
+$$;
+
+comment on function laurel.points_insights(text, date, date, text) is
+  'The figures of a system from one UTC day to another in plain sentences. LR004, LR012, LR013, LR023. Rule D3.';
+
+-- 1234567 as 1,234,567.
+create function laurel_private.grouped(digits text)
+  returns text language sql immutable
+  return regexp_replace(digits, '(\d)(?=(\d{3})+$)', '\1,', 'g');
+
+create function laurel_private.trigger_in_words(part jsonb)
+  returns text language sql immutable as $$
+  select case part ->> 'type'
+    when 'metric' then format('The trigger "%s points for every %s of %s"', part #>> '{trigger,points}', part #>> '{trigger,metricThreshold}', part #>> '{trigger,metricName}')
+    when 'achievement' then format('The trigger "%s points for the achievement %s"', part #>> '{trigger,points}', part #>> '{trigger,achievementName}')
+    when 'streak' then format('The trigger "%s points for a streak of %s"', part #>> '{trigger,points}', part #>> '{trigger,streakLengthThreshold}')
+    when 'time' then format('The trigger "%s points every %s %s"', part #>> '{trigger,points}', part #>> '{trigger,timeInterval}',
+      (part #>> '{trigger,timeUnit}') || case when part #>> '{trigger,timeInterval}' = '1' then '' else 's' end)
+    when 'user_creation' then format('The trigger "%s points for a new user"', part #>> '{trigger,points}')
+    else 'Adjustments by hand' end
+$$;
+
+-- What some amounts would earn one user in one go: the estimate beside a list of triggers (a tiny preview).
+create function laurel.estimate_points(system_key text, amounts jsonb, draft jsonb default null)
+  returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  figures jsonb;
+begin
+  perform laurel_private.check_shape(amounts, '{"is": "map", "of": {"is": "number", "least": 0, "most": 999999999999999}}', 'amounts');
+  figures := laurel.preview_points(system_key, jsonb_build_object('days', 1, 'draft', draft, 'kinds', jsonb_build_array(jsonb_build_object(
+    'name', 'Estimate', 'users', 1, 'events', coalesce((
+      select jsonb_agg(jsonb_build_object('metric', a.key, 'perDay', 1, 'value', a.value) order by a.key) from jsonb_each(amounts) a), '[]'))))) #> '{kinds,0}';
+  -- What a new user gets for being one is not for these.
+  return jsonb_build_object(
+    'total', (select coalesce(sum((t ->> 'awarded')::numeric), 0) from jsonb_array_elements(figures -> 'byTrigger') t where t #>> '{trigger,type}' <> 'user_creation'),
+    'byTrigger', (select coalesce(jsonb_agg(t), '[]') from jsonb_array_elements(figures -> 'byTrigger') t where t #>> '{trigger,type}' <> 'user_creation'));
+end
+$$;
+
+comment on function laurel.estimate_points(text, jsonb, jsonb) is
+  'What one user would get today for so much of each metric, {"words": 1200, "lessons": 3}: per trigger and in total, by the real rules, boosts for everybody included. draft as in preview_points(). Nothing is stored. LR004, LR060. Rule D1.';
+
+grant execute on function laurel.points_earned(text, date, date, text, text), laurel.points_breakdown(text, date, date, text),
+  laurel.points_by_users(text, date, date, text), laurel.points_in_first_days(text, date, date, text),
+  laurel.points_insights(text, date, date, text), laurel.estimate_points(text, jsonb, jsonb)
+  to laurel_admin;
+
+-- For people's own BI tools: plain views, one row per thing that is charted, under row-level security by tenant.
+-- How far the rollups are; a definer, since it is one figure for all tenants.
+create function laurel_private.points_watermark()
+  returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select f.watermark from laurel_private.earnings_fold f
+$$;
+
+grant execute on function laurel_private.points_watermark() to laurel_admin;
+
+create view laurel.points_by_day with (security_invoker = true, security_barrier = true) as
+  select d.tenant_id, d.system_id, s.key::text collate "C" as system_key, d.day, d.cause, nullif(d.trigger_id, '00000000-0000-0000-0000-000000000000') as trigger_id,
+    sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted, sum(d.awards)::bigint as awards
+  from (
+    select d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id, d.earned, d.boosted, d.deducted, d.awards from laurel_private.points_days d
+    union all
+    select a.tenant_id, a.system_id, (a.occurred_at at time zone 'UTC')::date, a.cause, coalesce(a.trigger_id, '00000000-0000-0000-0000-000000000000'),
+      greatest(a.points, 0), case when a.boosts is not null then greatest(a.points, 0) else 0 end, greatest(-a.points, 0), 1
+    from laurel.points_awards a
+    where a.id >= (select laurel_private.points_watermark())) d
+  join laurel.points_systems s on s.id = d.system_id
+  where d.tenant_id = (select laurel.current_tenant_id())
+  group by 1, 2, 3, 4, 5, 6;
+
+comment on view laurel.points_by_day is 'Points of a system by UTC day and trigger, exact at any moment. For BI tools: one row per day, cause and trigger.';
+comment on column laurel.points_by_day.day is 'UTC day of the awards'' dates.';
+comment on column laurel.points_by_day.trigger_id is 'Null for adjustments.';
+comment on column laurel.points_by_day.boosted is 'The part of earned that boosts applied to.';
+grant select on laurel.points_by_day to laurel_admin;
+--! EndIncluded insight/points_analytics.sql
 --! Included access/change_configuration.sql
 -- The admin API's writes and reads, of configuration and of what else it does to lists of things
 -- (keys, adjustments). A batch takes each item by itself: one that breaks a rule becomes an issue,

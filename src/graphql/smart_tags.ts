@@ -153,6 +153,8 @@ const tables: Tables = {
       last_sequence: { tags: { notNull: true } },
     },
   },
+  // For BI tools, by SQL: GraphQL has the figures as functions.
+  "laurel.points_by_day": { tags: { behavior: "-*" } },
   "laurel.webhook_endpoints": { attribute: searchable("is_active") },
   "laurel.webhook_messages": {
     tags: { behavior: readOnly, unique: "id|@fieldName webhookMessage" },

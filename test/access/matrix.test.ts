@@ -24,6 +24,7 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel.points_awards": everyoneReads,
   "laurel.points_balances": everyoneReads,
   "laurel.points_boosts": ["riu", "r", "r"],
+  "laurel.points_by_day": ["r", "", ""],
   "laurel.points_levels": ["riud", "r", "r"],
   "laurel.points_systems": ["riu", "r", "r"],
   "laurel.points_trigger_counts": everyoneReads,
@@ -42,6 +43,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.boost_announcements": nothing,
   "laurel_private.boost_windows": nothing,
   "laurel_private.constraint_sentences": ["r", "", ""],
+  "laurel_private.earning_buckets": nothing,
+  "laurel_private.earnings_fold": nothing,
   "laurel_private.award_figures": nothing,
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
@@ -50,6 +53,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.leaderboard_days": nothing,
   "laurel_private.leaderboard_runs": nothing,
   "laurel_private.metric_event_log": nothing,
+  // Read by the view laurel.points_by_day in its caller's name.
+  "laurel_private.points_days": ["r", "", ""],
   "laurel_private.points_daily": nothing,
   "laurel_private.points_fold": nothing,
   "laurel_private.points_changed_windows": nothing,
@@ -70,6 +75,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.settings": ["riu", "", ""],
   "laurel_private.time_zone_changes": nothing,
   "laurel_private.time_zones": nothing,
+  "laurel_private.user_earnings": nothing,
+  "laurel_private.user_points_days": nothing,
   "laurel_private.webhook_leases": nothing,
   "laurel_private.webhook_secrets": nothing,
   "laurel_private.user_clocks": nothing,
@@ -124,6 +131,7 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
 /** Every function of the contract, and who may call it. */
 const contract: Readonly<Record<string, string>> = {
   adjust_points: "admin service",
+  backtest_points: "admin",
   balance_as_of: "admin service user",
   complete_achievement: "admin service user",
   current_tenant_id: "admin service user",
@@ -134,13 +142,19 @@ const contract: Readonly<Record<string, string>> = {
   describe_points_levels: "admin service user",
   describe_points_system: "admin service user",
   erase_user: "admin",
+  estimate_points: "admin",
   explain_award: "admin service user",
   export_user: "admin",
   identify_user: "admin service user",
   leaderboard_rankings: "admin service user",
   list_streaks: "admin service user",
   metric_event_summary: "admin service user",
+  points_breakdown: "admin",
+  points_by_users: "admin",
+  points_earned: "admin",
   points_event_summary: "admin service user",
+  points_in_first_days: "admin",
+  points_insights: "admin",
   points_level_summary: "admin service user",
   points_summary: "admin service user",
   preview_points: "admin",
@@ -193,7 +207,7 @@ const adminHelpers = new Set([
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */
 const adminDefiners = new Set([
   "change_streaks", "delete_pauses", "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants",
-  "read_queued_events", "replace_webhook_secret", "update_tenant",
+  "points_watermark", "read_queued_events", "replace_webhook_secret", "update_tenant",
 ]);
 
 const query = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> =>

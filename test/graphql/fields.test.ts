@@ -78,6 +78,11 @@ const aboutTenants: Readonly<Record<string, { readonly call: string; readonly us
   describePointsBoosts: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsLevels: { call: `systemKey: "xp"`, user: "tenant" },
   describePointsSystem: { call: `systemKey: "xp"`, user: "tenant" },
+  pointsEarned: { call: `systemKey: "xp", fromOn: "2026-01-01", toOn: "2026-01-31"`, user: "forbidden" },
+  pointsBreakdown: { call: `systemKey: "xp", fromOn: "2026-01-01", toOn: "2026-01-31"`, user: "forbidden" },
+  pointsByUsers: { call: `systemKey: "xp", fromOn: "2026-01-01", toOn: "2026-01-31"`, user: "forbidden" },
+  pointsInFirstDays: { call: `systemKey: "xp", fromOn: "2026-01-01", toOn: "2026-01-31"`, user: "forbidden" },
+  pointsInsights: { call: `systemKey: "xp", fromOn: "2026-01-01", toOn: "2026-01-31"`, user: "forbidden" },
   pointsSummary: { call: `systemKey: "xp"`, user: "tenant" },
   pointsLevelSummary: { call: `systemKey: "xp"`, user: "tenant" },
   exportUser: { call: `userId: "ann"`, user: "forbidden" },
@@ -91,6 +96,7 @@ const otherQueries = ["explainAward", "streakSettings"];
 /** Inputs by mutation, valid for an administrator of the default tenant; `{pointsSystems}` is an ID from that list. */
 const mutations: Readonly<Record<string, { readonly input: string; readonly user: "own" | "forbidden" }>> = {
   adjustPoints: { input: `systemKey: "xp", userId: $, points: 1, reason: "Test"`, user: "forbidden" },
+  backtestPoints: { input: `systemKey: "xp", request: { from: "2026-01-01", to: "2026-01-02" }`, user: "forbidden" },
   completeAchievement: { input: `achievementKey: "done", userId: $`, user: "own" },
   createAchievement: { input: `achievement: { key: "fresh", name: "F", kind: api }`, user: "forbidden" },
   createAttribute: { input: `attribute: { key: "fresh", name: "Fresh", type: user }`, user: "forbidden" },
@@ -103,6 +109,7 @@ const mutations: Readonly<Record<string, { readonly input: string; readonly user
   createWebhookEndpoint: { input: `webhookEndpoint: { url: "https://example.com/fresh", eventTypes: ["points.changed"] }`, user: "forbidden" },
   deleteAttribute: { input: `id: "{attributes}"`, user: "forbidden" },
   deletePointsLevel: { input: `id: "{pointsLevels}"`, user: "forbidden" },
+  estimatePoints: { input: `systemKey: "xp", amounts: { words: 3 }`, user: "forbidden" },
   deleteWebhookEndpoint: { input: `id: "{webhookEndpoints}"`, user: "forbidden" },
   eraseUser: { input: `userId: $`, user: "forbidden" },
   identifyUser: { input: `userId: $, profile: { name: "N" }`, user: "own" },

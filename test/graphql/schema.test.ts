@@ -31,6 +31,7 @@ describe("the GraphQL schema", () => {
   test("writes configuration and calls functions, and writes nothing else", () => {
     expect(fieldsOf("Mutation")).toEqual([
       "adjustPoints",
+      "backtestPoints",
       "completeAchievement",
       "createAchievement",
       "createAttribute",
@@ -45,6 +46,7 @@ describe("the GraphQL schema", () => {
       "deletePointsLevel",
       "deleteWebhookEndpoint",
       "eraseUser",
+      "estimatePoints",
       "identifyUser",
       "previewPoints",
       "recordEvent",
@@ -71,10 +73,11 @@ describe("the GraphQL schema", () => {
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
       "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward",
       "exportUser", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "listStreaks", "metric", "metricEventSummary",
-      "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost", "pointsBoosts", "pointsEventSummary", "pointsLevel",
-      "pointsLevelSummary", "pointsLevels", "pointsSummary", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings",
-      "streakSettings", "user", "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal", "userMetricTotals",
-      "userMetrics", "userPoints", "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
+      "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost", "pointsBoosts", "pointsBreakdown", "pointsByUsers",
+      "pointsEarned", "pointsEventSummary", "pointsInFirstDays", "pointsInsights", "pointsLevel", "pointsLevelSummary", "pointsLevels",
+      "pointsSummary", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user",
+      "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal", "userMetricTotals", "userMetrics", "userPoints",
+      "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
       "webhookAttempt", "webhookAttempts", "webhookDeliveries", "webhookEndpoint", "webhookEndpoints", "webhookMessage", "webhookMessages",
     ]);
   });

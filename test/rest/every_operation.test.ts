@@ -76,6 +76,8 @@ describe("every operation", () => {
       "admin admin_streaks_reset": '{"users":[{}]}',
       "admin admin_streaks_settings_update": "{}",
       "admin admin_points_preview": '{"days":1,"kinds":[]}',
+      "admin admin_points_backtest": '{"from":"2026-01-01","to":"2026-01-01"}',
+      "admin admin_points_estimate": '{"amounts":{}}',
     };
     const ids = operation.query !== undefined && "ids" in operation.query.shape ? `?ids=${nobody}` : "";
     const users = operation.query !== undefined && "userIds" in operation.query.shape ? "?userIds=bob" : "";

@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
-import { previewAnswer } from "../../src/rest/admin/insight_answers.ts";
+import { levelSummaryAnswer, pointsSummaryAnswer } from "../../src/rest/answers.ts";
+import {
+  backtestAnswer, breakdownAnswer, byUsersAnswer, earnedAnswer, estimateAnswer, firstDaysAnswer, insightsAnswer, previewAnswer,
+} from "../../src/rest/admin/insight_answers.ts";
 import { idsOf, type RestApi, startRestApi } from "../support/rest.ts";
 
 /** Rules D1 to D3 over REST. What they compute: test/sql/insight. */
@@ -50,5 +53,61 @@ describe("POST /admin/v1/points/{id}/preview", () => {
     ["far too much", scenario({ days: 365, kinds: [{ name: "A", users: 100_000, activeDays: 0.5, events: [] }] }), "The simulation is too large: 36500000 users × days, where 100,000 are possible."],
   ])("%s is refused with a sentence", async (_what, body, error) => {
     expect((await rest.as().post(`/admin/v1/points/${systemId}/preview`, body).expect(422)).body).toEqual({ error });
+  });
+});
+
+describe("POST /admin/v1/points/{id}/backtest and /estimate", () => {
+  test("answer in their documented shapes", async () => {
+    await rest.as().post("/v1/metrics/words/event", { user: { id: "ann" }, value: 3 }).expect(201);
+    const today = new Date().toISOString().slice(0, 10);
+    const backtest = await rest.as().post(`/admin/v1/points/${systemId}/backtest`, { from: today, to: today, users: { sample: 5, attributes: {} }, draft: { maxPoints: 20 } }).expect(200);
+    expect(backtestAnswer.parse(backtest.body)).toEqual(backtest.body);
+    expect(backtest.body).toMatchObject({ users: 1, events: 1, current: { totals: [{ p50: 30 }] }, draft: { totals: [{ p50: 20 }], lost: { cap: 10 } } });
+    const estimate = await rest.as().post(`/admin/v1/points/${systemId}/estimate`, { amounts: { words: 12 } }).expect(200);
+    expect(estimateAnswer.parse(estimate.body)).toEqual(estimate.body);
+    expect(estimate.body).toMatchObject({ total: 120, byTrigger: [{ firings: 12, awarded: 120 }] });
+  });
+
+  test.each([
+    ["backtest", {}, "from is required."],
+    ["backtest", { from: "2026-01-02", to: "2026-01-01" }, "request.to must not be before request.from."],
+    ["backtest", { from: "2026-01-02", to: "x" }, "to must be a date such as 2026-01-31."],
+    ["backtest", { from: "2026-01-01", to: "2026-01-02", users: { sample: "all" } }, "users.sample must be a number."],
+    ["backtest", { from: "2026-01-01", to: "2026-01-02", user: {} }, "request.user is not known here."],
+    ["estimate", { amounts: { words: "12" } }, "amounts.words must be a number."],
+    ["estimate", { amounts: { nope: 1 } }, "scenario.kinds[0].events[0].metric: there is no metric nope."],
+    ["estimate", {}, "amounts is required."],
+  ])("%s of %j is refused with a sentence", async (operation, body, error) => {
+    expect((await rest.as().post(`/admin/v1/points/${systemId}/${operation}`, body).expect(422)).body).toEqual({ error });
+  });
+});
+
+describe("GET /admin/v1/points/{id}/analytics", () => {
+  test.each([
+    ["earned", earnedAnswer], ["breakdown", breakdownAnswer], ["users", byUsersAnswer], ["first-days", firstDaysAnswer],
+    ["insights", insightsAnswer], ["levels", levelSummaryAnswer], ["totals", pointsSummaryAnswer],
+  ] as const)("/%s answers in its documented shape", async (name, shape) => {
+    const answer = await rest.as().get(`/admin/v1/points/${systemId}/analytics/${name}`).expect(200);
+    expect(shape.parse(answer.body)).toEqual(answer.body);
+  });
+
+  test("without dates tells of the last 30 days, with them of those", async () => {
+    const answer = await rest.as().get(`/admin/v1/points/${systemId}/analytics/earned`).expect(200);
+    expect(answer.body).toMatchObject({ unit: "day", earned: 30, to: new Date().toISOString().slice(0, 10) });
+    expect((answer.body as { series: unknown[] }).series).toHaveLength(30);
+    const year = await rest.as().get(`/admin/v1/points/${systemId}/analytics/earned?from=2024-01-01&to=2024-12-31&unit=month`).expect(200);
+    expect(year.body).toMatchObject({ from: "2024-01-01", to: "2024-12-31", earned: 0, changePercent: null });
+    expect((year.body as { series: unknown[] }).series).toHaveLength(12);
+  });
+
+  test.each([
+    ["earned?unit=year", "unit must be day or week or month."],
+    ["earned?from=yesterday", "from must be a date such as 2026-01-31."],
+    ["users?from=2026-02-01&to=2026-01-01", "The period is not valid: to must not be before from."],
+    ["breakdown?from=2020-01-01&to=2026-01-01", "The period is not valid: from and to are more than 400 days apart."],
+    ["first-days?userAttributes=nope:1", "Invalid attribute keys: nope."],
+    ["insights?userAttributes=plan", "The attributes are not valid: write them as key:value,key:value."],
+  ])("%s is refused with a sentence", async (address, error) => {
+    expect((await rest.as().get(`/admin/v1/points/${systemId}/analytics/${address}`).expect(422)).body).toEqual({ error });
   });
 });

@@ -78,3 +78,23 @@ export async function countAll(db: Database): Promise<Record<string, string>> {
   }
   return counts;
 }
+
+export interface Backtest {
+  readonly from: string;
+  readonly to: string;
+  readonly users: number;
+  readonly events: number;
+  readonly current: RehearsalFigures & { refusedEvents: number };
+  readonly draft: RehearsalFigures & { refusedEvents: number };
+}
+
+/** Calls laurel.backtest_points(). */
+export async function backtest(db: Database, systemKey: string, request: unknown): Promise<Backtest> {
+  const found = await db.query<{ answer: Backtest }>("select laurel.backtest_points($1, $2::jsonb) as answer", [
+    systemKey,
+    JSON.stringify(request),
+  ]);
+  const [row] = found.rows;
+  if (row === undefined) throw new Error("no row");
+  return row.answer;
+}

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { triggerAnswer } from "../answers.ts";
 
 /** What previews, backtests and analytics answer. */
 
@@ -33,3 +34,52 @@ export const previewAnswer = named("PointsPreview", z.object({
     ...figures,
   })),
 }));
+
+const side = z.object({ refusedEvents: z.int(), ...figures });
+export const backtestAnswer = named("PointsBacktest", z.object({
+  from: z.iso.date(),
+  to: z.iso.date(),
+  users: z.int(),
+  events: z.int(),
+  current: side,
+  draft: side,
+}));
+
+export const estimateAnswer = named("PointsEstimate", z.object({ total: z.number(), byTrigger: figures.byTrigger }));
+
+const range = { from: z.iso.date(), to: z.iso.date() };
+const sums = { earned: z.number(), boosted: z.number(), deducted: z.number() };
+const histogram = z.array(z.object({ from: z.number(), to: z.number(), users: z.int() }));
+const cause = z.enum(["user_creation", "metric", "streak", "achievement", "time", "adjustment"]);
+
+export const earnedAnswer = named("PointsEarned", z.object({
+  ...range,
+  unit: z.enum(["day", "week", "month"]),
+  ...sums,
+  notBoosted: z.number(),
+  before: z.object({ ...range, earned: z.number() }),
+  changePercent: z.number().nullable(),
+  series: z.array(z.object({ date: z.iso.date(), ...sums, notBoosted: z.number() })),
+}));
+
+const part = { type: cause, ...sums, awards: z.int(), share: z.number().nullable() };
+export const breakdownAnswer = named("PointsBreakdown", z.object({
+  ...range,
+  earned: z.number(),
+  byType: z.array(z.object(part)),
+  byTrigger: z.array(z.object({ trigger: triggerAnswer.nullable(), ...part })),
+}));
+
+export const byUsersAnswer = named("PointsByUsers", z.object({
+  ...range,
+  most: z.number(),
+  mostUserId: z.string().nullable(),
+  users: z.int(),
+  earners: z.int(),
+  average: z.number().nullable(),
+  histogram,
+}));
+
+export const firstDaysAnswer = named("PointsInFirstDays", z.object({ ...range, users: z.int(), average: z.number().nullable(), histogram }));
+
+export const insightsAnswer = named("PointsInsights", z.object({ ...range, sentences: z.array(z.string()) }));

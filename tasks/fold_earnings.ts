@@ -1,0 +1,15 @@
+import type { Task } from "../src/worker/tasks.ts";
+
+/** Folds the award ledger into the rollups that analytics read, and moves their windows on when a day has begun (rule D3). */
+export const foldEarnings: Task = {
+  name: "fold_earnings",
+  schedule: "* * * * *",
+  runsAtStart: true,
+  run: async ({ pool, now }, _payload, abortSignal) => {
+    const isOver = (): boolean => abortSignal?.aborted === true;
+    const next = async (text: string, values: unknown[] = []): Promise<number> =>
+      (await pool.query<{ count: number }>(text, values)).rows[0]?.count ?? 0;
+    while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
+    while (!isOver() && (await next("select laurel_private.fold_earnings() as count")) > 0);
+  },
+};
