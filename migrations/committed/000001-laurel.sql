@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:6731f810487188f97e9fcbfb237d7c7f91b2d71c
+--! Hash: sha1:501441c0e7bbdfe7b63c5f13c205657ae3bf7478
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4299,7 +4299,8 @@ begin
     level_before := laurel_private.level_for_points(for_system, first.total_before);
   end if;
   level_after := laurel_private.level_for_points(for_system, last.total_after);
-  select string_agg(laurel_private.award_as_text(a, coalesce(r.snapshots, n.snapshots), today), ',' order by a.sequence) into shown
+  select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts::text, a.trigger_id,
+      a.cause, a.reason, coalesce(r.snapshots, n.snapshots), today), ',' order by a.sequence) into shown
   from unnest(awards[greatest(cardinality(awards) - 99, 1):]) a
   left join laurel_private.points_rules r on r.tenant_id = for_tenant and r.metric_key = a.metric_key
   left join laurel_private.points_rules n on n.tenant_id = for_tenant and n.metric_id = laurel_private.nil_metric();

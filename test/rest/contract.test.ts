@@ -790,6 +790,25 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     expect((await call("admin", "get", "/streaks/settings", 200)).body).toMatchObject({ frequency: "weekly", daysOff: [], freezes: null });
   });
 
+  test("of webhooks", async () => {
+    const url = "https://example.com/hook";
+    const [id = ""] = idsOf(await call("admin", "post", "/webhooks", 201, { body: [{ url, eventTypes: ["points.changed"] }, { url: "http://10.0.0.1/", eventTypes: [] }] }));
+    await call("admin", "post", "/webhooks", 200, { body: [{ url }] });
+    await call("admin", "get", "/webhooks", 200);
+    await call("admin", "get", "/webhooks/{id}", 200, { params: { id } });
+    await call("admin", "get", "/webhooks/{id}", 404, { params: { id: nobody } });
+    await call("admin", "patch", "/webhooks", 200, { body: [{ id, description: "Ours" }, { id: nobody, active: false }] });
+    await call("admin", "post", "/webhooks/{id}/secret", 201, { params: { id }, body: {} });
+    await call("admin", "post", "/webhooks/{id}/secret", 404, { params: { id: nobody }, body: {} });
+    const sent = await call("admin", "post", "/webhooks/{id}/test", 202, { params: { id }, body: { type: "points.changed" } });
+    await call("admin", "post", "/webhooks/{id}/test", 404, { params: { id: nobody }, body: {} });
+    expect((await call("admin", "get", "/webhooks/{id}/deliveries", 200, { params: { id } })).body).toMatchObject([sent.body]);
+    await call("admin", "get", "/webhooks/{id}/deliveries", 404, { params: { id: nobody } });
+    await call("admin", "post", "/webhooks/{id}/replay", 200, { params: { id }, body: { onlyParked: false } });
+    await call("admin", "post", "/webhooks/{id}/replay", 404, { params: { id: nobody }, body: {} });
+    expect((await call("admin", "delete", "/webhooks", 200, { query: `?ids=${id},${nobody}` })).body).toMatchObject({ deleted: [{ id }], issues: [{}] });
+  });
+
   test("and no operation, and none of its statuses, was left out", () => {
     expect([...seen.keys()].sort()).toEqual(operations.map(addressOf).sort());
     const untried = operations.flatMap((operation) => {
