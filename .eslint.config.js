@@ -35,7 +35,7 @@ export default tseslint.config(
   {
     // The browser's names are known to the compiler for the dashboard's sake; nothing else has them.
     files: ["src/**/*.ts", "tasks/**/*.ts", "test/**/*.ts"],
-    ignores: ["src/dashboard/**", "test/browser/**"],
+    ignores: ["src/dashboard/**", "test/browser/**", "test/support/browser.ts"],
     rules: { "no-restricted-globals": ["error", "window", "document", "navigator", "location", "localStorage", "sessionStorage"] },
   },
 );

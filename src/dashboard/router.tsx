@@ -8,6 +8,14 @@ addEventListener("popstate", () => {
   path.set(location.pathname);
 });
 
+let isFirst = true;
+path.subscribe(() => {
+  isFirst = false;
+});
+
+/** Whether another screen was opened since the page was loaded: from then on the focus follows the screens. */
+export const hasNavigated = (): boolean => !isFirst;
+
 export const usePath = (): string => useStore(path);
 
 /** Goes to another screen. */

@@ -122,9 +122,9 @@ function BoardForm({ board, onClose }: { readonly board: Board | undefined; read
   const form = useForm({
     draft: `leaderboard ${board?.id ?? ""}`,
     initial: {
-      name: board?.name ?? "", key: board?.key ?? "", description: board?.description ?? "", rankBy: board?.rankBy ?? ("points" as string),
+      name: board?.name ?? "", key: board?.key ?? "", description: board?.description ?? "", rankBy: board?.rankBy ?? "points",
       metricId: board?.metricId ?? "", pointsSystemId: board?.pointsSystemId ?? "", maxParticipants: String(board?.maxParticipants ?? 100),
-      start: board?.start ?? today(), end: board?.end ?? "", runUnit: board?.runUnit ?? ("" as string), runInterval: String(board?.runInterval ?? 1),
+      start: board?.start ?? today(), end: board?.end ?? "", runUnit: board?.runUnit ?? "", runInterval: String(board?.runInterval ?? 1),
       breakdown: board?.breakdownAttributes[0] ?? "",
     },
     words: {

@@ -54,10 +54,10 @@ function SettingsForm({ settings, metrics }: { readonly settings: Settings; read
   const form = useForm({
     draft: "streak settings",
     initial: {
-      frequency: settings.frequency as string,
-      evaluationMode: settings.evaluationMode as string,
+      frequency: settings.frequency,
+      evaluationMode: settings.evaluationMode,
       customizationEnabled: settings.customizationEnabled,
-      thresholds: Object.fromEntries(settings.metrics.map(({ key, threshold }) => [key, String(threshold)])) as Readonly<Record<string, string>>,
+      thresholds: Object.fromEntries(settings.metrics.map(({ key, threshold }) => [key, String(threshold)])),
       hasFreezes: settings.freezes !== null,
       startCount: String(settings.freezes?.startCount ?? 1),
       maxCount: String(settings.freezes?.maxCount ?? 3),
@@ -101,7 +101,7 @@ function SettingsForm({ settings, metrics }: { readonly settings: Settings; read
               <div class="field inline" key={key}>
                 <label class="choice">
                   <input type="checkbox" checked={key in values.thresholds} onChange={(event) => {
-                    const { [key]: _before, ...others } = values.thresholds;
+                    const others = Object.fromEntries(Object.entries(values.thresholds).filter(([other]) => other !== key));
                     form.set({ thresholds: event.currentTarget.checked ? { ...others, [key]: "1" } : others });
                   }} />
                   {name}

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Reading } from "../data.ts";
-import { Link } from "../router.tsx";
+import { hasNavigated, Link } from "../router.tsx";
 
 interface PageProps {
   readonly title: string;
@@ -19,6 +19,7 @@ export function Page({ title, lead, actions, trail = [], children }: PageProps) 
     document.title = `${title} · Laurel`;
   }, [title]);
   useEffect(() => {
+    if (!hasNavigated()) return;
     if (document.activeElement === document.body || document.activeElement?.matches("nav *") === true) heading.current?.focus({ preventScroll: true });
   }, []);
   return (

@@ -53,7 +53,7 @@ const history = fc.record({
 });
 
 const seed = Number(process.env["LAUREL_TEST_SEED"] ?? Date.now() % 2_147_483_647);
-const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 150);
+const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 60);
 
 test(`streaks are what the model says (seed ${seed}, ${runs} histories)`, async () => {
   await withRollback(async (db) => {

@@ -55,6 +55,8 @@ export class StreakModel {
   longest = 0;
   earnedOn: string;
   settledOn: string;
+  /** Whether anything was stored of the user's streak yet: before that nothing is settled by its old calendar. */
+  private isKept: boolean;
   readonly rule: ModelRule;
   zone: string;
   daysOff: readonly number[];
@@ -66,6 +68,7 @@ export class StreakModel {
     this.freezes = rule.freezes?.start ?? 0;
     this.earnedOn = today;
     this.settledOn = today;
+    this.isKept = rule.freezes !== null && (rule.freezes.start > 0 || rule.freezes.interval !== null);
   }
 
   private next(period: string): string {
@@ -134,6 +137,7 @@ export class StreakModel {
   /** What the event did: the length of its run now, and those of the runs it was made of; null for nothing. */
   event(metric: number, value: number, occurredAt: Date, now: Date): { length: number; joined: number[]; extends: boolean } | null {
     this.settle(now);
+    this.isKept = true;
     const moment = occurredAt < now ? occurredAt : now;
     const local = localDay(moment, this.zone);
     const period = this.period(local < this.settledOn ? local : this.settledOn);
@@ -191,6 +195,7 @@ export class StreakModel {
 
   grant(now: Date): boolean {
     this.settle(now);
+    this.isKept = true;
     if (this.rule.freezes === null || this.freezes >= this.rule.freezes.max) return false;
     this.freezes += 1;
     return true;
@@ -198,6 +203,7 @@ export class StreakModel {
 
   pause(start: string, end: string, now: Date): boolean {
     this.settle(now);
+    this.isKept = true;
     if (end < start || start < this.settledOn || this.pauses.some((one) => one.start <= end && one.end >= start)) return false;
     this.pauses.push({ start, end });
     return true;
@@ -205,6 +211,7 @@ export class StreakModel {
 
   reset(now: Date): boolean {
     this.settle(now);
+    this.isKept = true;
     const run = this.alive();
     if (run === undefined) return false;
     this.cuts.add(run.through);
@@ -213,6 +220,7 @@ export class StreakModel {
 
   restore(now: Date): boolean {
     this.settle(now);
+    this.isKept = true;
     const runs = this.runs();
     const alive = this.alive();
     const lost = runs.at(alive === undefined ? -1 : -2);
@@ -236,6 +244,7 @@ export class StreakModel {
     const after = this.period(localDay(now, zone));
     const alive = this.alive();
     this.zone = zone;
+    if (!this.isKept) this.settledOn = localDay(now, zone);
     if (alive !== undefined) for (let period = this.next(alive.through); before < after && period < after; period = this.next(period)) this.kinds.set(period, "off");
   }
 

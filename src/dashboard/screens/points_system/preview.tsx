@@ -105,7 +105,7 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
             })}
             {attributes.length > 0 && attributes.map(({ key, name }) => (
               <Small key={key} id={`kind-${index}-attribute-${key}`} label={name} isText value={kind.attributes[key] ?? ""} onInput={(text) => {
-                const { [key]: _before, ...others } = kind.attributes;
+                const others = Object.fromEntries(Object.entries(kind.attributes).filter(([other]) => other !== key));
                 put(index, { attributes: text === "" ? others : { ...others, [key]: text } });
               }} />
             ))}
