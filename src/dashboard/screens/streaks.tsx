@@ -86,7 +86,7 @@ function SettingsForm({ settings, metrics }: { readonly settings: Settings; read
   });
   const { values } = form;
   const chosen = Object.entries(values.thresholds);
-  const period = periods[values.frequency as keyof typeof periods];
+  const period = periods[values.frequency];
   const conditions = chosen.map(([key, threshold]) => `${threshold} of ${metrics.find((metric) => metric.key === key)?.name ?? key}`);
   const enough = chosen.length === 0 ? "any event with a value above 0" : conditions.join(values.evaluationMode === "AND" ? " and " : " or ");
   return (
