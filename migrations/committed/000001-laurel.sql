@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:da900b83bb153cd9623898364047c1be76974995
+--! Hash: sha1:189212424024acaf2cc3dfeea1de4ea9d5af14dc
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4529,7 +4529,7 @@ comment on column laurel_private.time_trigger_spans.applied_until is
   'The highest future moment up to which ticks were applied ahead; null when none were.';
 comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found by the look start with the first tick after this.';
 comment on column laurel_private.time_trigger_spans.horizon is
-  'Transactions from before this one may not have known the span; null before the first look.';
+  'That of the first look: transactions from before it may not have known the span. Null before.';
 comment on column laurel_private.time_trigger_spans.looked_since is
   'The oldest transaction that ran when the first look began. When that is before the horizon, a second look follows.';
 comment on column laurel_private.time_trigger_spans.looks is 'How often all users have been looked at.';
@@ -4794,7 +4794,7 @@ begin
   select p.* into span from laurel_private.time_trigger_spans p
   where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
     and (p.looks = 0
-      or p.looks = 1 and p.looked_since < p.horizon and p.horizon <= pg_snapshot_xmin(pg_current_snapshot()))
+      or p.looks = 1 and p.looked_since < p.horizon and p.horizon < pg_snapshot_xmin(pg_current_snapshot()))
   order by p.id
   limit 1
   for no key update skip locked;
@@ -4809,7 +4809,7 @@ begin
   perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
   update laurel_private.time_trigger_spans p
   set looked_since = coalesce(p.looked_since, pg_snapshot_xmin(pg_current_snapshot())),
-    horizon = coalesce(p.horizon, pg_snapshot_xmax(pg_current_snapshot())),
+    horizon = coalesce(p.horizon, pg_current_xact_id()),
     after_user_id = case when cardinality(user_ids) = most then user_ids[most] else '' end,
     looks = case when cardinality(user_ids) = most then p.looks else p.looks + 1 end
   where p.id = span.id;
@@ -6664,13 +6664,16 @@ declare
   user_ids text[];
   done int;
 begin
-  update laurel_private.achievement_backfills b set begins_after = pg_snapshot_xmax(pg_current_snapshot())
-  where b.begins_after is null;
+  update laurel_private.achievement_backfills b set begins_after = pg_current_xact_id()
+  where b.begins_after is null
+    -- One ahead of all transactions comes from the server that this database was restored from.
+    or b.finished_at is null and b.begins_after >= pg_snapshot_xmax(pg_current_snapshot())
+      and b.begins_after is distinct from pg_current_xact_id_if_assigned();
   if found then
     return 1;
   end if;
   select b.* into backfill from laurel_private.achievement_backfills b
-  where b.finished_at is null and b.begins_after <= pg_snapshot_xmin(pg_current_snapshot())
+  where b.finished_at is null and b.begins_after < pg_snapshot_xmin(pg_current_snapshot())
   order by b.requested_at
   limit 1
   for update skip locked;
@@ -7202,13 +7205,16 @@ declare
   board laurel.leaderboards;
   user_ids text[];
 begin
-  update laurel_private.leaderboard_backfills b set begins_after = pg_snapshot_xmax(pg_current_snapshot())
-  where b.begins_after is null;
+  update laurel_private.leaderboard_backfills b set begins_after = pg_current_xact_id()
+  where b.begins_after is null
+    -- One ahead of all transactions comes from the server that this database was restored from.
+    or b.finished_at is null and b.begins_after >= pg_snapshot_xmax(pg_current_snapshot())
+      and b.begins_after is distinct from pg_current_xact_id_if_assigned();
   if found then
     return 1;
   end if;
   select b.* into backfill from laurel_private.leaderboard_backfills b
-  where b.finished_at is null and b.begins_after <= pg_snapshot_xmin(pg_current_snapshot())
+  where b.finished_at is null and b.begins_after < pg_snapshot_xmin(pg_current_snapshot())
   order by b.requested_at
   limit 1
   for update skip locked;
@@ -9289,7 +9295,7 @@ create table laurel_private.points_fold (
 comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
 comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
 comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
-comment on column laurel_private.points_fold.horizon is 'Transactions before this one must have ended first.';
+comment on column laurel_private.points_fold.horizon is 'This transaction and those before it must have ended first.';
 alter table laurel_private.points_fold enable row level security;
 insert into laurel_private.points_fold default values;
 
@@ -9338,13 +9344,13 @@ begin
   select f.* into fold from laurel_private.points_fold f for no key update skip locked;
   if not found then
     return 0;
-  elsif fold.horizon is null or fold.horizon > pg_snapshot_xmax(pg_current_snapshot()) then
+  elsif fold.horizon is null or fold.horizon >= pg_snapshot_xmax(pg_current_snapshot()) then
     -- A horizon ahead of all transactions comes from the server that this database was restored from.
     update laurel_private.points_fold f
     set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
-      horizon = pg_snapshot_xmax(pg_current_snapshot());
+      horizon = pg_current_xact_id();
     return 0;
-  elsif fold.horizon > pg_snapshot_xmin(pg_current_snapshot()) then
+  elsif fold.horizon >= pg_snapshot_xmin(pg_current_snapshot()) then
     return 0;
   end if;
   select a.id into before from laurel.points_awards a

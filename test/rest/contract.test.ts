@@ -547,6 +547,19 @@ describeContract(`every answer has the contract's schema (${referenceDirectory})
     await call("admin", "post", "/points/{systemId}/preview", 422, { params: { systemId }, body: { days: 0 } });
   });
 
+  test("of backtests, estimates and analytics", async () => {
+    const levels = [{ name: "Some", key: "some", points: 1 }];
+    const [systemId = ""] = idsOf(await call("admin", "post", "/points", 201, { body: [{ name: "Looked at", key: "looked-at", levels }] }));
+    for (const [id, status] of [[systemId, 200], [nobody, 404]] as const) {
+      const params = { systemId: id };
+      await call("admin", "post", "/points/{systemId}/backtest", status, { params, body: { from: "2026-01-01", to: "2026-01-02", draft: {} } });
+      await call("admin", "post", "/points/{systemId}/estimate", status, { params, body: { amounts: {} } });
+      for (const figure of ["earned", "breakdown", "users", "first-days", "insights", "levels", "totals"]) {
+        await call("admin", "get", `/points/{systemId}/analytics/${figure}`, status, { params });
+      }
+    }
+  });
+
   test("of leaderboards, and of who stands where", async () => {
     const [city = "", league = ""] = idsOf(await call("admin", "post", "/attributes", 201, {
       body: [{ name: "City", key: "city", type: "user" }, { name: "League", key: "league", type: "user" }],
