@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:189212424024acaf2cc3dfeea1de4ea9d5af14dc
+--! Hash: sha1:d823a2459cb5d92ed4ba0cb7b6a7badba6228e3e
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4170,9 +4170,13 @@ begin
 end
 $$;
 
+-- One probe a user: a plan made while there are few users would read all of them ever after.
 create function laurel_private.write_states(
   tenant_id uuid, metric_ids uuid[], systems laurel_private.system_rule[], effects laurel_private.points_effects[]
-) returns void language plpgsql volatile as $$
+) returns void language plpgsql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
 #variable_conflict use_column
 begin
   update laurel_private.user_states s
@@ -5198,9 +5202,12 @@ begin
 end
 $$;
 
--- Writes what was decided, for any number of users.
+-- Writes what was decided, for any number of users, one probe a user as write_states() does.
 create function laurel_private.write_streaks(effects laurel_private.streak_effects[], version int)
-  returns void language plpgsql volatile as $$
+  returns void language plpgsql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
 #variable_conflict use_variable
 begin
   if exists (select from unnest(effects) e where e.is_rebuilt) then
@@ -10130,7 +10137,9 @@ create function laurel_private.broken_invariants(for_tenant uuid)
     left join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
     left join lateral (
       select p.activated_at from laurel_private.time_trigger_spans p
-      where p.trigger_id = a.trigger_id and p.begins_at < a.occurred_at and a.occurred_at < coalesce(p.ends_at, 'infinity')
+      where p.trigger_id = a.trigger_id and p.begins_at < a.occurred_at
+        -- Ticks applied ahead of time stay, though the trigger may then end before them.
+        and (a.occurred_at < coalesce(p.ends_at, 'infinity') or a.occurred_at <= p.applied_until)
         and abs(extract(epoch from a.occurred_at - laurel_private.tick_due_at(
           greatest(p.activated_at, u.created_at), p.time_unit, p.time_interval, 'UTC', a.tick)))
           <= case when p.time_unit = 'days' then 93600 else 0 end
