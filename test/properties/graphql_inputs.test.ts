@@ -13,7 +13,7 @@ import { createStoredState, internals, json, number, seedOf, text } from "../sup
  * nothing. Repeat a failure with LAUREL_TEST_SEED; LAUREL_TEST_RUNS makes more of them.
  */
 
-const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 15);
+const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 8);
 const seed = seedOf("GraphQL inputs");
 
 let setting: GraphqlSetting;

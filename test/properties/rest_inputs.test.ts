@@ -16,7 +16,7 @@ import { idsOf, type RestApi, startRestApi } from "../support/rest.ts";
  * LAUREL_TEST_SEED; LAUREL_TEST_RUNS makes more of them.
  */
 
-const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 8);
+const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 4);
 const seed = seedOf("REST inputs");
 const operations = [...applicationOperations, ...adminOperations].map((operation) => [`${operation.api} ${operation.method} ${operation.path}`, operation] as const);
 

@@ -11,7 +11,7 @@ import { createStoredState, json, seedOf, text } from "../support/inputs.ts";
  * is stored. The same for events that are inserted. Repeat a failure with LAUREL_TEST_SEED.
  */
 
-const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 20);
+const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 10);
 const seed = seedOf("SQL inputs");
 
 let database: TestDatabase;
@@ -90,6 +90,8 @@ function valueOf(type: string, name: string): fc.Arbitrary<unknown> {
         { weight: 2, arbitrary: storableJson.map((value) => JSON.stringify(value)) },
         { weight: 1, arbitrary: some(null) },
       );
+    case "text[]":
+      return fc.oneof({ weight: 3, arbitrary: some(["ann"], ["ann", "bob"], [], ["", null], null) }, { weight: 1, arbitrary: fc.array(text.filter(storable), { maxLength: 3 }) });
     default:
       throw new Error(`no values of type ${type} are known: add some`);
   }
