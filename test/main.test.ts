@@ -108,7 +108,7 @@ describe("npm start", () => {
 
   test("runs each scheduled job that belongs to a start", async () => {
     const databaseUrl = await createEmptyDatabase();
-    const run = launch({ DATABASE_URL: databaseUrl }, "worker");
+    const run = launch({ DATABASE_URL: databaseUrl, LAUREL_SECRET_KEY: "a key that is long enough" }, "worker");
     const client = new Client({ connectionString: databaseUrl });
     await client.connect();
     try {
