@@ -201,7 +201,7 @@ async function read(db: Database, user: string, at: Date): Promise<Record<string
 
 /** Who is on the leaderboard of streaks. */
 async function ranked(db: Database, at: Date): Promise<unknown[]> {
-  const found = await db.query(
+  const found = await db.query<{ user_id: string; rank: number; value: string }>(
     `select s.user_id, s.rank, s.value from laurel.leaderboards b
      cross join lateral laurel_private.leaderboard_standing(laurel_private.rule_of(b), b.starts_on, '{}', $1) s where b.key = 'streaks'`, [at]);
   return found.rows;
