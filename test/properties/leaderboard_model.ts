@@ -66,7 +66,13 @@ export function localOf(at: Date, zone: string): { readonly day: string; readonl
   return { day: `${parts["year"]}-${parts["month"]}-${parts["day"]}`, time: `${parts["hour"]}:${parts["minute"]}` };
 }
 
-/** The run in which it counts when it is recorded now; a run is final 12 hours after its last day is over in UTC. */
+/** A run is final 12 hours after its last day is over in UTC. */
+export function isFinal(board: Board, run: string, at: Date): boolean {
+  const end = runOf(board, run)?.end ?? null;
+  return end !== null && Date.parse(end) + 1.5 * dayMs <= at.getTime();
+}
+
+/** The run in which it counts when it is recorded now. */
 export function countedRun(board: Board, score: Pick<Score, "at" | "zone">, finalBefore: Date): string | undefined {
   const { day, time } = localOf(score.at, score.zone);
   if (board.from !== null && board.until !== null && board.from > board.until) {
@@ -74,8 +80,7 @@ export function countedRun(board: Board, score: Pick<Score, "at" | "zone">, fina
   } else if ((board.from !== null && time < board.from) || (board.until !== null && time >= board.until)) return undefined;
   const run = runOf(board, day);
   if (run === undefined) return undefined;
-  if (run.end !== null && Date.parse(run.end) + 1.5 * dayMs <= finalBefore.getTime()) return undefined;
-  return run.on;
+  return isFinal(board, run.on, finalBefore) ? undefined : run.on;
 }
 
 /** Who is where in a run and group: more first, among equals who got there first. */

@@ -4,7 +4,7 @@ import { cloneDatabase, eventually, type TestDatabase } from "../support/databas
 import { insertEvents, record, verify } from "../support/engine.ts";
 import { anAttribute, aMetric, aSystem, aTrigger, aUser, type Attributes, unique } from "../support/factories.ts";
 import { seedOf } from "../support/inputs.ts";
-import { type Board, countedRun, localOf, runOf, type Score, standing } from "./leaderboard_model.ts";
+import { type Board, countedRun, isFinal, localOf, runOf, type Score, standing } from "./leaderboard_model.ts";
 
 /** Rule LB1: whatever happens, in whatever order and by whatever way in, ranks are those of the model. */
 
@@ -56,6 +56,18 @@ describe("leaderboards", () => {
   test("rank as the model does, whatever happens", async () => {
     await fc.assert(fc.asyncProperty(boards, users, steps, hold), { seed: seedOf("leaderboards"), numRuns: 12, endOnFailure: true });
   }, 300_000);
+
+  // Found with seed 20261124.
+  test("leave a user who moved later in the group of a run that was final when it was counted", async () => {
+    await hold(
+      [{ isOfPoints: true, start: -60, length: null, run: ["day", 7], window: [null, null], isBrokenDown: true, most: 3, isLate: true }],
+      [{ zone: "America/New_York", city: "Rome" }, { zone: "Pacific/Kiritimati", city: "Oslo" }],
+      [
+        { kind: "event", user: 1, value: 4, hoursAgo: 1381 }, { kind: "event", user: 0, value: 3, hoursAgo: 1381 },
+        { kind: "event", user: 0, value: 1, hoursAgo: 0 }, { kind: "move", user: 1, value: 0, hoursAgo: 0 },
+      ],
+    );
+  }, 120_000);
 });
 
 async function hold(
@@ -96,6 +108,12 @@ async function hold(
     people.push({ id: (await aUser(owner, { id: unique("player"), tz: zone, attributes })).id, zone, attributes });
   }
   const attributesOf = (user: string): Attributes => people.find(({ id }) => id === user)?.attributes ?? {};
+  /** What users had when history was looked up: whatever was final then stays so. */
+  let attributesThen = new Map<string, Attributes>();
+  const lookUp = async (): Promise<void> => {
+    await lookBack();
+    attributesThen = new Map(people.map(({ id, attributes }) => [id, attributes]));
+  };
 
   let isLookingBack = false;
   const scores: { score: Score; recordedAt: Date }[] = [];
@@ -117,7 +135,7 @@ async function hold(
         one.isLate = false;
       }
       // Either all are looked up now, or those who come first sum their own history.
-      if (givenSteps.length % 2 === 0) await lookBack();
+      if (givenSteps.length % 2 === 0) await lookUp();
       else isLookingBack = true;
     }
     const person = people[step.user % people.length];
@@ -163,17 +181,18 @@ async function hold(
     expect(shown).toEqual(expected);
   }
 
-  await lookBack();
+  if (attributesThen.size === 0) await lookUp();
   for (const one of made.filter(({ isLate }) => !isLate)) {
     const runs = new Set(counted(one).flatMap(({ run }) => (run === undefined ? [] : [run])));
     for (const run of runs) {
+      const attributesInRun = isFinal(one.board, run, one.activatedAt) ? (user: string) => attributesThen.get(user) ?? {} : attributesOf;
       for (const group of one.board.breakdown.length === 0 ? [{}] : [{ city: "Rome" }, { city: "Oslo" }]) {
         const found = await owner.query<{ user_id: string; value: string; rank: number }>(
           `select s.user_id, s.value, s.rank from laurel.leaderboards b
            cross join lateral laurel_private.leaderboard_standing(laurel_private.rule_of(b), $2, $3, now()) s
            where b.key = $1 and b.tenant_id = laurel.current_tenant_id() order by s.rank`, [one.key, run, group]);
         expect(found.rows.map(({ user_id, value, rank }) => `${rank} ${user_id} ${Number(value)}`)).toEqual(
-          standing(one.board, run, group, counted(one), attributesOf).map(({ user, value }, index) => `${index + 1} ${user} ${value}`));
+          standing(one.board, run, group, counted(one), attributesInRun).map(({ user, value }, index) => `${index + 1} ${user} ${value}`));
       }
     }
   }
