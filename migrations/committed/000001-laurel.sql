@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a861e906b9e6ce52470eca461cfb4c731f05994a
+--! Hash: sha1:07e2eebeeccdcdd8e8ed29cec2936a096d752ce4
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -9059,6 +9059,222 @@ grant execute on function laurel.metric_event_summary(text, text, text, date, da
   laurel.points_event_summary(text, text, text, date, date)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded insight/event_summaries.sql
+--! Included insight/user_wrapped.sql
+-- A user's year in review, from the event log and the ledger, in the user's own time zone. A day counts
+-- as active when the user has an event on it. Weeks begin on Sundays, as everywhere (RP2).
+
+-- What a metric, or a points system, changed by in a period, as it is shown.
+create function laurel_private.wrapped_change(before numeric, change numeric, percentile numeric)
+  returns jsonb language sql immutable as $$
+  select jsonb_build_object('currentTotal', trim_scale(before + change), 'changeThisPeriod', trim_scale(change),
+      -- From nothing it is 100 %.
+      'percentChange', case when before = 0 then 100 * sign(change) else trim_scale(round(100 * change / abs(before), 1)) end)
+    || case when percentile is null then '{}' else jsonb_build_object('percentileThisPeriod', percentile) end
+$$;
+
+-- Per period, and in it per metric or points system by its ID: which share, in percent, of the users for whom something
+-- counted in the period have less than this one. Users are measured by their own calendars. One pass over the log for
+-- all periods, since it reads what everybody did.
+create function laurel_private.wrapped_percentiles(for_user laurel_private.user_states, first_days date[], last_days date[])
+  returns jsonb[] language sql stable as $$
+  with amount as (
+    select e.metric_id as source_id, e.user_id, e.value, e.occurred_at
+    from laurel.metric_events e
+    where e.tenant_id = (for_user).tenant_id and e.metric_id = any ((for_user).metric_ids)
+    union all
+    select a.system_id, a.user_id, a.points, a.occurred_at
+    from laurel.points_awards a
+    where a.tenant_id = (for_user).tenant_id and a.system_id = any ((for_user).system_ids)
+  ),
+  change as (
+    select a.source_id, p.no, a.user_id, sum(a.value) as value
+    from amount a
+    join laurel_private.user_states s on s.tenant_id = (for_user).tenant_id and s.user_id = a.user_id
+    join unnest(first_days, last_days) with ordinality as p (first_on, last_on, no)
+      on a.occurred_at >= p.first_on::timestamp at time zone s.time_zone and a.occurred_at < (p.last_on + 1)::timestamp at time zone s.time_zone
+    group by a.source_id, p.no, a.user_id
+  )
+  select array(
+    select coalesce(jsonb_object_agg(x.source_id, x.percentile) filter (where x.source_id is not null), '{}')
+    from generate_subscripts(first_days, 1) n
+    left join (
+      select o.source_id, o.no, trim_scale(round(100.0 * count(*) filter (where c.value < o.value) / count(*), 1)) as percentile
+      from change o
+      join change c on c.source_id = o.source_id and c.no = o.no
+      where o.user_id = (for_user).user_id
+      group by o.source_id, o.no) x on x.no = n
+    group by n order by n)
+$$;
+
+-- What a user did, earned and achieved from one day to another. Percentiles are by ID; {} shows none.
+create function laurel_private.wrapped_period(for_user laurel.users, first_on date, last_on date, percentiles jsonb, users bigint)
+  returns jsonb language sql stable as $$
+  with zone as (select coalesce((for_user).tz, 'UTC') as name),
+  event as materialized (
+    select e.metric_id, e.value, e.attributes, (e.occurred_at at time zone zone.name)::date >= first_on as is_inside
+    from laurel.metric_events e cross join zone
+    where e.tenant_id = (for_user).tenant_id and e.user_id = (for_user).id
+      and e.occurred_at < (last_on + 1)::timestamp at time zone zone.name
+  ),
+  by_metric as (
+    select e.metric_id, coalesce(sum(e.value) filter (where not e.is_inside), 0) as before, sum(e.value) filter (where e.is_inside) as change
+    from event e group by e.metric_id having bool_or(e.is_inside)
+  ),
+  by_value as (
+    select e.metric_id, a.key, a.value, coalesce(sum(e.value) filter (where not e.is_inside), 0) as before,
+      sum(e.value) filter (where e.is_inside) as change
+    from event e cross join lateral jsonb_each_text(e.attributes) a
+    group by e.metric_id, a.key, a.value having bool_or(e.is_inside)
+  ),
+  by_attribute as (
+    select v.metric_id, v.key, jsonb_object_agg(v.value,
+      jsonb_build_object('name', m.name, 'units', m.units) || laurel_private.wrapped_change(v.before, v.change, null)) as shown
+    from by_value v join laurel.metrics m on m.id = v.metric_id
+    group by v.metric_id, v.key
+  ),
+  by_system as (
+    select a.system_id, coalesce(sum(a.points) filter (where a.day < first_on), 0) as before, sum(a.points) filter (where a.day >= first_on) as change
+    from (
+      select a.system_id, a.points, (a.occurred_at at time zone zone.name)::date as day
+      from laurel.points_awards a cross join zone
+      where a.tenant_id = (for_user).tenant_id and a.user_id = (for_user).id) a
+    where a.day <= last_on
+    group by a.system_id having bool_or(a.day >= first_on)
+  ),
+  -- Places as they were seen at the end of a day, each until the day before the next, and today's.
+  place as (
+    select d.leaderboard_id, d.run_on, d.rank, d.value, d.day as from_day,
+      least(lead(d.day) over (partition by d.leaderboard_id, d.run_on order by d.day) - 1,
+        laurel_private.run_end(laurel_private.rule_of(b), d.run_on), (now() at time zone zone.name)::date) as until_day
+    from laurel_private.leaderboard_days d
+    join laurel.leaderboards b on b.id = d.leaderboard_id and b.generation = d.generation
+    cross join zone
+    where d.tenant_id = (for_user).tenant_id and d.user_id = (for_user).id
+    union all
+    select e.leaderboard_id, e.run_on, p.rank, e.value, t.today, t.today
+    from laurel.leaderboard_entries e
+    join laurel.leaderboards b on b.id = e.leaderboard_id and b.generation = e.generation
+    cross join zone
+    cross join lateral (select (now() at time zone zone.name)::date as today) t
+    cross join lateral laurel_private.place_of(e, b.max_participants, now()) p
+    where e.tenant_id = (for_user).tenant_id and e.user_id = (for_user).id
+      and e.run_on = laurel_private.run_of(laurel_private.rule_of(b), t.today)
+  ),
+  best_place as (
+    select distinct on (p.leaderboard_id) p.* from place p
+    where p.rank is not null and p.from_day <= last_on and p.until_day >= first_on
+    order by p.leaderboard_id, p.rank, p.from_day
+  )
+  select jsonb_build_object(
+    'metrics', (
+      select coalesce(jsonb_object_agg(m.key, jsonb_build_object('name', m.name, 'units', m.units,
+        'byAttribute', (select coalesce(jsonb_object_agg(a.key, a.shown), '{}') from by_attribute a where a.metric_id = m.id))
+        || laurel_private.wrapped_change(b.before, b.change, (percentiles ->> m.id::text)::numeric)), '{}')
+      from by_metric b join laurel.metrics m on m.id = b.metric_id and m.archived_at is null),
+    'points', (
+      select coalesce(jsonb_object_agg(s.key, jsonb_build_object('name', s.name, 'description', s.description)
+        || laurel_private.wrapped_change(b.before, b.change, (percentiles ->> s.id::text)::numeric)), '{}')
+      from by_system b join laurel.points_systems s on s.id = b.system_id and s.archived_at is null),
+    'achievements', (
+      select coalesce(jsonb_agg(laurel_private.user_achievement_as_json(a, (for_user).id) || laurel_private.achievement_stats(a, users)
+        order by c.achieved_at, a.id), '[]')
+      from laurel.user_achievements c
+      join laurel.achievements a on a.tenant_id = c.tenant_id and a.id = c.achievement_id and a.status <> 'archived'
+      cross join zone
+      where c.tenant_id = (for_user).tenant_id and c.user_id = (for_user).id
+        and (c.achieved_at at time zone zone.name)::date between first_on and last_on),
+    -- With the dates of the run it was reached in.
+    'leaderboards', (
+      select coalesce(jsonb_object_agg(b.key, laurel_private.leaderboard_as_json(b, laurel_private.shown_status(b, now()),
+          p.run_on, laurel_private.run_end(laurel_private.rule_of(b), p.run_on))
+        || jsonb_build_object('rank', p.rank, 'value', floor(p.value))), '{}')
+      from best_place p join laurel.leaderboards b on b.id = p.leaderboard_id and b.status in ('active', 'finished')))
+$$;
+
+-- The longest that a streak was in the year: one that began before counts with what it had by then.
+create function laurel_private.longest_streak_of_year(for_user laurel.users, new_year date)
+  returns jsonb language plpgsql stable as $$
+declare
+  reading laurel_private.streak_reading := laurel_private.read_streak(for_user.tenant_id, for_user.id, clock_timestamp());
+  of_frequency laurel.streak_frequency := (reading.rule).frequency;
+  longest record;
+begin
+  select r.first_period, count(*) as length, max(p.period_start) as last_period into longest
+  from laurel_private.streak_runs_of(reading) r
+  join laurel_private.streak_periods_of(reading, '-infinity') p on p.kind = 'satisfied'
+    and p.period_start between r.first_period and r.last_period and p.period_start < (new_year + interval '1 year')
+  group by r.first_period
+  having laurel_private.next_streak_period(max(p.period_start), of_frequency) > new_year
+  order by 2 desc, 1
+  limit 1;
+  return jsonb_build_object('length', coalesce(longest.length, 0), 'frequency', of_frequency, 'started', longest.first_period,
+    'periodStart', longest.first_period, 'periodEnd', laurel_private.next_streak_period(longest.last_period, of_frequency) - 1);
+end
+$$;
+
+create function laurel.user_wrapped(user_id text, year int default null)
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  for_user laurel.users := laurel_private.own_user(user_id);
+  state laurel_private.user_states;
+  zone text := coalesce(for_user.tz, 'UTC');
+  this_year int := extract(year from now() at time zone zone)::int;
+  new_year date;
+  year_end date;
+  active record;
+  best record;
+  percentiles jsonb[];
+  users bigint := laurel_private.count_users(for_user.tenant_id);
+begin
+  if coalesce(year, this_year) not between 1 and this_year then
+    perform laurel_private.fail('LR023', null, format('year must be from 1 to %s', this_year));
+  end if;
+  new_year := make_date(coalesce(year, this_year), 1, 1);
+  year_end := make_date(coalesce(year, this_year), 12, 31);
+  -- The most active day, week and month are those with the most events, the first of equals.
+  with day as materialized (
+    select d.day, d.day - extract(dow from d.day)::int as week, date_trunc('month', d.day::timestamp)::date as month, d.events
+    from (
+      select (e.occurred_at at time zone zone)::date as day, count(*) as events
+      from laurel.metric_events e
+      where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id
+        and e.occurred_at >= new_year::timestamp at time zone zone and e.occurred_at < (year_end + 1)::timestamp at time zone zone
+      group by 1) d
+  )
+  select count(distinct d.day) as days, count(distinct d.week) as weeks, count(distinct d.month) as months,
+    (select d.day from day d order by d.events desc, d.day limit 1) as best_day,
+    (select d.week from day d group by d.week order by sum(d.events) desc, d.week limit 1) as best_week,
+    (select d.month from day d group by d.month order by sum(d.events) desc, d.month limit 1) as best_month
+  into active from day d;
+  -- Of a year without events the first ones stand for them, empty.
+  select coalesce(active.best_day, new_year) as day,
+    coalesce(active.best_week, new_year + (7 - extract(dow from new_year)::int) % 7) as week,
+    coalesce(active.best_month, new_year) as month
+  into best;
+  select s.* into state from laurel_private.user_states s where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id;
+  percentiles := laurel_private.wrapped_percentiles(state,
+    array[best.week, best.month, new_year], array[best.week + 6, (best.month + interval '1 month')::date - 1, year_end]);
+  return jsonb_build_object(
+    'user', laurel_private.user_as_json(for_user),
+    'activity', jsonb_build_object(
+      'daysActive', active.days, 'weeksActive', active.weeks, 'monthsActive', active.months,
+      'mostActiveDay', laurel_private.wrapped_period(for_user, best.day, best.day, '{}', users) || jsonb_build_object('date', best.day),
+      'mostActiveWeek', laurel_private.wrapped_period(for_user, best.week, best.week + 6, percentiles[1], users)
+        || jsonb_build_object('start', best.week, 'end', best.week + 6),
+      -- Months are numbered from 0.
+      'mostActiveMonth', laurel_private.wrapped_period(for_user, best.month, (best.month + interval '1 month')::date - 1, percentiles[2], users)
+        || jsonb_build_object('month', extract(month from best.month)::int - 1),
+      'entireYear', laurel_private.wrapped_period(for_user, new_year, year_end, percentiles[3], users)
+        || jsonb_build_object('longestStreak', laurel_private.longest_streak_of_year(for_user, new_year))));
+end
+$$;
+
+comment on function laurel.user_wrapped(text, int) is
+  'A user''s year in review, of the current year unless one is given: how many days, weeks and months it was active; the most active of each, and the whole year, with metrics, points, achievements and best places on leaderboards; the longest streak. LR002, LR023.';
+
+grant execute on function laurel.user_wrapped(text, int) to laurel_admin, laurel_service, laurel_user;
+--! EndIncluded insight/user_wrapped.sql
 --! Included metrics/queued_events.sql
 -- Events accepted by the batch operation and not yet recorded. Written by enqueue_events(), emptied
 -- by the worker (tasks/process_queued_events.ts); rows that were refused stay, with the reason.

@@ -19,6 +19,7 @@ export const ArgumentsPlugin: GraphileConfig.Plugin = changeNullability({
     describeLeaderboards: { type: "!" },
     leaderboardRankings: { type: "!", args: { leaderboardKey: "!" } },
     userLeaderboard: { type: "!", args: { leaderboardKey: "!", userId: "!" } },
+    userWrapped: { type: "!", args: { userId: "!" } },
     exportUser: { type: "!", args: { userId: "!" } },
     balanceAsOf: { type: "!", args: { systemKey: "!", userId: "!", asOf: "!" } },
     pointsEventSummary: { type: "!", args: { systemKey: "!", userId: "!", aggregation: "!", startOn: "!", endOn: "!" } },

@@ -240,6 +240,38 @@ export const userBoardHistoryAnswer = named("UserLeaderboardHistory", userBoardA
     date: z.iso.date(), timestamp: instant, previousRank: rank, rank, previousValue: z.int().nullable(), value: z.int().nullable(),
   })),
 }));
+/** `percentileThisPeriod`: the share of users, in percent, with less; of weeks and longer periods. */
+const wrappedChange = {
+  currentTotal: z.number(), changeThisPeriod: z.number(), percentChange: z.number(), percentileThisPeriod: z.number().min(0).max(100).optional(),
+};
+const wrappedMetric = { name: z.string(), units: z.string().nullable(), ...wrappedChange };
+const wrappedPeriodAnswer = named("WrappedPeriod", z.object({
+  metrics: z.record(z.string(), z.object({
+    ...wrappedMetric,
+    byAttribute: z.record(z.string(), z.record(z.string(), z.object(wrappedMetric))),
+  })),
+  points: z.record(z.string(), z.object({ name: z.string(), description: z.string().nullable(), ...wrappedChange })),
+  achievements: userAchievementsAnswer,
+  leaderboards: z.record(z.string(), userBoardAnswer),
+}));
+/** A user's year in review; leaderboards show the run in which the best place was reached. */
+export const wrappedAnswer = named("Wrapped", z.object({
+  user: userAnswer,
+  activity: z.object({
+    daysActive: z.int(),
+    weeksActive: z.int(),
+    monthsActive: z.int(),
+    mostActiveDay: wrappedPeriodAnswer.extend({ date: z.iso.date() }),
+    mostActiveWeek: wrappedPeriodAnswer.extend({ start: z.iso.date(), end: z.iso.date() }),
+    mostActiveMonth: wrappedPeriodAnswer.extend({ month: z.int().min(0).max(11) }),
+    entireYear: wrappedPeriodAnswer.extend({
+      longestStreak: z.object({
+        length: z.int(), frequency: streakFrequency,
+        started: z.iso.date().nullable(), periodStart: z.iso.date().nullable(), periodEnd: z.iso.date().nullable(),
+      }),
+    }),
+  }),
+}));
 /** What one event did on one leaderboard, in the run it fell into: start and end are the run's. */
 export const changedBoardAnswer = named("ChangedLeaderboard", z.object({
   ...boardFields,

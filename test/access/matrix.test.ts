@@ -179,6 +179,7 @@ const contract: Readonly<Record<string, string>> = {
   user_preferences: "admin service user",
   user_streak: "admin service user",
   user_profile: "admin service user",
+  user_wrapped: "admin service user",
   verify: "admin",
 };
 

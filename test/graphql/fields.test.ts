@@ -68,6 +68,7 @@ const aboutUsers: Readonly<Record<string, string>> = {
   userPreferences: `userId: $`,
   userProfile: `userId: $`,
   userStreak: `userId: $, historyPeriods: 2`,
+  userWrapped: `userId: $, year: 2026`,
 };
 
 /** Functions about the tenant. */

@@ -77,7 +77,7 @@ describe("the GraphQL schema", () => {
       "pointsEarned", "pointsEventSummary", "pointsInFirstDays", "pointsInsights", "pointsLevel", "pointsLevelSummary", "pointsLevels",
       "pointsSummary", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user",
       "userAchievementList", "userAchievements", "userAwards", "userLeaderboard", "userMetricTotal", "userMetricTotals", "userMetrics", "userPoints",
-      "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "users",
+      "userPointsBoosts", "userPreferences", "userProfile", "userStreak", "userWrapped", "users",
       "webhookAttempt", "webhookAttempts", "webhookDeliveries", "webhookEndpoint", "webhookEndpoints", "webhookMessage", "webhookMessages",
     ]);
   });

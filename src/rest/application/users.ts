@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { notificationsShape, preferencesAnswer, streakPreferencesShape, userAnswer } from "../answers.ts";
+import { notificationsShape, preferencesAnswer, streakPreferencesShape, userAnswer, wrappedAnswer } from "../answers.ts";
 import { bodyLimitBytes } from "../bodies.ts";
 import { claimed, defineOperation, type Operation } from "../operations.ts";
 import { identifiedUserShape, profileShape } from "../shapes.ts";
@@ -9,6 +9,8 @@ const updateStatement = claimed("update_user", "laurel.update_user($3, $4::jsonb
 const profileStatement = claimed("user_profile", "laurel.user_profile($3)");
 const preferencesStatement = claimed("user_preferences", "laurel.user_preferences($3)");
 const updatePreferencesStatement = claimed("update_user_preferences", "laurel.update_user_preferences($3, $4::jsonb)");
+
+const wrappedStatement = claimed("user_wrapped", "laurel.user_wrapped($3, $4::int)");
 
 const common = { api: "application", tag: "Users" } as const;
 
@@ -97,6 +99,20 @@ export const userOperations: readonly Operation[] = [
     refusals: [400, 403, 404],
     answer: async ({ params, body: preferences, run }) => {
       const { body = "" } = await run(updatePreferencesStatement, [params["id"], JSON.stringify(preferences)]);
+      return { status: 200, body };
+    },
+  }),
+  defineOperation({
+    ...common,
+    id: "users_wrapped",
+    summary: "A user's year in review: when it was most active, and what it did, earned and achieved then and in all of the year.",
+    method: "get",
+    path: "/users/:id/wrapped",
+    query: z.object({ year: z.int().min(1).max(9999).optional() }),
+    answers: { 200: wrappedAnswer },
+    refusals: [403, 404],
+    answer: async ({ params, query: { year }, run }) => {
+      const { body = "" } = await run(wrappedStatement, [params["id"], year ?? null]);
       return { status: 200, body };
     },
   }),
