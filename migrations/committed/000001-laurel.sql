@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:956475acbbd4e4471b866a4412463f06acd3954d
+--! Hash: sha1:f931b2b9cbad97607974f6606a76e9d4c9803af7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2460,9 +2460,11 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 -- group are better, read from the index in order and never further than max_participants. Whoever
 -- falls off keeps the entry, and is on again as soon as its rank is.
 --
--- Written by write_scores() under the user's lock, and by the look back of backfill_leaderboards.sql;
--- read by the flow for its answer, and by callers. Values of 0 or less are not ranked.
--- Invariant: a value is the sum of what leaderboard_history() finds (verify() checks).
+-- Written by write_scores() and rank_streaks() under the user's lock, and by the look back of
+-- backfill_leaderboards.sql; read by the flow for its answer, and by callers. Values of 0 or less are
+-- not ranked.
+-- Invariant: a value is the sum of what leaderboard_history() finds, or the length of the stored streak
+-- (verify() checks).
 
 create table laurel.leaderboard_entries (
   tenant_id uuid not null,
@@ -2473,6 +2475,7 @@ create table laurel.leaderboard_entries (
   value numeric not null,
   -- The event or award with which the value was reached: whoever got there first has the lower one.
   reached_id uuid not null,
+  holds_until timestamptz,
   previous_value numeric,
   previous_reached_id uuid,
   breakdown jsonb not null default '{}',
@@ -2491,6 +2494,8 @@ comment on column laurel.leaderboard_entries.generation is 'The leaderboard''s g
 comment on column laurel.leaderboard_entries.run_on is 'The first day of the run; for a perpetual leaderboard its start date.';
 comment on column laurel.leaderboard_entries.value is 'What is ranked by: added to the metric, earned points, or the streak''s length.';
 comment on column laurel.leaderboard_entries.reached_id is 'The event or award with which the value was reached; the lower one ranks first among equals.';
+comment on column laurel.leaderboard_entries.holds_until is
+  'When a streak is lost unless something keeps it: rankings then look at the streak itself. Null for a value that stays.';
 comment on column laurel.leaderboard_entries.previous_value is 'The value before the last change; null before the first, and in another group.';
 comment on column laurel.leaderboard_entries.previous_reached_id is 'What the value before the last change was reached with; null with it.';
 comment on column laurel.leaderboard_entries.breakdown is 'The user''s values of the breakdown attributes; {} without.';
@@ -3456,6 +3461,16 @@ create function laurel_private.combine_leaderboards(tenant_id uuid, metric_ids u
       select (r.leaderboards[n]).leaderboard_id, n from generate_subscripts(r.leaderboards, 1) n) as b (leaderboard_id, no)
     where r.tenant_id = combine_leaderboards.tenant_id and r.metric_id = any (metric_ids)
     order by b.leaderboard_id)
+$$;
+
+create function laurel_private.streak_leaderboards(tenant_id uuid)
+  returns laurel_private.leaderboard_rule[] language sql stable as $$
+  select array(
+    select r.leaderboards[n]
+    from laurel_private.points_rules r cross join lateral generate_subscripts(r.leaderboards, 1) n
+    where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric()
+      and (r.leaderboards[n]).rank_by = 'streak'
+    order by n)
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -4994,6 +5009,157 @@ $$;
 comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
   'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
 --! EndIncluded points/apply_occasions.sql
+--! Included leaderboards/rank_streaks.sql
+-- Leaderboards that rank by streak (LB1): an entry's value is the length of its user's streak. Derived
+-- from what the streak step stored (streaks/), under the user's lock, by whoever stored it: the flow,
+-- upkeep, administration. Decided here, where the specification is silent:
+-- * A streak counts with the length it has, whenever it began: the start date says from when on the
+--   leaderboard is shown, not from when on periods count.
+-- * Who got there first: the length was reached with the event that was recorded last among those that
+--   its periods are satisfied by. A streak that is restored is back in its old place among equals.
+-- * A streak that is lost is off the leaderboard at the moment it is lost, whether or not anything was
+--   recorded then (S3): an entry holds until its streak is due to be looked at, and readers look at it themselves from then on.
+-- * With an end date the ranking stands still, for each user, once the last day is over in its time zone;
+--   late events that occurred until then count until the leaderboard is final.
+
+-- What a user has on such a leaderboard by what is stored. reached_id is null when it has nothing.
+create function laurel_private.streak_on_board(
+  board laurel_private.leaderboard_rule, streak laurel_private.user_streaks, time_zone text,
+  out value int, out reached_id uuid, out holds_until timestamptz
+) language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  run laurel_private.streak_runs;
+  last_period date;
+  -- The midnight at which the leaderboard is over for the user.
+  over_at timestamptz := (board.ends_on + 1)::timestamp at time zone time_zone;
+begin
+  value := 0;
+  if board.ends_on is null or streak.settled_on <= board.ends_on then
+    if streak.length > 0 then
+      value := streak.length;
+      holds_until := case when streak.due_at >= over_at then null else streak.due_at end;
+      select p.event_id into reached_id
+      from laurel_private.streak_periods p
+      where p.tenant_id = streak.tenant_id and p.user_id = streak.user_id and p.frequency = streak.frequency and p.kind = 'satisfied'
+        and p.period_start >= (
+          select r.first_period from laurel_private.streak_runs r
+          where r.tenant_id = streak.tenant_id and r.user_id = streak.user_id and r.frequency = streak.frequency and not r.is_over
+          order by r.first_period desc limit 1)
+      order by p.event_id desc limit 1;
+    end if;
+    return;
+  end if;
+  -- As it was at the end of the last day.
+  last_period := laurel_private.streak_period(board.ends_on, streak.frequency);
+  select r.* into run from laurel_private.streak_runs r
+  where r.tenant_id = streak.tenant_id and r.user_id = streak.user_id and r.frequency = streak.frequency and r.first_period <= last_period
+  order by r.first_period desc limit 1;
+  if last_period <= laurel_private.next_streak_period(run.through_period, streak.frequency) then
+    select count(*), (array_agg(p.event_id order by p.event_id desc))[1] into value, reached_id
+    from laurel_private.streak_periods p
+    where p.tenant_id = streak.tenant_id and p.user_id = streak.user_id and p.frequency = streak.frequency and p.kind = 'satisfied'
+      and p.period_start between run.first_period and last_period and p.occurred_at < over_at
+      and p.event_id < laurel_private.first_uuid_v7(laurel_private.final_at(board, board.starts_on));
+  end if;
+end
+$$;
+
+comment on function laurel_private.streak_on_board(laurel_private.leaderboard_rule, laurel_private.user_streaks, text) is
+  'The length that counts on a leaderboard of streaks, the event it was reached with, and until when it holds by itself (null for ever). Rule LB1.';
+
+-- The caller holds the users' locks, and has stored their streaks. Of `effects` it matters who lost a
+-- streak on the way: what it had is not where it comes from.
+create function laurel_private.rank_streaks(
+  tenant_id uuid, user_ids text[], effects laurel_private.streak_effects[] default '{}'
+) returns void language plpgsql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+#variable_conflict use_variable
+declare
+  boards laurel_private.leaderboard_rule[] := laurel_private.streak_leaderboards(tenant_id);
+  lost text[];
+begin
+  if boards = '{}' then
+    return;
+  end if;
+  lost := array(select e.user_id from unnest(effects) e where exists (select from unnest(e.outcomes) o where o.kind = 'lost'));
+  insert into laurel.leaderboard_entries as e (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, holds_until,
+    previous_value, previous_reached_id, breakdown, group_id)
+  select tenant_id, s.user_id, b.leaderboard_id, b.generation, b.starts_on, d.value, coalesce(d.reached_id, x.reached_id), d.holds_until,
+    case when d.value = x.value then x.previous_value when x.group_id = g.group_id and s.user_id <> all (lost) then x.value end,
+    case when d.value = x.value then x.previous_reached_id when x.group_id = g.group_id and s.user_id <> all (lost) then x.reached_id end,
+    n.breakdown, g.group_id
+  from unnest(user_ids) q (id)
+  cross join lateral (
+    select s.user_id, s.time_zone, s.attributes from laurel_private.user_states s
+    where s.tenant_id = tenant_id and s.user_id = q.id offset 0) s
+  cross join lateral (
+    select u from laurel_private.user_streaks u
+    where u.tenant_id = tenant_id and u.user_id = q.id offset 0) u (streak)
+  cross join generate_subscripts(boards, 1) i
+  cross join lateral (select (boards[i]).*) b
+  left join lateral (
+    select x.* from laurel.leaderboard_entries x
+    where x.tenant_id = tenant_id and x.user_id = q.id and x.leaderboard_id = b.leaderboard_id
+      and x.generation = b.generation and x.run_on = b.starts_on) x on true
+  cross join lateral laurel_private.streak_on_board(boards[i], u.streak, s.time_zone) d
+  cross join lateral (select laurel_private.breakdown_of(boards[i], s.attributes) as breakdown) n
+  cross join lateral (select laurel_private.group_of(boards[i], n.breakdown) as group_id) g
+  where (d.value > 0 or x.value is not null)
+    -- Behind the last day, what stands is moved by late events alone, not by what becomes of the streak.
+    and (b.ends_on is null or (u.streak).settled_on <= b.ends_on or x.value is null or x.holds_until is not null
+      or d.reached_id > x.reached_id)
+  on conflict on constraint entries_are_one_per_user_and_run do update
+  set value = excluded.value, reached_id = excluded.reached_id, holds_until = excluded.holds_until,
+    previous_value = excluded.previous_value, previous_reached_id = excluded.previous_reached_id,
+    breakdown = excluded.breakdown, group_id = excluded.group_id
+  where (e.value, e.reached_id, e.holds_until) is distinct from (excluded.value, excluded.reached_id, excluded.holds_until);
+end
+$$;
+
+comment on function laurel_private.rank_streaks(uuid, text[], laurel_private.streak_effects[]) is
+  'Moves the entries of users on leaderboards of streaks to where their stored streaks are. Rule LB1.';
+
+-- Whether an entry that was due to be looked at still holds at a moment: asked by readers, of those that upkeep has
+-- not come to yet. What is stored may be of later, as when a leaderboard was finished by hand.
+create function laurel_private.is_streak_kept(entry laurel.leaderboard_entries, as_of timestamptz)
+  returns boolean language plpgsql stable as $$
+declare
+  board laurel.leaderboards;
+  streak laurel_private.user_streaks;
+  zone text;
+  moment timestamptz;
+  period date;
+begin
+  select b.* into board from laurel.leaderboards b where b.id = entry.leaderboard_id;
+  select s.time_zone into zone from laurel_private.user_states s where s.tenant_id = entry.tenant_id and s.user_id = entry.user_id;
+  moment := least(as_of, board.finished_at, (board.ends_on + 1)::timestamp at time zone zone - interval '1 microsecond');
+  if moment < entry.holds_until then
+    return true;
+  end if;
+  select u.* into streak from laurel_private.user_streaks u where u.tenant_id = entry.tenant_id and u.user_id = entry.user_id;
+  if streak.settled_on <= (moment at time zone zone)::date then
+    return (((laurel_private.read_streak(entry.tenant_id, entry.user_id, moment)).effects).state).length > 0;
+  end if;
+  period := laurel_private.streak_period((moment at time zone zone)::date, streak.frequency);
+  return exists (
+    select from laurel_private.streak_runs r
+    where r.tenant_id = entry.tenant_id and r.user_id = entry.user_id and r.frequency = streak.frequency
+      and r.first_period <= period and period <= laurel_private.next_streak_period(r.through_period, r.frequency));
+end
+$$;
+
+comment on function laurel_private.is_streak_kept(laurel.leaderboard_entries, timestamptz) is
+  'Whether the streak behind an entry was still running at a moment, or when its leaderboard ended. Rule S3.';
+
+-- Whether an entry still stands for what its user has.
+create function laurel_private.entry_holds(entry laurel.leaderboard_entries, as_of timestamptz)
+  returns boolean language sql stable as $$
+  select entry.holds_until is null or entry.holds_until > as_of or laurel_private.is_streak_kept(entry, as_of)
+$$;
+--! EndIncluded leaderboards/rank_streaks.sql
 --! Included leaderboards/rank_users.sql
 -- The flow's step of leaderboards: what was added to metrics and earned in points moves the entries of
 -- its user, in the transaction that causes it. One function for all users of a statement; called by
@@ -5075,10 +5241,11 @@ $$;
 -- index in the order of ranks, one entry further than the limit: of one who came in from outside the
 -- entry in front of whose old place the board ended is among them.
 create function laurel_private.place_of(
-  entry laurel.leaderboard_entries, max_participants int,
+  entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language sql stable as $$
-  select case when n.better < max_participants and entry.value > 0 and entry.group_id is not null then n.better + 1 end,
+  select case when n.better < max_participants and entry.value > 0 and entry.group_id is not null
+      and laurel_private.entry_holds(entry, as_of) then n.better + 1 end,
     case when n.better_than_before < max_participants and entry.previous_value > 0 then n.better_than_before + 1 end,
     coalesce(n.last_value, 0)
   from (
@@ -5090,12 +5257,12 @@ create function laurel_private.place_of(
     from (
       select o.value, o.reached_id from laurel.leaderboard_entries o
       where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0
+        and o.group_id = entry.group_id and o.value > 0 and laurel_private.entry_holds(o, as_of)
       order by o.value desc, o.reached_id
       limit max_participants + 1) x) n
 $$;
 
-comment on function laurel_private.place_of(laurel.leaderboard_entries, int) is
+comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
   'Rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants + 1 entries at most.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
@@ -5118,7 +5285,7 @@ begin
     where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
       and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
     continue when not found or entry.reached_id <> all (ids);
-    place := laurel_private.place_of(entry, board.max_participants);
+    place := laurel_private.place_of(entry, board.max_participants, clock_timestamp());
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
@@ -5321,6 +5488,7 @@ begin
     streak_is_satisfied = e.is_satisfied, streak_version = version
   from unnest(effects) e
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
+  perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
 end
 $$;
 
@@ -7309,7 +7477,11 @@ begin
     select from laurel_private.user_states s
     where s.tenant_id = backfill.tenant_id and s.user_id = q.id
     for no key update) locked;
-  perform laurel_private.enter_by_history(laurel_private.rule_of(board), backfill.tenant_id, user_ids);
+  if board.rank_by = 'streak' then
+    perform laurel_private.rank_streaks(backfill.tenant_id, user_ids);
+  else
+    perform laurel_private.enter_by_history(laurel_private.rule_of(board), backfill.tenant_id, user_ids);
+  end if;
   update laurel_private.leaderboard_backfills b
   set after_user_id = coalesce(user_ids[cardinality(user_ids)], b.after_user_id),
     looked_at = b.looked_at + cardinality(user_ids),
@@ -7394,7 +7566,7 @@ alter table laurel_private.leaderboard_changes enable row level security;
 
 -- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
 -- index, so that a look reads participants, not entries.
-create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date)
+create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date, as_of timestamptz)
   returns table (tenant_id uuid, user_id text, rank int, value numeric) language sql stable as $$
   with recursive found (group_id) as (
     (select e.group_id from laurel.leaderboard_entries e
@@ -7413,7 +7585,7 @@ create function laurel_private.run_standing(rule laurel_private.leaderboard_rule
     select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value
     from laurel.leaderboard_entries e
     where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
-      and e.group_id = f.group_id and e.value > 0
+      and e.group_id = f.group_id and e.value > 0 and laurel_private.entry_holds(e, as_of)
     order by e.value desc, e.reached_id
     limit rule.max_participants) s
   where f.group_id is not null
@@ -7428,7 +7600,7 @@ declare
 begin
   with changed as (
     select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
-    from laurel_private.run_standing(rule, run.run_on) s
+    from laurel_private.run_standing(rule, run.run_on, as_of) s
     full join (
       select d.* from laurel_private.leaderboard_days d
       where d.leaderboard_id = run.leaderboard_id and d.generation = run.generation and d.run_on = run.run_on and d.is_latest) l
@@ -7821,7 +7993,7 @@ $$;
 
 -- Who is on the board of a run, in order. One group is read from the index, as far as the board goes.
 create function laurel_private.leaderboard_standing(
-  rule laurel_private.leaderboard_rule, run_on date, breakdown jsonb
+  rule laurel_private.leaderboard_rule, run_on date, breakdown jsonb, as_of timestamptz
 ) returns table (tenant_id uuid, user_id text, rank int, value numeric, group_id uuid) language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -7832,7 +8004,7 @@ begin
       select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id = only_group and e.value > 0
+        and e.group_id = only_group and e.value > 0 and laurel_private.entry_holds(e, as_of)
       order by e.value desc, e.reached_id
       limit rule.max_participants;
   else
@@ -7840,14 +8012,14 @@ begin
       select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0
+        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0 and laurel_private.entry_holds(e, as_of)
       order by e.value desc, e.reached_id
       limit rule.max_participants;
   end if;
 end
 $$;
 
-comment on function laurel_private.leaderboard_standing(laurel_private.leaderboard_rule, date, jsonb) is
+comment on function laurel_private.leaderboard_standing(laurel_private.leaderboard_rule, date, jsonb, timestamptz) is
   'The participants of a run in the groups that have these attribute values, by rank; at most max_participants.';
 
 create function laurel.leaderboard_rankings(
@@ -7859,6 +8031,8 @@ declare
   board laurel.leaderboards := laurel_private.visible_leaderboard(laurel.current_tenant_id(), leaderboard_key);
   rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
   breakdown jsonb := laurel_private.breakdown_filter(board, user_attributes);
+  as_of timestamptz := clock_timestamp();
+  status text := laurel_private.shown_status(board, as_of);
   shown_run date;
   places int := coalesce(most, least(10, board.max_participants));
 begin
@@ -7868,11 +8042,13 @@ begin
   elsif coalesce(skipped, 0) < 0 then
     perform laurel_private.fail('LR028', null, 'offset must not be negative');
   end if;
-  shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (now() at time zone 'UTC')::date, now());
-  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+  shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (as_of at time zone 'UTC')::date, as_of);
+  return laurel_private.leaderboard_as_json(board, status, board.starts_on, board.ends_on)
     || jsonb_build_object('rankings', (
       with standing as materialized (
-        select s.* from laurel_private.leaderboard_standing(rule, shown_run, breakdown) s
+        select s.* from laurel_private.leaderboard_standing(rule, shown_run, breakdown, as_of) s
+        -- Streaks are there before their leaderboard has begun.
+        where status <> 'scheduled'
       ),
       first as (
         select case when leaderboard_rankings.user_id is null then 1
@@ -7921,7 +8097,9 @@ declare
   for_user laurel.users := laurel_private.own_user(user_leaderboard.user_id);
   board laurel.leaderboards := laurel_private.visible_leaderboard(for_user.tenant_id, leaderboard_key);
   rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
-  shown_run date := laurel_private.run_to_show(board, user_leaderboard.run_on, (now() at time zone coalesce(for_user.tz, 'UTC'))::date, now());
+  as_of timestamptz := clock_timestamp();
+  status text := laurel_private.shown_status(board, as_of);
+  shown_run date := laurel_private.run_to_show(board, user_leaderboard.run_on, (as_of at time zone coalesce(for_user.tz, 'UTC'))::date, as_of);
   entry laurel.leaderboard_entries;
   place_rank int;
 begin
@@ -7930,9 +8108,9 @@ begin
   end if;
   select e.* into entry from laurel.leaderboard_entries e
   where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
-    and e.generation = board.generation and e.run_on = shown_run;
+    and e.generation = board.generation and e.run_on = shown_run and status <> 'scheduled';
   if found then
-    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants) p;
+    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants, as_of) p;
   else
     entry.tenant_id := for_user.tenant_id;
     entry.user_id := for_user.id;
@@ -7940,10 +8118,10 @@ begin
     entry.generation := board.generation;
     entry.run_on := shown_run;
   end if;
-  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+  return laurel_private.leaderboard_as_json(board, status, board.starts_on, board.ends_on)
     || jsonb_build_object('rank', place_rank, 'value', case when place_rank is not null then floor(entry.value) end,
       'history', laurel_private.leaderboard_history_as_json(entry, place_rank,
-        least((now() at time zone 'UTC')::date, laurel_private.run_end(rule, shown_run)), coalesce(days, 10)));
+        least((as_of at time zone 'UTC')::date, laurel_private.run_end(rule, shown_run)), coalesce(days, 10)));
 end
 $$;
 
@@ -8566,6 +8744,7 @@ begin
     end if;
   end loop;
   perform laurel_private.forget_streak_answers(tenant, user_ids);
+  perform laurel_private.rank_streaks(tenant, user_ids);
   return jsonb_build_object('done', done, 'issues', issues);
 end
 $$;
@@ -8833,6 +9012,7 @@ begin
   end if;
   update laurel_private.user_states s set streak_preferences = new.preferences -> 'streak', streak_version = null
   where s.tenant_id = new.tenant_id and s.user_id = new.id;
+  perform laurel_private.rank_streaks(new.tenant_id, array[new.id::text]);
 end
 $$;
 
@@ -10058,7 +10238,7 @@ create aggregate laurel_private.product(numeric) (
   sfunc = laurel_private.multiply, stype = numeric, initcond = '1', parallel = safe
 );
 
--- Leaderboards: every value is the sum of its user's history in the run (LB1).
+-- Leaderboards: every value is the sum of its user's history in the run, or the length of its streak (LB1).
 create function laurel_private.broken_leaderboards(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
   language sql stable as $$
@@ -10097,6 +10277,19 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
     and (b.finished_at is null or coalesce(x.reached_id < laurel_private.first_uuid_v7(b.finished_at), true))
     and not exists (
       select from laurel_private.time_zone_changes z where z.tenant_id = x.tenant_id and z.user_id = x.user_id)
+  union all
+  select 'leaderboard_value_is_the_length_of_the_streak', b.tenant_id, s.user_id, b.key,
+    concat_ws(' ', d.value, d.reached_id, d.holds_until), concat_ws(' ', e.value, e.reached_id, e.holds_until)
+  from board b
+  join laurel_private.user_states s on s.tenant_id = b.tenant_id
+  left join laurel_private.user_streaks u on u.tenant_id = s.tenant_id and u.user_id = s.user_id
+  cross join lateral laurel_private.streak_on_board(b.rule, u, s.time_zone) d
+  left join entry e on e.tenant_id = s.tenant_id and e.user_id = s.user_id and e.leaderboard_id = b.id and e.generation = b.generation
+  -- Behind its last day a leaderboard stands still, whatever becomes of the streak.
+  where b.rank_by = 'streak' and b.finished_at is null and coalesce(u.settled_on <= (b.rule).ends_on, true)
+    and (coalesce(e.value, 0), case when e.value > 0 then e.reached_id end, case when e.value > 0 then e.holds_until end)
+      is distinct from (d.value, d.reached_id, d.holds_until)
+    and (e.value is not null or not b.is_looking_back)
   union all
   select 'leaderboard_group_follows_the_user', e.tenant_id, e.user_id, b.key || ' ' || e.run_on, n.breakdown::text, e.breakdown::text
   from entry e
