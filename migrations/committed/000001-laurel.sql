@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:63b8d6b3b604f15ae2b6419e1e65ff883b35c5af
+--! Hash: sha1:1cfc17ec0434c84a0ceccb684f9a0a560e1ed77b
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7553,7 +7553,7 @@ create function laurel_private.run_as_text(board laurel.leaderboards, run_on dat
 $$;
 
 -- Everybody on the boards of a run, by rank; where users are ranked in groups, with what makes theirs. At most 1,000.
-create function laurel_private.rankings_as_text(board laurel.leaderboards, run_on date)
+create function laurel_private.rankings_as_text(board laurel.leaderboards, run_on date, as_of timestamptz)
   returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -7565,7 +7565,7 @@ begin
         else jsonb_build_object('breakdownAttributeValues', laurel_private.attribute_pairs(e.breakdown)) end)::text,
       ',' order by s.rank, s.user_id), '') || ']'
     from (
-      select s.* from laurel_private.run_standing(rule, rankings_as_text.run_on) s
+      select s.* from laurel_private.run_standing(rule, rankings_as_text.run_on, as_of) s
       order by s.rank, s.user_id limit 1000) s
     join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id
     join laurel.leaderboard_entries e on e.tenant_id = s.tenant_id and e.user_id = s.user_id
@@ -7574,7 +7574,7 @@ end
 $$;
 
 -- `kind` is started, changed or finished.
-create function laurel_private.announce_leaderboard(board laurel.leaderboards, run_on date, kind text)
+create function laurel_private.announce_leaderboard(board laurel.leaderboards, run_on date, kind text, as_of timestamptz)
   returns void language plpgsql volatile as $$
 declare
   type constant text := 'leaderboard.' || kind;
@@ -7584,11 +7584,11 @@ begin
   end if;
   perform laurel_private.write_messages(board.tenant_id, array[(null, type, concat('{"type":"', type, '","leaderboard":{',
     laurel_private.run_as_text(board, run_on, case when kind = 'finished' then 'finished' else 'active' end),
-    ',"rankings":', laurel_private.rankings_as_text(board, run_on), '}}'))::laurel_private.outgoing_message]);
+    ',"rankings":', laurel_private.rankings_as_text(board, run_on, as_of), '}}'))::laurel_private.outgoing_message]);
 end
 $$;
 
-comment on function laurel_private.announce_leaderboard(laurel.leaderboards, date, text) is
+comment on function laurel_private.announce_leaderboard(laurel.leaderboards, date, text, timestamptz) is
   'Writes a leaderboard.started, changed or finished message about a run, with its rankings, if somebody wants it. Rule H1.';
 
 -- The users exist, and are held by the caller so that they stay.
@@ -7736,7 +7736,7 @@ begin
   if changes > 0 and is_told then
     select b.* into strict board from laurel.leaderboards b where b.id = run.leaderboard_id;
     perform laurel_private.announce_ranks(board, run.run_on, moves);
-    perform laurel_private.announce_leaderboard(board, run.run_on, 'changed');
+    perform laurel_private.announce_leaderboard(board, run.run_on, 'changed', as_of);
   end if;
   return changes;
 end
@@ -7784,7 +7784,7 @@ begin
       from begun b where coalesce(laurel_private.final_at(rule, b.run_on) > greatest(as_of, board.activated_at), true)
     )
     select (select count(*) from begun), (select t.runs from told t) into added, begun_runs;
-    perform laurel_private.announce_leaderboard(board, b.run_on, 'started') from unnest(begun_runs) b (run_on);
+    perform laurel_private.announce_leaderboard(board, b.run_on, 'started', as_of) from unnest(begun_runs) b (run_on);
     done := done + added;
   end loop;
 
@@ -7810,7 +7810,7 @@ begin
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
-        perform laurel_private.announce_leaderboard(board, run.run_on, 'finished');
+        perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
     end if;
     done := done + 1;
