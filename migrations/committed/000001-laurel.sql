@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1cfc17ec0434c84a0ceccb684f9a0a560e1ed77b
+--! Hash: sha1:8848c9603d7815bf28d240331860ef6a7fc6be77
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -5180,7 +5180,8 @@ begin
     return true;
   end if;
   select u.* into streak from laurel_private.user_streaks u where u.tenant_id = entry.tenant_id and u.user_id = entry.user_id;
-  if streak.settled_on <= (moment at time zone zone)::date then
+  -- Whoever moved west may be on a day before the one that is settled.
+  if moment = as_of or streak.settled_on <= (moment at time zone zone)::date then
     return (((laurel_private.read_streak(entry.tenant_id, entry.user_id, moment)).effects).state).length > 0;
   end if;
   period := laurel_private.streak_period((moment at time zone zone)::date, streak.frequency);
