@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:2be30efc471853bf61082355ef41205657a3eb25
+--! Hash: sha1:7f723640d42aa803e19227b528004e6491a6ccea
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2783,6 +2783,8 @@ create index webhook_deliveries_by_endpoint on laurel.webhook_deliveries (endpoi
 -- Due ones of an endpoint; and whether a user has earlier ones. Both hold what is pending alone.
 create index webhook_deliveries_due on laurel.webhook_deliveries (endpoint_id, next_attempt_at, message_id) where status = 'pending';
 create index webhook_deliveries_of_user on laurel.webhook_deliveries (endpoint_id, user_id, message_id) where status = 'pending';
+-- For replays and figures.
+create index webhook_deliveries_parked on laurel.webhook_deliveries (endpoint_id, message_id) where status = 'parked';
 
 comment on table laurel.webhook_deliveries is 'A message on its way to an endpoint. Rule H2.';
 comment on column laurel.webhook_deliveries.user_id is 'The user that the message is about, whose messages go out in order; null when it is about none.';
@@ -10927,6 +10929,45 @@ $$;
 comment on function laurel_private.remove_old_webhook_messages(timestamptz, int) is
   'Removes attempts and messages that are older than 30 days, at most so many of each; never what is still to be delivered.';
 --! EndIncluded webhooks/deliver_messages.sql
+--! Included webhooks/webhook_figures.sql
+-- Figures of deliveries for monitoring, whichever process sends them. Bounded: the latest 10,000 attempts, and counts that
+-- stop there.
+
+create function laurel_private.webhook_figures(as_of timestamptz default clock_timestamp())
+  returns table (attempts bigint, delivered bigint, failed bigint, median_seconds numeric, slowest_seconds numeric,
+    due bigint, oldest_due_seconds numeric, retrying bigint, parked bigint)
+  language sql stable as $$
+  select
+    (select s.n_tup_ins from pg_stat_user_tables s where s.schemaname = 'laurel' and s.relname = 'webhook_attempts'),
+    t.delivered, t.failed, t.median_seconds, t.slowest_seconds,
+    d.due, d.oldest_due_seconds, r.retrying,
+    (select count(*) from (select from laurel.webhook_deliveries p where p.status = 'parked' limit 10000) p)
+  from (
+    select count(*) filter (where t.error is null) as delivered, count(*) filter (where t.error is not null) as failed,
+      round((percentile_disc(0.5) within group (order by t.latency_ms) / 1000.0), 3) as median_seconds,
+      round((percentile_disc(0.99) within group (order by t.latency_ms) / 1000.0), 3) as slowest_seconds
+    from (
+      select t.error, t.latency_ms from laurel.webhook_attempts t
+      where t.id >= laurel_private.first_uuid_v7(as_of - interval '1 minute') order by t.id desc limit 10000) t) t
+  cross join (
+    select count(*) as due, greatest(coalesce(extract(epoch from as_of - min(d.next_attempt_at)), 0), 0) as oldest_due_seconds
+    from (
+      select d.next_attempt_at from laurel.webhook_endpoints e
+      cross join lateral (
+        select d.next_attempt_at from laurel.webhook_deliveries d
+        where d.endpoint_id = e.id and d.status = 'pending' and d.next_attempt_at <= as_of
+        order by d.next_attempt_at limit 10000) d
+      where e.is_active limit 10000) d) d
+  cross join (
+    select count(*) as retrying from (
+      select from laurel.webhook_endpoints e
+      join laurel.webhook_deliveries d on d.endpoint_id = e.id and d.status = 'pending' and d.next_attempt_at > as_of
+      where e.is_active limit 10000) d) r
+$$;
+
+comment on function laurel_private.webhook_figures(timestamptz) is
+  'Attempts since statistics began; of the last minute (at most its latest 10,000) how many delivered and failed, their median and 99th percentile in seconds (null when there were none); deliveries to active endpoints that are due, the longest overdue in seconds, those that wait for a retry, and those that are parked (each at most 10,000). Rule X6.';
+--! EndIncluded webhooks/webhook_figures.sql
 --! Included webhooks/admin_webhooks.sql
 -- Webhooks as the admin API has them. The server makes secrets, seals them, hands the sealed ones in
 -- and shows the plain ones once; nothing here can.
