@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:619d3632fe7d2a5b6d87dd85e1c74303dca7083c
+--! Hash: sha1:7bf14cf1fb00f31791a34710dd9cfc87e3a9d528
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4392,14 +4392,13 @@ begin
 end
 $$;
 
+-- Levels as JSON, null for none.
 create function laurel_private.level_changed_message(
-  for_user text, shown_user text, for_system uuid, level_before laurel.points_levels, level_after laurel.points_levels, total bigint
-) returns laurel_private.outgoing_message language plpgsql stable as $$
+  for_user text, shown_user text, shown_system text, level_before text, level_after text, total bigint
+) returns laurel_private.outgoing_message language plpgsql immutable as $$
 begin
-  return (for_user, 'points.level_changed', concat('{"type":"points.level_changed","user":', shown_user, ',"points":{',
-    (select trim(laurel_private.system_as_json(s)::text, '{}') from laurel.points_systems s where s.id = for_system),
-    ',"total":', total, '},"previousLevel":', coalesce(laurel_private.level_as_json(level_before)::text, 'null'),
-    ',"newLevel":', coalesce(laurel_private.level_as_json(level_after)::text, 'null'), '}'))::laurel_private.outgoing_message;
+  return (for_user, 'points.level_changed', concat('{"type":"points.level_changed","user":', shown_user, ',"points":{', shown_system,
+    ',"total":', total, '},"previousLevel":', coalesce(level_before, 'null'), ',"newLevel":', coalesce(level_after, 'null'), '}'))::laurel_private.outgoing_message;
 end
 $$;
 
@@ -4416,9 +4415,11 @@ $$;
 
 -- `wanted` are the compiled types. Achievements come before points, levels after them, as the flow
 -- has them. Changes of one statement are told together: a level that was reached and lost again in
--- it did not change.
+-- it did not change. Whoever has levels and snapshots at hand (see points_rules) for every trigger that fired gives them
+-- along: the message shows what the answer does, made by the same function, in a fifth of the time.
 create function laurel_private.announce_effects(
-  tenant_id uuid, wanted text[], systems laurel_private.system_rule[], effects laurel_private.points_effects[]
+  tenant_id uuid, wanted text[], systems laurel_private.system_rule[], effects laurel_private.points_effects[],
+  levels jsonb default null, snapshots jsonb default null
 ) returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -4432,8 +4433,10 @@ declare
   completion laurel_private.completion;
   system laurel_private.system_rule;
   shown_user text;
+  shown_system text;
   level_before int;
-  opened boolean;
+  level_after int;
+  shown_levels jsonb;
 begin
   if not (wants_points or wants_levels or wants_achievements) then
     return;
@@ -4460,21 +4463,33 @@ begin
         insert into laurel_private.points_changed_windows (tenant_id, user_id, system_id, ends_at, announced_sequence)
         values (tenant_id, effect.user_id, system.system_id, clock_timestamp() + interval '15 minutes', award.sequence)
         on conflict do nothing;
-        opened := found;
-        if opened then
+        if found then
           shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
-          messages := messages || laurel_private.points_changed_message(tenant_id, effect.user_id, shown_user, system.system_id, awards);
+          messages := messages || case when snapshots is null
+            then laurel_private.points_changed_message(tenant_id, effect.user_id, shown_user, system.system_id, awards)
+            -- The answer is {"key":{…}}: what is inside of it is the system's.
+            else (effect.user_id, 'points.changed', concat('{"type":"points.changed","user":', shown_user, ',"points":', left(substr(
+              laurel_private.points_response(array[system], levels, snapshots, awards), length(system.system_key) + 5), -1), '}'))::laurel_private.outgoing_message end;
         end if;
       end if;
       if wants_levels then
         -- L2: before its first row a user has no level.
         level_before := case when awards[1].sequence = 1 then 0
           else width_bucket(awards[1].total_before, system.level_thresholds) end;
-        if width_bucket(award.total_after, system.level_thresholds) <> level_before then
+        level_after := width_bucket(award.total_after, system.level_thresholds);
+        if level_after <> level_before then
           shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
-          messages := messages || laurel_private.level_changed_message(effect.user_id, shown_user, system.system_id,
-            case when level_before > 0 then laurel_private.level_for_points(system.system_id, awards[1].total_before) end,
-            laurel_private.level_for_points(system.system_id, award.total_after), award.total_after);
+          if snapshots is null then
+            select trim(laurel_private.system_as_json(s)::text, '{}'), (
+              select jsonb_agg(laurel_private.level_as_json(l) order by l.points) from laurel.points_levels l where l.system_id = s.id)
+            into shown_system, shown_levels from laurel.points_systems s where s.id = system.system_id;
+          else
+            shown_system := snapshots ->> system.system_key;
+            shown_levels := levels -> system.system_key;
+          end if;
+          messages := messages || laurel_private.level_changed_message(effect.user_id, shown_user, shown_system,
+            case when level_before > 0 then shown_levels ->> (level_before - 1) end,
+            case when level_after > 0 then shown_levels ->> (level_after - 1) end, award.total_after);
         end if;
       end if;
     end loop;
@@ -4485,7 +4500,7 @@ begin
 end
 $$;
 
-comment on function laurel_private.announce_effects(uuid, text[], laurel_private.system_rule[], laurel_private.points_effects[]) is
+comment on function laurel_private.announce_effects(uuid, text[], laurel_private.system_rule[], laurel_private.points_effects[], jsonb, jsonb) is
   'Writes the messages that follow from what happened to locked users: achievement.completed, points.changed (first in 15 minutes), points.level_changed. Rules H2, H3.';
 
 -- H3: sums up what happened since the last message in windows that are over, and opens the next; a
@@ -6420,7 +6435,7 @@ begin
           select a.system_id, a.id, a.points from unnest(effects.awards) a) c));
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
-      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects]);
+      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
     end if;
   end if;
 
