@@ -33,7 +33,8 @@ export function createMetrics(pools: Pools): Metrics {
       }
     },
   });
-  addActivity(registry, pools);
+  addFigures(registry, pools, "select * from laurel_private.activity_figures()", activity);
+  addFigures(registry, pools, "select * from laurel_private.webhook_figures()", deliveries);
   return { registry, requestSeconds };
 }
 
@@ -46,13 +47,25 @@ const activity = {
   refused_events: ["laurel_queued_events_refused", "Events of batches that could not be recorded, up to 10,000"],
 } as const;
 
-/** Figures of the database, asked for when they are looked at; left out while it is away. */
-function addActivity(registry: Registry, pools: Pools): void {
-  let asking: Promise<Record<keyof typeof activity, string> | undefined> | undefined;
+const deliveries = {
+  attempts: ["laurel_webhook_attempts", "Attempts to deliver a webhook message since the database's statistics began"],
+  delivered: ["laurel_webhook_delivered_last_minute", "Attempts of the last minute that delivered, of its latest 10,000"],
+  failed: ["laurel_webhook_failed_last_minute", "Attempts of the last minute that failed, of its latest 10,000"],
+  median_seconds: ["laurel_webhook_attempt_seconds_p50", "Seconds that half of the last minute's attempts took at most"],
+  slowest_seconds: ["laurel_webhook_attempt_seconds_p99", "Seconds that 99 in 100 of the last minute's attempts took at most"],
+  due: ["laurel_webhook_deliveries_due", "Deliveries that could be sent now, up to 10,000"],
+  oldest_due_seconds: ["laurel_webhook_deliveries_oldest_due_seconds", "How long the oldest of them could have been sent"],
+  retrying: ["laurel_webhook_deliveries_retrying", "Deliveries that wait for their next attempt, up to 10,000"],
+  parked: ["laurel_webhook_deliveries_parked", "Deliveries that were given up until they are replayed, up to 10,000"],
+} as const;
+
+/** Figures of the database, asked for when they are looked at; left out while it is away or where there is none. */
+function addFigures<Key extends string>(registry: Registry, pools: Pools, query: string, named: Readonly<Record<Key, readonly [name: string, help: string]>>): void {
+  let asking: Promise<Record<Key, string | null> | undefined> | undefined;
   // All gauges are collected at once: they share one question.
   const figures = (): NonNullable<typeof asking> => {
     asking ??= pools.owner
-      .query<Record<keyof typeof activity, string>>("select * from laurel_private.activity_figures()")
+      .query<Record<Key, string | null>>(query)
       .then(({ rows }) => rows[0])
       .catch(() => undefined)
       .finally(() => {
@@ -60,14 +73,14 @@ function addActivity(registry: Registry, pools: Pools): void {
       });
     return asking;
   };
-  for (const key of Object.keys(activity) as (keyof typeof activity)[]) {
-    const [name, help] = activity[key];
+  for (const key of Object.keys(named) as Key[]) {
+    const [name, help] = named[key];
     new Gauge({
       name,
       help,
       registers: [registry],
       async collect() {
-        const figure = (await figures())?.[key];
+        const figure = (await figures())?.[key] ?? undefined;
         if (figure === undefined) this.remove();
         else this.set(Number(figure));
       },

@@ -4,7 +4,9 @@ import { pino } from "pino";
 import request from "supertest";
 import { readConfig } from "../src/config.ts";
 import { createApp } from "../src/server.ts";
+import { writeMessages } from "./support/dispatch.ts";
 import { type RestApi, startRestApi } from "./support/rest.ts";
+import { anEndpoint } from "./support/webhooks.ts";
 
 let rest: RestApi;
 
@@ -64,6 +66,33 @@ test("/metrics tells how many events wait and for how long", async () => {
   expect(text).toMatch(/^laurel_queued_events 1$/m);
   expect(Number(/^laurel_queued_events_oldest_seconds (\S+)$/m.exec(text)?.[1])).toBeGreaterThanOrEqual(3600);
   expect(Number(/^laurel_queued_events_oldest_seconds (\S+)$/m.exec(text)?.[1])).toBeLessThan(3700);
+});
+
+test("/metrics tells what becomes of webhooks", async () => {
+  const { owner } = rest.database.pools;
+  const figure = async (name: string): Promise<number | undefined> => {
+    const value = new RegExp(`^laurel_webhook_${name} (\\S+)$`, "m").exec((await request(rest.app).get("/metrics").expect(200)).text)?.[1];
+    return value === undefined ? undefined : Number(value);
+  };
+  expect([await figure("deliveries_due"), await figure("attempt_seconds_p50")]).toEqual([0, undefined]);
+  const endpoint = await anEndpoint(owner, { types: ["points.changed"] });
+  await writeMessages(rest.database, Array.from({ length: 5 }, (_, n) => `told ${n}`));
+  const found = await owner.query<{ message_id: string }>("select message_id from laurel.webhook_deliveries where endpoint_id = $1 order by message_id", [endpoint.id]);
+  const [delivered = "", failed = "", parked = ""] = found.rows.map(({ message_id }) => message_id);
+  await owner.query("update laurel.webhook_deliveries set next_attempt_at = next_attempt_at - interval '1 hour' where message_id <> all ($1)", [[delivered, failed, parked]]);
+  const report = [{ id: delivered, status: 200 }, { id: failed, status: 500, error: "the endpoint answered 500" }, { id: parked, status: 410, error: "the endpoint answered 410" }];
+  await owner.query(
+    `insert into laurel_private.webhook_leases select tenant_id, message_id, endpoint_id, message_id, now() + interval '1 minute'
+     from laurel.webhook_deliveries where message_id = any ($1)`, [[delivered, failed, parked]]);
+  await owner.query(
+    `select laurel_private.finish_webhook_deliveries((select jsonb_agg(r || jsonb_build_object('tenantId', laurel.current_tenant_id(), 'endpointId', $2::uuid,
+       'messageId', r -> 'id', 'token', r -> 'id', 'at', now(), 'latencyMs', 250, 'jitter', 0)) from jsonb_array_elements($1::jsonb) r))`,
+    [JSON.stringify(report), endpoint.id]);
+  expect([await figure("delivered_last_minute"), await figure("failed_last_minute")]).toEqual([1, 2]);
+  expect([await figure("attempt_seconds_p50"), await figure("attempt_seconds_p99")]).toEqual([0.25, 0.25]);
+  expect([await figure("deliveries_due"), await figure("deliveries_retrying"), await figure("deliveries_parked")]).toEqual([2, 1, 1]);
+  expect(await figure("deliveries_oldest_due_seconds")).toBeGreaterThanOrEqual(3600);
+  expect(await figure("deliveries_oldest_due_seconds")).toBeLessThan(3700);
 });
 
 test("logs name no key, no user and no query, at the most talkative level and when things fail", async () => {

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:09f0d8a1847ab0be3d312584713e88b68b3729f6
+--! Hash: sha1:3c644c4ef89371a0f0e2f0cc7eaf4d431780695f
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2789,6 +2789,8 @@ create index webhook_deliveries_by_endpoint on laurel.webhook_deliveries (endpoi
 -- Due ones of an endpoint; and whether a user has earlier ones. Both hold what is pending alone.
 create index webhook_deliveries_due on laurel.webhook_deliveries (endpoint_id, next_attempt_at, message_id) where status = 'pending';
 create index webhook_deliveries_of_user on laurel.webhook_deliveries (endpoint_id, user_id, message_id) where status = 'pending';
+-- For replays and figures.
+create index webhook_deliveries_parked on laurel.webhook_deliveries (endpoint_id, message_id) where status = 'parked';
 
 comment on table laurel.webhook_deliveries is 'A message on its way to an endpoint. Rule H2.';
 comment on column laurel.webhook_deliveries.user_id is 'The user that the message is about, whose messages go out in order; null when it is about none.';
@@ -4390,14 +4392,13 @@ begin
 end
 $$;
 
+-- Levels as JSON, null for none.
 create function laurel_private.level_changed_message(
-  for_user text, shown_user text, for_system uuid, level_before laurel.points_levels, level_after laurel.points_levels, total bigint
-) returns laurel_private.outgoing_message language plpgsql stable as $$
+  for_user text, shown_user text, shown_system text, level_before text, level_after text, total bigint
+) returns laurel_private.outgoing_message language plpgsql immutable as $$
 begin
-  return (for_user, 'points.level_changed', concat('{"type":"points.level_changed","user":', shown_user, ',"points":{',
-    (select trim(laurel_private.system_as_json(s)::text, '{}') from laurel.points_systems s where s.id = for_system),
-    ',"total":', total, '},"previousLevel":', coalesce(laurel_private.level_as_json(level_before)::text, 'null'),
-    ',"newLevel":', coalesce(laurel_private.level_as_json(level_after)::text, 'null'), '}'))::laurel_private.outgoing_message;
+  return (for_user, 'points.level_changed', concat('{"type":"points.level_changed","user":', shown_user, ',"points":{', shown_system,
+    ',"total":', total, '},"previousLevel":', coalesce(level_before, 'null'), ',"newLevel":', coalesce(level_after, 'null'), '}'))::laurel_private.outgoing_message;
 end
 $$;
 
@@ -4414,9 +4415,11 @@ $$;
 
 -- `wanted` are the compiled types. Achievements come before points, levels after them, as the flow
 -- has them. Changes of one statement are told together: a level that was reached and lost again in
--- it did not change.
+-- it did not change. Whoever has levels and snapshots at hand (see points_rules) for every trigger that fired gives them
+-- along: the message shows what the answer does, made by the same function, in a fifth of the time.
 create function laurel_private.announce_effects(
-  tenant_id uuid, wanted text[], systems laurel_private.system_rule[], effects laurel_private.points_effects[]
+  tenant_id uuid, wanted text[], systems laurel_private.system_rule[], effects laurel_private.points_effects[],
+  levels jsonb default null, snapshots jsonb default null
 ) returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -4430,8 +4433,10 @@ declare
   completion laurel_private.completion;
   system laurel_private.system_rule;
   shown_user text;
+  shown_system text;
   level_before int;
-  opened boolean;
+  level_after int;
+  shown_levels jsonb;
 begin
   if not (wants_points or wants_levels or wants_achievements) then
     return;
@@ -4458,21 +4463,33 @@ begin
         insert into laurel_private.points_changed_windows (tenant_id, user_id, system_id, ends_at, announced_sequence)
         values (tenant_id, effect.user_id, system.system_id, clock_timestamp() + interval '15 minutes', award.sequence)
         on conflict do nothing;
-        opened := found;
-        if opened then
+        if found then
           shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
-          messages := messages || laurel_private.points_changed_message(tenant_id, effect.user_id, shown_user, system.system_id, awards);
+          messages := messages || case when snapshots is null
+            then laurel_private.points_changed_message(tenant_id, effect.user_id, shown_user, system.system_id, awards)
+            -- The answer is {"key":{…}}: what is inside of it is the system's.
+            else (effect.user_id, 'points.changed', concat('{"type":"points.changed","user":', shown_user, ',"points":', left(substr(
+              laurel_private.points_response(array[system], levels, snapshots, awards), length(system.system_key) + 5), -1), '}'))::laurel_private.outgoing_message end;
         end if;
       end if;
       if wants_levels then
         -- L2: before its first row a user has no level.
         level_before := case when awards[1].sequence = 1 then 0
           else width_bucket(awards[1].total_before, system.level_thresholds) end;
-        if width_bucket(award.total_after, system.level_thresholds) <> level_before then
+        level_after := width_bucket(award.total_after, system.level_thresholds);
+        if level_after <> level_before then
           shown_user := coalesce(shown_user, laurel_private.user_as_text(tenant_id, effect.user_id));
-          messages := messages || laurel_private.level_changed_message(effect.user_id, shown_user, system.system_id,
-            case when level_before > 0 then laurel_private.level_for_points(system.system_id, awards[1].total_before) end,
-            laurel_private.level_for_points(system.system_id, award.total_after), award.total_after);
+          if snapshots is null then
+            select trim(laurel_private.system_as_json(s)::text, '{}'), (
+              select jsonb_agg(laurel_private.level_as_json(l) order by l.points) from laurel.points_levels l where l.system_id = s.id)
+            into shown_system, shown_levels from laurel.points_systems s where s.id = system.system_id;
+          else
+            shown_system := snapshots ->> system.system_key;
+            shown_levels := levels -> system.system_key;
+          end if;
+          messages := messages || laurel_private.level_changed_message(effect.user_id, shown_user, shown_system,
+            case when level_before > 0 then shown_levels ->> (level_before - 1) end,
+            case when level_after > 0 then shown_levels ->> (level_after - 1) end, award.total_after);
         end if;
       end if;
     end loop;
@@ -4483,7 +4500,7 @@ begin
 end
 $$;
 
-comment on function laurel_private.announce_effects(uuid, text[], laurel_private.system_rule[], laurel_private.points_effects[]) is
+comment on function laurel_private.announce_effects(uuid, text[], laurel_private.system_rule[], laurel_private.points_effects[], jsonb, jsonb) is
   'Writes the messages that follow from what happened to locked users: achievement.completed, points.changed (first in 15 minutes), points.level_changed. Rules H2, H3.';
 
 -- H3: sums up what happened since the last message in windows that are over, and opens the next; a
@@ -6418,7 +6435,7 @@ begin
           select a.system_id, a.id, a.points from unnest(effects.awards) a) c));
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
-      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects]);
+      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
     end if;
   end if;
 
@@ -11413,6 +11430,45 @@ $$;
 comment on function laurel_private.remove_old_webhook_messages(timestamptz, int) is
   'Removes attempts and messages that are older than 30 days, at most so many of each; never what is still to be delivered.';
 --! EndIncluded webhooks/deliver_messages.sql
+--! Included webhooks/webhook_figures.sql
+-- Figures of deliveries for monitoring, whichever process sends them. Bounded: the latest 10,000 attempts, and counts that
+-- stop there.
+
+create function laurel_private.webhook_figures(as_of timestamptz default clock_timestamp())
+  returns table (attempts bigint, delivered bigint, failed bigint, median_seconds numeric, slowest_seconds numeric,
+    due bigint, oldest_due_seconds numeric, retrying bigint, parked bigint)
+  language sql stable as $$
+  select
+    (select s.n_tup_ins from pg_stat_user_tables s where s.schemaname = 'laurel' and s.relname = 'webhook_attempts'),
+    t.delivered, t.failed, t.median_seconds, t.slowest_seconds,
+    d.due, d.oldest_due_seconds, r.retrying,
+    (select count(*) from (select from laurel.webhook_deliveries p where p.status = 'parked' limit 10000) p)
+  from (
+    select count(*) filter (where t.error is null) as delivered, count(*) filter (where t.error is not null) as failed,
+      round((percentile_disc(0.5) within group (order by t.latency_ms) / 1000.0), 3) as median_seconds,
+      round((percentile_disc(0.99) within group (order by t.latency_ms) / 1000.0), 3) as slowest_seconds
+    from (
+      select t.error, t.latency_ms from laurel.webhook_attempts t
+      where t.id >= laurel_private.first_uuid_v7(as_of - interval '1 minute') order by t.id desc limit 10000) t) t
+  cross join (
+    select count(*) as due, greatest(coalesce(extract(epoch from as_of - min(d.next_attempt_at)), 0), 0) as oldest_due_seconds
+    from (
+      select d.next_attempt_at from laurel.webhook_endpoints e
+      cross join lateral (
+        select d.next_attempt_at from laurel.webhook_deliveries d
+        where d.endpoint_id = e.id and d.status = 'pending' and d.next_attempt_at <= as_of
+        order by d.next_attempt_at limit 10000) d
+      where e.is_active limit 10000) d) d
+  cross join (
+    select count(*) as retrying from (
+      select from laurel.webhook_endpoints e
+      join laurel.webhook_deliveries d on d.endpoint_id = e.id and d.status = 'pending' and d.next_attempt_at > as_of
+      where e.is_active limit 10000) d) r
+$$;
+
+comment on function laurel_private.webhook_figures(timestamptz) is
+  'Attempts since statistics began; of the last minute (at most its latest 10,000) how many delivered and failed, their median and 99th percentile in seconds (null when there were none); deliveries to active endpoints that are due, the longest overdue in seconds, those that wait for a retry, and those that are parked (each at most 10,000). Rule X6.';
+--! EndIncluded webhooks/webhook_figures.sql
 --! Included webhooks/admin_webhooks.sql
 -- Webhooks as the admin API has them. The server makes secrets, seals them, hands the sealed ones in
 -- and shows the plain ones once; nothing here can.

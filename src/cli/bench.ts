@@ -10,9 +10,10 @@ import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
 import { prepareTicks, tickContests } from "../bench/tick_contests.ts";
+import { prepareWebhooks, startReceiver, webhookContests } from "../bench/webhook_contests.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "http", "bulk", "ticks", "long"] as const;
+const parts = ["single", "batch", "http", "bulk", "ticks", "webhooks", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -91,6 +92,12 @@ async function bench(options: Options): Promise<void> {
       const ticksUrl = await laboratory.createDatabase("ticks");
       await prepareTicks(ticksUrl, progress);
       contests.push(...tickContests({ connectionString: ticksUrl, seconds }).filter(({ title }) => title.includes(options.match ?? "")));
+    }
+    if (wanted.has("webhooks")) {
+      const receiver = await startReceiver();
+      closers.push(receiver.stop);
+      const databases = await prepareWebhooks(laboratory.createDatabase, progress);
+      contests.push(...webhookContests({ pgbench, seconds }, databases, receiver.url).filter(({ title }) => title.includes(options.match ?? "")));
     }
     if (wanted.has("long")) {
       const historyUrl = await laboratory.createDatabase("history");

@@ -90,6 +90,10 @@ export interface Fault {
   readonly outcome: "delivered" | "parked";
   /** Requests never reach it: no connection may be made at all. */
   readonly isForbidden?: boolean;
+  /** It says that it is gone for good, and is made inactive. */
+  readonly isGone?: boolean;
+  /** It leaves one waiting: it is not waited for long here. */
+  readonly isSilent?: boolean;
   readonly error?: RegExp;
 }
 
@@ -106,10 +110,11 @@ export const faults: readonly Fault[] = [
     }),
   },
   { name: "always fails", outcome: "parked", error: /answered 503/, start: () => httpReceiver((_request, response) => response.writeHead(503).end()) },
-  { name: "never answers", outcome: "parked", error: /no answer within/, start: () => httpReceiver(() => undefined) },
+  { name: "never answers", outcome: "parked", isSilent: true, error: /no answer within/, start: () => httpReceiver(() => undefined) },
   {
     name: "answers a byte at a time",
     outcome: "parked",
+    isSilent: true,
     error: /no answer within/,
     start: () => httpReceiver((_request, response) => {
       response.writeHead(200);
@@ -166,7 +171,7 @@ export const faults: readonly Fault[] = [
       return { ...hidden, url: `http://receiver.example:${port}/hook`, resolve };
     },
   },
-  { name: "is gone", outcome: "parked", error: /410/, start: () => httpReceiver((_request, response) => response.writeHead(410).end()) },
+  { name: "is gone", outcome: "parked", isGone: true, error: /410/, start: () => httpReceiver((_request, response) => response.writeHead(410).end()) },
   {
     name: "asks to be left alone for an hour, then works",
     outcome: "delivered",
@@ -176,7 +181,7 @@ export const faults: readonly Fault[] = [
     }),
   },
   { name: "does not speak HTTP", outcome: "parked", start: () => tcpReceiver((socket) => socket.on("data", () => socket.end("220 welcome\r\n\r\n"))) },
-  { name: "lets nobody in", outcome: "parked", error: /no answer within/, start: () => tcpReceiver((socket) => socket.pause()) },
+  { name: "lets nobody in", outcome: "parked", isSilent: true, error: /no answer within/, start: () => tcpReceiver((socket) => socket.pause()) },
   {
     name: "is not there",
     outcome: "parked",

@@ -43,6 +43,29 @@ describe("messages are written", () => {
     });
   });
 
+  test("with what the answer says, whichever lane the event takes", async () => {
+    await withRollback(async (db) => {
+      const { metric } = await aGame(db);
+      const gems = await aSystem(db, { key: "gems" });
+      await aTrigger(db, { system: gems, metric, points: -1 });
+      await aTrigger(db, { system: gems, metric, points: 7 });
+      await aLevel(db, { system: gems, key: "first", points: 5 });
+      await record(db, { metric: "words", user: "ada" });
+      await anEndpoint(db, { types: pointsTypes });
+      // A new user, whose streak starts, goes by the lane of many; the other's second event of the day by that of one.
+      for (const user of ["bob", "ada"]) {
+        const answer = await record(db, { metric: "words", user, value: 1 });
+        const told = (await messages(db)).filter(({ user_id }) => user_id === user);
+        const [gemsTold, xpTold] = ["gems", "xp"].map((key) => told.find(({ event_type, payload }) => event_type === "points.changed" && payload.points?.["key"] === key));
+        expect([gemsTold?.payload.points, xpTold?.payload.points]).toEqual([answer.points["gems"], answer.points["xp"]]);
+      }
+      const levels = (await messages(db, "points.level_changed")).map(({ user_id, payload }) =>
+        [user_id, payload.points?.["key"], (payload["previousLevel"] as { key: string } | null)?.key, (payload["newLevel"] as { key: string } | null)?.key]);
+      expect(levels).toEqual([["bob", "gems", undefined, "first"], ["ada", "xp", undefined, "bronze"]]);
+      expect((await messages(db, "points.level_changed"))[1]?.payload.points).toMatchObject({ key: "xp", name: expect.any(String) as unknown, total: 20 });
+    });
+  });
+
   test("only when some active endpoint of the tenant wants the type, with a delivery for each that does", async () => {
     await withRollback(async (db) => {
       await aGame(db);

@@ -258,7 +258,10 @@ const reference = readReference();
       await aTrigger(db, { system, type: "user_creation", points: 5 });
       await db.query(`select laurel.update_streak_settings('{"freezes": {"startCount": 1, "maxCount": 2, "autoEarnInterval": 4, "autoEarnAmount": 1}}')`);
       await aLeaderboard(db, { metric, daily: true });
+      // Of its second event today nothing follows but points: it goes by the lane of one.
+      await record(db, { metric: metric.key, user: "eve", profile: { tz: "UTC" } });
       await anEndpoint(db);
+      await record(db, { metric: metric.key, user: "eve" });
       await aBoost(db, { system, starts_on: day(0), ends_on: day(0) });
       await aBoost(db, { system, starts_on: day(-1), ends_on: null });
       await record(db, { metric: metric.key, user: "ada", at: hoursAhead(-24), profile: { name: "Ada \"A\"", email: "ada@example.com", tz: "Europe/Paris" } });
