@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d823a2459cb5d92ed4ba0cb7b6a7badba6228e3e
+--! Hash: sha1:cdb9b309c8c97d172f57ad83e6ef5bccc796d576
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4507,6 +4507,7 @@ create table laurel_private.time_trigger_spans (
   points int not null,
   user_attributes jsonb not null,
   applied_until timestamptz,
+  applied_ahead timestamptz,
   -- How far the look for users whose clocks must start has come.
   looks_from timestamptz not null,
   horizon xid8,
@@ -4530,7 +4531,9 @@ comment on column laurel_private.time_trigger_spans.activated_at is
   'When the clocks of this activation start; spans that follow one another by edits share it.';
 comment on column laurel_private.time_trigger_spans.ends_at is 'Null while it holds.';
 comment on column laurel_private.time_trigger_spans.applied_until is
-  'The highest future moment up to which ticks were applied ahead; null when none were.';
+  'The highest future moment up to which all ticks were applied ahead; null when none were.';
+comment on column laurel_private.time_trigger_spans.applied_ahead is
+  'The highest future moment up to which some ticks at least were applied ahead; null when none were.';
 comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found by the look start with the first tick after this.';
 comment on column laurel_private.time_trigger_spans.horizon is
   'That of the first look: transactions from before it may not have known the span. Null before.';
@@ -5788,8 +5791,10 @@ begin
     end loop;
     applied := applied + done;
   end loop;
-  if is_ahead and span_ids is not null and (max_ticks is null or applied < max_ticks) then
-    update laurel_private.time_trigger_spans p set applied_until = greatest(p.applied_until, as_of)
+  if is_ahead and span_ids is not null then
+    update laurel_private.time_trigger_spans p
+    set applied_until = case when max_ticks is null or applied < max_ticks then greatest(p.applied_until, as_of) else p.applied_until end,
+      applied_ahead = greatest(p.applied_ahead, as_of)
     where p.id = any (span_ids) and p.ends_at is null;
   end if;
   return applied;
@@ -9256,177 +9261,6 @@ $$;
 comment on function laurel_private.announce_boosts(timestamptz, int) is
   'Announces starts and finishes of boosts that are due, of at most so many; returns of how many it dealt with, 0 when nothing is due. Safe to call by any number at once. Rule H4.';
 --! EndIncluded points/boost_announcements.sql
---! Included insight/points_daily.sql
--- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
--- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
--- erasure of a user; read by points_per_day(), which adds what is not folded yet, so that figures are
--- exact at any moment. Invariant: points_daily is the sum of ledger rows whose IDs lie
--- before the watermark and of erased ones (verify() checks).
---
--- The watermark is an ID, that is a time, since the ledger has an index by ID already and no award pays for
--- another. It may move to a moment when no transaction is left that could still bring an older ID: an
--- award gets its ID after its transaction has taken a user's lock, and so a transaction ID. Transactions with
--- IDs below the horizon, read after that moment, are waited for.
-
-create table laurel_private.points_daily (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  awarded_on date not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid not null,
-  awarded bigint not null,
-  deducted bigint not null,
-  boosted bigint not null,
-  awards bigint not null,
-  constraint daily_points_are_one_row_per_trigger_and_day primary key (tenant_id, system_id, awarded_on, cause, trigger_id)
-);
-
-comment on table laurel_private.points_daily is 'Points by system, UTC day of the award''s date, cause and trigger, of ledger rows before the watermark.';
-comment on column laurel_private.points_daily.trigger_id is 'The nil UUID for adjustments.';
-comment on column laurel_private.points_daily.awarded is 'Sum of what was added.';
-comment on column laurel_private.points_daily.deducted is 'Sum of what was taken, as a positive number.';
-comment on column laurel_private.points_daily.boosted is
-  'Of awarded, what boosts made: what was added less what would have been added without them. Below 0 for multipliers below 1.';
-comment on column laurel_private.points_daily.awards is 'Number of ledger rows.';
-alter table laurel_private.points_daily enable row level security;
-
-create table laurel_private.points_fold (
-  is_only boolean primary key default true,
-  folded_before uuid not null default '00000000-0000-0000-0000-000000000000',
-  next_before uuid,
-  horizon xid8,
-  constraint there_is_one_fold check (is_only),
-  constraint fold_waits_for_a_horizon check ((next_before is null) = (horizon is null))
-);
-
-comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
-comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
-comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
-comment on column laurel_private.points_fold.horizon is 'This transaction and those before it must have ended first.';
-alter table laurel_private.points_fold enable row level security;
-insert into laurel_private.points_fold default values;
-
--- What erased users had earned, without saying who: systems' figures are those of ledger and this. It is in
--- points_daily as well.
-create table laurel_private.erased_points (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid,
-  awarded_on date not null,
-  points bigint not null,
-  awarded bigint not null,
-  deducted bigint not null,
-  boosted bigint not null,
-  awards bigint not null
-);
-
-create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
-comment on table laurel_private.erased_points is
-  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
-alter table laurel_private.erased_points enable row level security;
-
--- Ledger rows as the daily figures count them.
-create view laurel_private.award_figures as
-  select a.id, a.tenant_id, a.user_id, a.system_id, (a.occurred_at at time zone 'UTC')::date as awarded_on, a.cause,
-    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
-    greatest(a.points, 0) as awarded, greatest(-a.points, 0) as deducted,
-    case when a.boosts is null then 0
-      else a.points - laurel_private.clamp_points(a.base_points, a.max_points, a.total_before) end as boosted
-  from laurel.points_awards a;
-
-comment on view laurel_private.award_figures is 'What each ledger row adds to points_daily.';
-
--- Folds the next ledger rows, at most so many; returns how many, 0 when none can be folded now. The minute is for a
--- clock that is set back: IDs made after that must not come to lie before the watermark.
-create function laurel_private.fold_points(most int default 10000)
-  returns bigint language plpgsql volatile
-  set search_path = pg_catalog, pg_temp as $$
-declare
-  fold laurel_private.points_fold;
-  moment timestamptz := clock_timestamp() - interval '1 minute';
-  before uuid;
-  folded bigint;
-begin
-  select f.* into fold from laurel_private.points_fold f for no key update skip locked;
-  if not found then
-    return 0;
-  elsif fold.horizon is null or fold.horizon >= pg_snapshot_xmax(pg_current_snapshot()) then
-    -- A horizon ahead of all transactions comes from the server that this database was restored from.
-    update laurel_private.points_fold f
-    set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
-      horizon = pg_current_xact_id();
-    return 0;
-  elsif fold.horizon >= pg_snapshot_xmin(pg_current_snapshot()) then
-    return 0;
-  end if;
-  select a.id into before from laurel.points_awards a
-  where a.id >= fold.folded_before and a.id < fold.next_before
-  order by a.id offset most limit 1;
-  before := coalesce(before, fold.next_before);
-  select count(*) into folded from laurel.points_awards a where a.id >= fold.folded_before and a.id < before;
-  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.id >= fold.folded_before and f.id < before
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
-  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
-    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
-  update laurel_private.points_fold f
-  set folded_before = before,
-    next_before = case when before < fold.next_before then f.next_before end,
-    horizon = case when before < fold.next_before then f.horizon end;
-  return folded;
-end
-$$;
-
-comment on function laurel_private.fold_points(int) is
-  'Folds the next ledger rows, at most so many, into points_daily; returns how many, 0 when there are none to fold now. Safe to call by any number at once.';
-
--- Daily figures of one system from a day to a day, both included, what is not folded yet included: exact at any moment.
-create function laurel_private.points_per_day(tenant_id uuid, system_id uuid, from_day date, to_day date)
-  returns setof laurel_private.points_daily language sql stable as $$
-  select points_per_day.tenant_id, points_per_day.system_id, x.awarded_on, x.cause, x.trigger_id,
-    sum(x.awarded)::bigint, sum(x.deducted)::bigint, sum(x.boosted)::bigint, sum(x.awards)::bigint
-  from (
-    select d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards
-    from laurel_private.points_daily d
-    where d.tenant_id = points_per_day.tenant_id and d.system_id = points_per_day.system_id
-      and d.awarded_on between from_day and to_day
-    union all
-    select f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1
-    from laurel_private.award_figures f
-    where f.id >= (select p.folded_before from laurel_private.points_fold p)
-      and f.tenant_id = points_per_day.tenant_id and f.system_id = points_per_day.system_id
-      and f.awarded_on between from_day and to_day) x
-  group by 3, 4, 5
-$$;
-
-comment on function laurel_private.points_per_day(uuid, uuid, date, date) is
-  'Points of a system by UTC day, cause and trigger (nil UUID for adjustments), with what erased users had earned; exact, whether or not the worker has run.';
-
--- A user's ledger rows are about to go: what is not folded of them yet is added now. The lock keeps the watermark
--- where it is until they are gone.
-create function laurel_private.fold_user(tenant_id uuid, user_id text)
-  returns void language plpgsql volatile as $$
-#variable_conflict use_column
-declare
-  unfolded uuid;
-begin
-  select f.folded_before into unfolded from laurel_private.points_fold f for share;
-  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.tenant_id = fold_user.tenant_id and f.user_id = fold_user.user_id and f.id >= unfolded
-  group by 1, 2, 3, 4, 5
-  order by 2, 3, 4, 5
-  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
-  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
-    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
-end
-$$;
---! EndIncluded insight/points_daily.sql
 --! Included insight/retention.sql
 -- What is kept for a while only: reports of the past, and what nobody will look at again. Removed by
 -- the worker every day, in batches.
@@ -9624,6 +9458,25 @@ grant select on laurel_private.points_days to laurel_admin;
 create policy tenant_reads on laurel_private.points_days for select to laurel_admin
   using (tenant_id = (select laurel.current_tenant_id()));
 
+-- What erased users had earned, without saying who; it is in points_days as well.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  day date not null,
+  cause laurel.points_award_cause not null,
+  -- The nil UUID for adjustments.
+  trigger_id uuid not null,
+  earned numeric not null,
+  boosted numeric not null,
+  deducted numeric not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, day);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, UTC day and trigger: what ledger rows that are gone had added to points_days.';
+alter table laurel_private.erased_points enable row level security;
+
 create table laurel_private.user_points_days (
   tenant_id uuid not null,
   user_id text collate "C" not null,
@@ -9693,6 +9546,28 @@ create function laurel_private.utc_day(moment timestamptz)
   returns date language sql immutable parallel safe
   return (moment at time zone 'UTC')::date;
 
+-- Ledger rows as the rollups count them.
+create view laurel_private.award_figures as
+  select a.id, a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
+    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+    greatest(a.points, 0) as earned, case when a.boosts is null then 0 else greatest(a.points, 0) end as boosted,
+    greatest(-a.points, 0) as deducted
+  from laurel.points_awards a;
+
+comment on view laurel_private.award_figures is 'What each ledger row adds to points_days.';
+
+create function laurel_private.add_to_days(figures laurel_private.award_figures[])
+  returns void language sql volatile as $$
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, sum(f.earned), sum(f.boosted), sum(f.deducted), count(*)
+  from unnest(figures) f
+  where exists (select from laurel.tenants t where t.id = f.tenant_id)
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards
+$$;
+
 -- What changes for users: per figure what comes in addition. Moves users between buckets as well.
 create type laurel_private.earning_change as (
   tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
@@ -9744,14 +9619,14 @@ $$;
 
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
 -- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
-create function laurel_private.fold_earnings(most int default 20000, margin interval default '2 seconds')
+create function laurel_private.fold_earnings(most int default 20000, margin interval default '10 seconds')
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set jit = off
 as $$
 declare
   fold laurel_private.earnings_fold;
-  rows laurel.points_awards[];
+  figures laurel_private.award_figures[];
   beyond uuid;
   -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
   -- transaction gets its ID: whoever gets one later makes later IDs.
@@ -9760,7 +9635,8 @@ begin
   select f.* into fold from laurel_private.earnings_fold f for update skip locked;
   if not found then
     return 0;
-  elsif fold.next_watermark is null then
+  elsif fold.next_watermark is null or fold.next_after >= pg_snapshot_xmax(pg_current_snapshot()) then
+    -- One that no transaction has reached yet comes from the server that this database was restored from.
     if fold.watermark < laurel_private.first_uuid_v7(moment - margin) then
       update laurel_private.earnings_fold f
       set next_watermark = laurel_private.first_uuid_v7(moment),
@@ -9773,45 +9649,35 @@ begin
     return 0;
   end if;
 
-  rows := array(
-    select a from laurel.points_awards a
-    where a.id >= fold.watermark and a.id < fold.next_watermark
-    order by a.id limit most);
-  beyond := case when cardinality(rows) < most then fold.next_watermark
-    else laurel_private.next_uuid((rows[most]).id) end;
+  figures := array(
+    select f from laurel_private.award_figures f
+    where f.id >= fold.watermark and f.id < fold.next_watermark
+    order by f.id limit most);
+  beyond := case when cardinality(figures) < most then fold.next_watermark
+    else laurel_private.next_uuid((figures[most]).id) end;
 
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from unnest(rows) a
-  where exists (select from laurel.tenants t where t.id = a.tenant_id)
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.add_to_days(figures);
 
   insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
-  select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at), sum(a.points)
-  from unnest(rows) a
-  join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-  where a.points > 0
+  select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)
+  from unnest(figures) f
+  join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+  where f.earned > 0
   group by 1, 2, 3, 4
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
 
   perform laurel_private.change_earnings(array(
     select (a.tenant_id, a.system_id, a.user_id,
-      coalesce(sum(a.points) filter (where a.age < 7), 0), coalesce(sum(a.points) filter (where a.age < 30), 0),
-      coalesce(sum(a.points) filter (where a.age < 90), 0),
-      coalesce(sum(a.points) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
+      coalesce(sum(a.earned) filter (where a.age < 7), 0), coalesce(sum(a.earned) filter (where a.age < 30), 0),
+      coalesce(sum(a.earned) filter (where a.age < 90), 0),
+      coalesce(sum(a.earned) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
     from (
-      select a.tenant_id, a.system_id, a.user_id, a.points, d.day, laurel_private.utc_day(u.created_at) as joined_on,
+      select f.tenant_id, f.system_id, f.user_id, f.earned, f.day, laurel_private.utc_day(u.created_at) as joined_on,
         -- What lies after the windows comes in when they move on.
-        case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end as age
-      from unnest(rows) a
-      join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-      cross join lateral (select laurel_private.utc_day(a.occurred_at)) d (day)
-      where a.points > 0) a
+        case when f.day <= fold.windows_end_on then fold.windows_end_on - f.day end as age
+      from unnest(figures) f
+      join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+      where f.earned > 0) a
     group by a.tenant_id, a.system_id, a.user_id
     having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
 
@@ -9819,7 +9685,7 @@ begin
   set watermark = beyond,
     next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
     next_after = case when beyond < f.next_watermark then f.next_after end;
-  return greatest(cardinality(rows), 1);
+  return greatest(cardinality(figures), 1);
 end
 $$;
 
@@ -9857,8 +9723,8 @@ $$;
 comment on function laurel_private.move_windows(timestamptz) is
   'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
 
--- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under
--- the fold's lock, which the caller takes after the user's.
+-- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under the fold's lock,
+-- taken after the user's and kept until its ledger rows are gone: a fold finds all of them or none.
 create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
   returns void language plpgsql volatile as $$
 declare
@@ -9866,16 +9732,14 @@ declare
 begin
   select f.* into fold from laurel_private.earnings_fold f for update;
   -- What is not folded yet would be gone with the ledger.
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = of_tenant and a.user_id = of_user and a.id >= fold.watermark
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.add_to_days(array(
+    select f from laurel_private.award_figures f
+    where f.tenant_id = of_tenant and f.user_id = of_user and f.id >= fold.watermark));
+  insert into laurel_private.erased_points (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, sum(f.earned), sum(f.boosted), sum(f.deducted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = of_tenant and f.user_id = of_user
+  group by 1, 2, 3, 4, 5;
   perform laurel_private.change_earnings(array(
     select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
     from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
@@ -9896,27 +9760,29 @@ begin
   select f.* into strict fold from laurel_private.earnings_fold f;
   return query
     with source as (
-      select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
-        a.points::numeric as points, 1::bigint as awards
-      from laurel.points_awards a
-      where a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric as earned, f.boosted::numeric as boosted,
+        f.deducted::numeric as deducted, 1::bigint as awards
+      from laurel_private.award_figures f
+      where f.id < fold.watermark and (for_tenant is null or f.tenant_id = for_tenant)
       union all
-      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()), e.points, e.awards
+      select e.tenant_id, e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
       from laurel_private.erased_points e where for_tenant is null or e.tenant_id = for_tenant
     ),
     expected as (
-      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.points) as points, sum(s.awards) as awards
+      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id,
+        array[sum(s.earned), sum(s.boosted), sum(s.deducted), sum(s.awards)] as figures
       from source s group by 1, 2, 3, 4, 5
     ),
     days as (
-      select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
+      select d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id, array[d.earned, d.boosted, d.deducted, d.awards] as figures
+      from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
     )
     select 'days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), null::text,
       concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day), coalesce(x.trigger_id, d.trigger_id)),
-      concat_ws(' ', x.points, x.awards), concat_ws(' ', d.earned - d.deducted, d.awards)
+      x.figures::text, d.figures::text
     from expected x
     full join days d on (d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id) = (x.tenant_id, x.system_id, x.day, x.cause, x.trigger_id)
-    where (x.points, x.awards) is distinct from (d.earned - d.deducted, d.awards);
+    where x.figures is distinct from d.figures;
   return query
     with expected as (
       select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, sum(a.points) as earned
@@ -10139,33 +10005,12 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       select p.activated_at from laurel_private.time_trigger_spans p
       where p.trigger_id = a.trigger_id and p.begins_at < a.occurred_at
         -- Ticks applied ahead of time stay, though the trigger may then end before them.
-        and (a.occurred_at < coalesce(p.ends_at, 'infinity') or a.occurred_at <= p.applied_until)
+        and (a.occurred_at < coalesce(p.ends_at, 'infinity') or a.occurred_at <= p.applied_ahead)
         and abs(extract(epoch from a.occurred_at - laurel_private.tick_due_at(
           greatest(p.activated_at, u.created_at), p.time_unit, p.time_interval, 'UTC', a.tick)))
           <= case when p.time_unit = 'days' then 93600 else 0 end
       order by p.activated_at desc limit 1) p on true
     where a.cause = 'time'
-  ),
-  -- Daily figures, as folded and erased rows make them and as they are: awarded, deducted, boosted, awards.
-  daily as (
-    select x.tenant_id, x.system_id, x.awarded_on, x.cause, x.trigger_id,
-      array[sum(x.awarded) filter (where x.is_expected), sum(x.deducted) filter (where x.is_expected),
-        sum(x.boosted) filter (where x.is_expected), sum(x.awards) filter (where x.is_expected)] as expected,
-      array[sum(x.awarded) filter (where not x.is_expected), sum(x.deducted) filter (where not x.is_expected),
-        sum(x.boosted) filter (where not x.is_expected), sum(x.awards) filter (where not x.is_expected)] as actual
-    from (
-      select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1 as awards, true as is_expected
-      from laurel_private.award_figures f
-      where f.id < (select p.folded_before from laurel_private.points_fold p)
-      union all
-      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()),
-        e.awarded, e.deducted, e.boosted, e.awards, true
-      from laurel_private.erased_points e
-      union all
-      select d.tenant_id, d.system_id, d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards, false
-      from laurel_private.points_daily d) x
-    where for_tenant is null or x.tenant_id = for_tenant
-    group by 1, 2, 3, 4, 5
   ),
   rules as (
     select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
@@ -10370,10 +10215,6 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
         and c.activated_at = p.activated_at and c.next_due_at is not null)
   union all
-  select 'daily_points_are_the_sum_of_folded_awards', d.tenant_id, null, concat_ws(' ', d.system_id, d.awarded_on, d.cause, d.trigger_id),
-    d.expected::text, d.actual::text
-  from daily d where d.expected is distinct from d.actual
-  union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
@@ -10392,7 +10233,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -12176,15 +12017,7 @@ begin
     -- Erased by somebody else while this waited; lock_user() would add it anew.
     perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
   end if;
-  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points,
-    awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.cause, nullif(f.trigger_id, laurel_private.nil_metric()), f.awarded_on,
-    sum(f.awarded) - sum(f.deducted), sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.tenant_id = locked.tenant_id and f.user_id = locked.id
-  group by 1, 2, 3, 4, 5;
   perform laurel_private.forget_earnings(locked.tenant_id, locked.id);
-  perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
   perform set_config('laurel_private.erasing_user', '', true);
