@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:cdb9b309c8c97d172f57ad83e6ef5bccc796d576
+--! Hash: sha1:6bb9d3e46bc456b1cd5bbd6dd90c6cbad4b11c59
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3679,9 +3679,9 @@ begin
       end if;
 
       added := laurel_private.clamp_points(rounded, rule.max_points, balance);
-      -- A change of 0 writes no row (P3); a preview counts what was lost by it.
+      -- A change of 0 writes no row (P3); a preview counts what was lost by it, but for ticks: those that can change nothing rest.
       if added = 0 then
-        continue when not laurel_private.keeps_empty_awards(for_user.tenant_id);
+        continue when rule.cause = 'time' or not laurel_private.is_rehearsal(for_user.tenant_id);
       end if;
       balances[rule.system_no] := balance + added;
       sequences[rule.system_no] := sequences[rule.system_no] + 1;
@@ -3810,7 +3810,7 @@ begin
       if kind is null and rule.max_freezes is not null and state.freezes > 0 and settled_at > state.settled_on then
         kind := 'frozen';
         state.freezes := state.freezes - 1;
-        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'consumed', -1, state.freezes, missed, as_of)::laurel_private.streak_freezes;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'consumed', -1, state.freezes, missed, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
         outcomes := outcomes || ('freeze_consumed', run.length, 1, state.freezes, null)::laurel_private.streak_outcome;
       end if;
       if kind is null then
@@ -3827,7 +3827,7 @@ begin
       if state.freezes < rule.max_freezes then
         freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'earned',
           least(rule.earn_amount, rule.max_freezes - state.freezes), least(state.freezes + rule.earn_amount, rule.max_freezes),
-          earned_at, as_of)::laurel_private.streak_freezes;
+          earned_at, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
         outcomes := outcomes || ('freeze_earned', null, least(rule.earn_amount, rule.max_freezes - state.freezes),
           least(state.freezes + rule.earn_amount, rule.max_freezes), null)::laurel_private.streak_outcome;
         state.freezes := least(state.freezes + rule.earn_amount, rule.max_freezes);
@@ -3935,6 +3935,7 @@ create function laurel_private.decide_streak(
   rule laurel_private.streak_rule,
   zone text,
   pauses datemultirange,
+  -- Null in a rehearsal, whose clock is the latest of its occasions so far.
   as_of timestamptz,
   metric_ids uuid[],
   occasions laurel_private.occasion[],
@@ -3996,6 +3997,20 @@ begin
     for i in 1..cardinality(occasions) loop
       occasion := occasions[i];
       continue when occasion.cause <> 'metric';
+      if as_of is null and (occasion.occurred_at at time zone zone)::date > today then
+        run := case when n > 0 then runs[n] end;
+        settled := laurel_private.settle_streak(rule, zone, pauses, occasion.occurred_at, state, run);
+        state := settled.state;
+        periods := periods || settled.periods;
+        frozen := frozen || array(select p.period_start from unnest(settled.periods) p where p.kind = 'frozen');
+        freezes := freezes || settled.freezes;
+        if n > 0 then
+          runs[n] := settled.run;
+          touched := touched || run.first_period;
+        end if;
+        today := state.settled_on;
+        current_period := laurel_private.streak_period(today, rule.frequency);
+      end if;
       period := laurel_private.streak_period(least((least(occasion.occurred_at, as_of) at time zone zone)::date, today), rule.frequency);
       continue when n > 0 and runs[n].last_period = period or period = any (satisfied);
       if rule.metric_ids = '{}' then
@@ -4027,7 +4042,7 @@ begin
       periods := periods || (state.tenant_id, state.user_id, rule.frequency, period, 'satisfied', occasion.event_id, occasion.occurred_at, null)::laurel_private.streak_periods;
       if period = any (frozen) and rule.max_freezes is not null and state.freezes < rule.max_freezes then
         state.freezes := state.freezes + 1;
-        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'returned', 1, state.freezes, period, as_of)::laurel_private.streak_freezes;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'returned', 1, state.freezes, period, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
       end if;
 
       -- Into its place among the runs.
@@ -4866,7 +4881,8 @@ declare
   boards laurel_private.leaderboard_rule[];
 begin
   if metric_ids <> '{}' then
-    streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work, clock_timestamp());
+    streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work,
+      case when not laurel_private.is_rehearsal(tenant_id) then clock_timestamp() end);
   end if;
   metric_ids := metric_ids || laurel_private.nil_metric();
   rules := case when ticking is null then laurel_private.combine_rules(tenant_id, metric_ids) else ticking end;
@@ -12198,8 +12214,9 @@ $$;
 -- copies of real ones (backtest_points.sql). It is rolled back before anybody sees it. A tenant of
 -- its own, so that nothing of the live one is locked: neither its configuration nor its users wait.
 
--- Empty for everybody but the transaction that runs a sandbox. Written by open_sandbox(); read by
--- decide_points(), where a change of 0 is left out (P3) but in a sandbox, which counts what cap and floor took.
+-- Empty for everybody but the transaction that runs a sandbox. Written by open_sandbox(); read by the flow where a
+-- sandbox differs: a change of 0 is left out (P3), but here what cap and floor took is counted; streaks are judged by
+-- the clock, here by when events happened.
 create table laurel_private.sandboxes (
   tenant_id uuid not null,
   constraint sandboxes_are_tenants primary key (tenant_id),
@@ -12209,8 +12226,8 @@ create table laurel_private.sandboxes (
 comment on table laurel_private.sandboxes is 'Tenants that exist for the length of a preview or backtest. Never holds a committed row.';
 alter table laurel_private.sandboxes enable row level security;
 
--- Asked only where an award comes to nothing; the setting spares everybody else the look into the table, which nobody else can write.
-create function laurel_private.keeps_empty_awards(for_tenant uuid)
+-- The setting spares everybody else the look into the table, which nobody else can write.
+create function laurel_private.is_rehearsal(for_tenant uuid)
   returns boolean language plpgsql stable as $$
 begin
   if current_setting('laurel_private.sandbox', true) is distinct from for_tenant::text then
@@ -12250,6 +12267,8 @@ create function laurel_private.configuration_for_sandbox(system laurel.points_sy
     'metrics', (
       select coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') from laurel.metrics m
       where m.tenant_id = system.tenant_id and m.archived_at is null),
+    'streak_settings', (
+      select coalesce(jsonb_agg(to_jsonb(s)), '[]') from laurel_private.streak_settings s where s.tenant_id = system.tenant_id),
     'achievements', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]') from laurel.achievements a
       where a.tenant_id = system.tenant_id and a.status <> 'archived'
@@ -12297,6 +12316,10 @@ begin
   select a.* from jsonb_populate_recordset(null::laurel.attributes, configuration -> 'attributes') a;
   insert into laurel.metrics
   select m.* from jsonb_populate_recordset(null::laurel.metrics, configuration -> 'metrics') m;
+  -- In place of the defaults that the tenant was born with.
+  delete from laurel_private.streak_settings s where s.tenant_id = open_sandbox.tenant_id;
+  insert into laurel_private.streak_settings
+  select s.* from jsonb_populate_recordset(null::laurel_private.streak_settings, configuration -> 'streak_settings') s;
   loop
     -- Those whose prerequisites are there already.
     insert into laurel.achievements
@@ -12313,8 +12336,8 @@ begin
   select l.* from jsonb_populate_recordset(null::laurel.points_levels, configuration -> 'points_levels') l;
   insert into laurel.points_triggers
   select t.* from jsonb_populate_recordset(null::laurel.points_triggers, configuration -> 'points_triggers') t;
-  insert into laurel.users (tenant_id, id, tz, attributes, created_at)
-  select open_sandbox.tenant_id, user_ids ->> p.id, p.tz, p.attributes, p.created_at from unnest(people) p;
+  insert into laurel.users (tenant_id, id, tz, attributes, preferences, created_at)
+  select open_sandbox.tenant_id, user_ids ->> p.id, p.tz, p.attributes, p.preferences, p.created_at from unnest(people) p;
   insert into laurel.points_boosts
   select b.* from (
     select jsonb_populate_record(null::laurel.points_boosts,
@@ -12421,41 +12444,122 @@ begin
 end
 $$;
 
--- Records events of users of the sandbox, by the lane of many. One that a trigger blocks (TR8) is
--- refused alone, as in a batch: which one is found by halving. Returns how many were refused.
--- They are stored here, below the check that no event lies in the future (E8): these are made up.
-create function laurel_private.rehearse_events(tenant_id uuid, events laurel.metric_events[])
+-- Something that happens to a user of the sandbox: an event, or a tick of the span with that number.
+create type laurel_private.rehearsal_step as (user_id text, event laurel.metric_events, tick bigint, span_no int, due_at timestamptz);
+
+-- The rules of these metrics and of these spans as one set; ticks come last by cause, so that triggers stay in order.
+create function laurel_private.rehearsal_rules(tenant_id uuid, metric_ids uuid[], span_ids uuid[])
+  returns laurel_private.combined_rules language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  rules laurel_private.combined_rules := laurel_private.combine_rules(tenant_id, metric_ids || laurel_private.nil_metric());
+  ticking laurel_private.combined_rules;
+  places int[];
+begin
+  if span_ids = '{}' then
+    return rules;
+  end if;
+  ticking := laurel_private.time_rules(tenant_id, span_ids);
+  rules.boosts := rules.boosts || array(
+    select (cardinality(rules.systems) + n.no, b.starts_on, b.ends_on, b.multiplier, b.rounding, b.user_attributes, b.snapshot)::laurel_private.boost_rule
+    from unnest(ticking.boosts) b
+    join (
+      select t.no as own_no, row_number() over (order by t.no)::int as no
+      from unnest(ticking.systems) with ordinality as t (system_id, system_key, max_points, level_thresholds, no)
+      where t.system_id not in (select s.system_id from unnest(rules.systems) s)) n on n.own_no = b.system_no);
+  rules.systems := rules.systems || array(
+    select (t.system_id, t.system_key, t.max_points, t.level_thresholds)::laurel_private.system_rule
+    from unnest(ticking.systems) with ordinality as t (system_id, system_key, max_points, level_thresholds, no)
+    where t.system_id not in (select s.system_id from unnest(rules.systems) s)
+    order by t.no);
+  rules.triggers := rules.triggers || array(
+    select (t.trigger_id, t.cause, array_position(array(select s.system_id from unnest(rules.systems) s), t.system_id), t.system_id, t.system_key,
+      t.max_points, t.points, t.threshold, t.metric_no, t.metric_key, t.achievement_id, t.user_attributes, t.event_attributes, t.blocks,
+      t.version)::laurel_private.trigger_rule
+    from unnest(ticking.triggers) with ordinality
+      as t (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
+        user_attributes, event_attributes, blocks, version, no)
+    order by t.no);
+  rules.has_user_boosts := rules.has_user_boosts or ticking.has_user_boosts;
+  return rules;
+end
+$$;
+
+-- Applies what happens to users of the sandbox, in the order given, as the lane of many does. An event that a trigger blocks
+-- (TR8) is refused alone, as in a batch: which one is found by halving. Returns how many were refused.
+-- Events are stored here, below the check that none lies in the future (E8): these are made up. So are ticks applied here,
+-- in their turn, rather than by a worker: it would find all of them due at once.
+create function laurel_private.rehearse_steps(tenant_id uuid, steps laurel_private.rehearsal_step[], span_ids uuid[])
   returns int language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
+  metric_ids uuid[] := array(
+    select distinct (s.event).metric_id from unnest(steps) s where (s.event).id is not null order by 1);
   user_ids text[];
   refused int := 0;
 begin
   begin
     insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at)
-    select e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes, e.idempotency_key, e.occurred_at
-    from unnest(events) e;
-    perform laurel_private.record_stored_events(tenant_id, events);
+    select (s.event).id, (s.event).tenant_id, (s.event).user_id, (s.event).metric_id, (s.event).metric_key, (s.event).value,
+      (s.event).attributes, (s.event).idempotency_key, (s.event).occurred_at
+    from unnest(steps) s where (s.event).id is not null;
+    perform laurel_private.apply_occasions(tenant_id, metric_ids, array(
+      select (s.user_id, array_agg(case when s.tick is null
+        then ('metric', (s.event).id, array_position(metric_ids, (s.event).metric_id), (s.event).value, (s.event).attributes, (s.event).occurred_at,
+          null, null, null)::laurel_private.occasion
+        else ('time', null, s.span_no, s.tick, null, s.due_at, null, null, null)::laurel_private.occasion end
+        order by s.no))::laurel_private.user_occasions
+      from unnest(steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+      group by s.user_id), false, laurel_private.rehearsal_rules(tenant_id, metric_ids, span_ids));
     return 0;
   exception when sqlstate 'LR030' then
-    if cardinality(events) = 1 then
+    if cardinality(steps) = 1 then
       return 1;
     end if;
   end;
-  user_ids := array(select distinct e.user_id from unnest(events) e order by 1);
+  user_ids := array(select distinct s.user_id from unnest(steps) s order by 1);
   if cardinality(user_ids) > 1 then
     for i in 1..cardinality(user_ids) loop
-      refused := refused + laurel_private.rehearse_events(tenant_id, array(
-        select (e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
-          e.idempotency_key, e.occurred_at)::laurel.metric_events
-        from unnest(events) with ordinality
-          as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-        where e.user_id = user_ids[i] order by e.no));
+      refused := refused + laurel_private.rehearse_steps(tenant_id, array(
+        select (s.user_id, s.event, s.tick, s.span_no, s.due_at)::laurel_private.rehearsal_step
+        from unnest(steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+        where s.user_id = user_ids[i] order by s.no), span_ids);
     end loop;
     return refused;
   end if;
-  return laurel_private.rehearse_events(tenant_id, events[:cardinality(events) / 2])
-    + laurel_private.rehearse_events(tenant_id, events[cardinality(events) / 2 + 1:]);
+  return laurel_private.rehearse_steps(tenant_id, steps[:cardinality(steps) / 2], span_ids)
+    + laurel_private.rehearse_steps(tenant_id, steps[cardinality(steps) / 2 + 1:], span_ids);
+end
+$$;
+
+-- Lets a sandbox's time triggers, drafts included, have been active since a moment; one that ticks as the live one does keeps the
+-- phase of an earlier activation. Returns their spans, which stay as they are.
+create function laurel_private.rehearse_spans(of_tenant uuid, ids jsonb, since timestamptz)
+  returns uuid[] language plpgsql volatile as $$
+#variable_conflict use_variable
+begin
+  delete from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant and p.ends_at is not null;
+  update laurel_private.time_trigger_spans p
+  set activated_at = x.moment, begins_at = x.moment, looks_from = x.moment, looks = 2
+  from (
+    select p.id, coalesce((
+      select o.activated_at from jsonb_each_text(ids) i
+      join laurel_private.time_trigger_spans o on o.trigger_id = i.key::uuid
+      where i.value = p.trigger_id::text and o.ends_at is null and o.activated_at < since
+        and (o.time_unit, o.time_interval) = (p.time_unit, p.time_interval)), since) as moment
+    from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant) x
+  where p.id = x.id;
+  return array(select p.id from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant order by p.id);
+end
+$$;
+
+-- Refuses more ticks than can be answered for.
+create function laurel_private.check_tick_count(ticks numeric)
+  returns void language plpgsql stable as $$
+begin
+  if ticks > 100000 then
+    perform laurel_private.fail('LR061', null, format('up to %s ticks of time triggers, where 100,000 are possible', ticks));
+  end if;
 end
 $$;
 
@@ -12551,8 +12655,8 @@ $$;
 -- scenario becomes events, completions and new users in a sandbox (sandboxes.sql), and the real
 -- engine does the rest. Everything is rolled back; the answer is what was read before.
 --
--- Time is told by occurred_at. Users join at the start of their first day; events lie between 8:00
--- and 22:00 of the user's own time zone, evenly spread; achievements are completed at 22:30. A kind
+-- Time is told by occurred_at. Users join at the start of their first day, with which their clocks of time triggers start;
+-- events lie between 8:00 and 22:00 of the user's own time zone, evenly spread; achievements are completed at 22:30. A kind
 -- whose users all do the same is simulated once and counted for all of them.
 
 create function laurel_private.scenario_shape()
@@ -12670,28 +12774,52 @@ create function laurel_private.active_days(kind jsonb, kind_no int, users int, s
     else true end
 $$;
 
--- What a kind's users do, in chunks of days, each in order of time. IDs are still to come.
-create function laurel_private.scenario_events(
-  tenant_id uuid, kind jsonb, kind_no int, users int, time_zone text, starts_on date, days int, seed bigint, chunk_starts int[]
-) returns table (chunk_no int, events laurel.metric_events[]) language sql stable as $$
-  select c.no, coalesce((array_agg((null::uuid, tenant_id, kind_no || '/' || x.user_no, x.metric_id, x.metric_key, x.value, x.attributes, null, x.occurred_at)::laurel.metric_events
-    order by x.occurred_at, x.user_no, x.event_no, x.i) filter (where x.user_no is not null)), '{}')
+-- What a kind's users do and which ticks they live through, in chunks of days, each in order of time; of what falls on one moment
+-- ticks come first. Events' IDs are still to come.
+create function laurel_private.scenario_steps(
+  tenant_id uuid, kind jsonb, kind_no int, users int, time_zone text, starts_on date, days int, seed bigint, chunk_starts int[], span_ids uuid[]
+) returns table (chunk_no int, steps laurel_private.rehearsal_step[]) language sql stable as $$
+  select c.no, coalesce((array_agg((kind_no || '/' || x.user_no,
+      case when x.tick is null
+        then (null::uuid, tenant_id, kind_no || '/' || x.user_no, x.metric_id, x.metric_key, x.value, x.attributes, null, x.occurred_at)::laurel.metric_events end,
+      x.tick, case when x.tick is not null then x.event_no end, case when x.tick is not null then x.occurred_at end)::laurel_private.rehearsal_step
+    order by x.occurred_at, x.tick is null, x.user_no, x.event_no, x.i) filter (where x.user_no is not null)), '{}')
   from generate_series(1, cardinality(chunk_starts)) c (no)
   left join (
-    select width_bucket(a.day, chunk_starts) as chunk, a.user_no, e.no as event_no, i.i, m.id as metric_id, m.key::text as metric_key,
+    select width_bucket(a.day, chunk_starts) as chunk, a.user_no, e.no as event_no, i.i, null::bigint as tick, m.id as metric_id, m.key::text as metric_key,
       coalesce((e.event ->> 'value')::numeric, 1) as value, coalesce(nullif(e.event -> 'attributes', 'null'), '{}') as attributes,
       (starts_on + (a.day - 1) + time '08:00' + (i.i - 0.5) / n.count * interval '14 hours') at time zone time_zone as occurred_at
     from laurel_private.active_days(kind, kind_no, users, starts_on, days, seed) a
     cross join jsonb_array_elements(kind -> 'events') with ordinality e (event, no)
-    join laurel.metrics m on m.tenant_id = scenario_events.tenant_id and m.key = e.event ->> 'metric'
+    join laurel.metrics m on m.tenant_id = scenario_steps.tenant_id and m.key = e.event ->> 'metric'
     cross join lateral (
       select case jsonb_typeof(e.event -> 'perDay')
         when 'array' then (e.event -> 'perDay' ->> 0)::numeric + floor(laurel_private.random_from(seed, concat_ws('/', kind_no, a.user_no, a.day, e.no))
           * ((e.event -> 'perDay' ->> 1)::numeric - (e.event -> 'perDay' ->> 0)::numeric + 1))
         -- 0.5 a day is one every other day.
         else floor((e.event ->> 'perDay')::numeric * a.nth) - floor((e.event ->> 'perDay')::numeric * (a.nth - 1)) end as count) n
-    cross join lateral generate_series(1, n.count::int) i (i)) x on x.chunk = c.no
+    cross join lateral generate_series(1, n.count::int) i (i)
+    union all
+    select width_bucket((d.due_at at time zone time_zone)::date - starts_on + 1, chunk_starts), u.no, n.no, null, k.tick, null, null, null, null, d.due_at
+    from unnest(span_ids) with ordinality n (id, no)
+    join laurel_private.time_trigger_spans p on p.id = n.id
+    cross join generate_series(1, users) u (no)
+    cross join (
+      select starts_on::timestamp at time zone time_zone as joined_at, (starts_on + days)::timestamp at time zone time_zone as over_at) t
+    cross join lateral generate_series(1, laurel_private.ticks_due_by(t.joined_at, p.time_unit, p.time_interval, time_zone,
+      t.over_at - interval '1 microsecond')) k (tick)
+    cross join lateral (
+      select laurel_private.tick_due_at(t.joined_at, p.time_unit, p.time_interval, time_zone, k.tick)) d (due_at)
+    where coalesce(nullif(kind -> 'attributes', 'null'), '{}') @> p.user_attributes) x on x.chunk = c.no
   group by c.no
+$$;
+
+-- About how many ticks each user of a kind lives through.
+create function laurel_private.scenario_ticks(kind jsonb, days int, span_ids uuid[])
+  returns numeric language sql stable as $$
+  select coalesce(sum(floor(days * case p.time_unit when 'hours' then 24.0 else 1 end / p.time_interval)), 0)
+  from laurel_private.time_trigger_spans p
+  where p.id = any (span_ids) and coalesce(nullif(kind -> 'attributes', 'null'), '{}') @> p.user_attributes
 $$;
 
 -- Completes an achievement for those of these users who have not completed it.
@@ -12708,7 +12836,7 @@ $$;
 
 -- One kind of user, from the first day to the last. Returns its part of the answer.
 create function laurel_private.rehearse_kind(
-  sandbox record, kind jsonb, kind_no int, starts_on date, days int, seed bigint, new_triggers jsonb, started_at timestamptz
+  sandbox record, kind jsonb, kind_no int, starts_on date, days int, seed bigint, new_triggers jsonb, span_ids uuid[], started_at timestamptz
 ) returns jsonb language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -12717,7 +12845,7 @@ declare
   user_ids text[] := array(select kind_no || '/' || n from generate_series(1, users) n);
   joined_at timestamptz := starts_on::timestamp at time zone time_zone;
   achievements jsonb := coalesce(nullif(kind -> 'achievements', 'null'), '[]');
-  events_per_day numeric;
+  steps_per_day numeric;
   chunk_days int;
   chunk_starts int[];
   chunk record;
@@ -12728,14 +12856,18 @@ begin
   insert into laurel.users (tenant_id, id, tz, attributes, created_at)
   select sandbox.tenant_id, u.id, time_zone, coalesce(nullif(kind -> 'attributes', 'null'), '{}'), joined_at
   from unnest(user_ids) u (id);
+  -- Freezes that they start with are of their first day, not of today.
+  update laurel_private.user_streaks s set settled_on = starts_on, earned_on = case when s.earned_on is not null then starts_on end
+  where s.tenant_id = sandbox.tenant_id and s.user_id = any (user_ids);
   perform laurel_private.apply_occasions(sandbox.tenant_id, '{}', array(
     select (u.id, array[('user_creation', null, null, null, null, joined_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions
     from unnest(user_ids) u (id)));
 
   -- Large statements are fast ones. Days on which achievements are completed end a chunk.
   select users * coalesce(sum(case when jsonb_typeof(e -> 'perDay') = 'array' then (e -> 'perDay' ->> 1)::numeric else (e ->> 'perDay')::numeric end), 0)
-  into events_per_day from jsonb_array_elements(kind -> 'events') e;
-  chunk_days := least(greatest(4000 / greatest(events_per_day, 1), 1), days);
+  into steps_per_day from jsonb_array_elements(kind -> 'events') e;
+  steps_per_day := steps_per_day + users * laurel_private.scenario_ticks(kind, days, span_ids) / days;
+  chunk_days := least(greatest(4000 / greatest(steps_per_day, 1), 1), days);
   chunk_starts := array(
     select day from generate_series(1, days, chunk_days) day
     union
@@ -12743,18 +12875,19 @@ begin
     order by 1);
 
   for chunk in
-    select * from laurel_private.scenario_events(sandbox.tenant_id, kind, kind_no, users, time_zone, starts_on, days, seed, chunk_starts) s
+    select * from laurel_private.scenario_steps(sandbox.tenant_id, kind, kind_no, users, time_zone, starts_on, days, seed, chunk_starts, span_ids) s
     order by s.chunk_no
   loop
     perform laurel_private.check_rehearsal_time(started_at);
-    if chunk.events <> '{}' then
-      events := events + cardinality(chunk.events);
-      refused := refused + laurel_private.rehearse_events(sandbox.tenant_id, array(
-        select (laurel_private.uuid_v7(), e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
-          null, e.occurred_at)::laurel.metric_events
-        from unnest(chunk.events) with ordinality
-          as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-        order by e.no));
+    if chunk.steps <> '{}' then
+      events := events + (select count(*) from unnest(chunk.steps) s where s.tick is null);
+      refused := refused + laurel_private.rehearse_steps(sandbox.tenant_id, array(
+        select (s.user_id,
+          case when s.tick is null then (laurel_private.uuid_v7(), (s.event).tenant_id, (s.event).user_id, (s.event).metric_id, (s.event).metric_key,
+            (s.event).value, (s.event).attributes, null, (s.event).occurred_at)::laurel.metric_events end,
+          s.tick, s.span_no, s.due_at)::laurel_private.rehearsal_step
+        from unnest(chunk.steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+        order by s.no), span_ids);
     end if;
     for achievement in
       select x.id, (a.value ->> 'day')::numeric::int as day
@@ -12784,6 +12917,7 @@ declare
   seed bigint := coalesce((scenario ->> 'seed')::numeric::bigint, 0);
   sandbox record;
   new_triggers jsonb;
+  span_ids uuid[];
   kinds jsonb := '[]';
   kind record;
 begin
@@ -12791,8 +12925,12 @@ begin
   new_triggers := laurel_private.apply_draft(sandbox.system_id, nullif(scenario -> 'draft', 'null'), sandbox.ids, null, 'scenario.draft');
   update laurel.points_triggers t set activated_at = starts_on::timestamp at time zone 'UTC' - interval '1 day'
   where t.tenant_id = sandbox.tenant_id and t.status = 'active';
+  span_ids := laurel_private.rehearse_spans(sandbox.tenant_id, '{}', starts_on::timestamp at time zone 'UTC' - interval '1 day');
+  perform laurel_private.check_tick_count((
+    select sum(case when laurel_private.is_random_kind(k) then (k ->> 'users')::numeric else 1 end * laurel_private.scenario_ticks(k, days, span_ids))
+    from jsonb_array_elements(scenario -> 'kinds') k));
   for kind in select k.value, k.ordinality::int as no from jsonb_array_elements(scenario -> 'kinds') with ordinality k loop
-    kinds := kinds || laurel_private.rehearse_kind(sandbox, kind.value, kind.no, starts_on, days, seed, new_triggers, started_at);
+    kinds := kinds || laurel_private.rehearse_kind(sandbox, kind.value, kind.no, starts_on, days, seed, new_triggers, span_ids, started_at);
   end loop;
   return jsonb_build_object('days', days, 'start', starts_on, 'seed', seed, 'kinds', kinds);
 end
@@ -12858,9 +12996,11 @@ $$;
 -- A user of the sample, and who it is in the sandbox.
 create type laurel_private.backtest_user as (id text, sandbox_id text, time_zone text, created_at timestamptz);
 
--- What happens again, in the order it was applied.
+-- What happens again, in the order it was applied. The clock is that of the user: the latest moment so far, beside which ticks
+-- are placed, also where a history was imported in one go.
 create type laurel_private.backtest_step as (
-  user_no int, kind text, at timestamptz, event laurel.metric_events, points bigint, reason text, achievement_id uuid
+  user_no int, kind text, at timestamptz, event laurel.metric_events, points bigint, reason text, achievement_id uuid,
+  tick bigint, span_no int, clock timestamptz
 );
 
 -- The users that a backtest is about: of those with these attributes, so many by the seed's lot.
@@ -12914,9 +13054,9 @@ create function laurel_private.backtest_steps(system laurel.points_systems, peop
       where a.tenant_id = system.tenant_id and a.user_id = p.id and a.system_id = system.id and a.cause = 'adjustment'
       offset 0) a
   )
-  select coalesce(array_agg((s.no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id)::laurel_private.backtest_step
-    order by s.id, s.place), '{}')
-  from step s
+  select coalesce(array_agg((s.no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id, null, null, s.clock)::laurel_private.backtest_step
+    order by s.clock, s.id, s.place), '{}')
+  from (select s.*, max(s.at) over (partition by s.no order by s.id, s.place) as clock from step s) s
   where (s.at at time zone s.time_zone)::date between starts_on and ends_on
 $$;
 
@@ -12990,6 +13130,95 @@ begin
 end
 $$;
 
+-- The streaks that the copied users had before the first day: periods, freezes and pauses as they were then. A streak whose settings
+-- are of another frequency today starts anew.
+create function laurel_private.restore_streaks(
+  system laurel.points_systems, sandbox record, people laurel.users[], user_ids jsonb, starts_on date
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  settings laurel_private.streak_settings;
+begin
+  select s.* into strict settings from laurel_private.streak_settings s where s.tenant_id = sandbox.tenant_id;
+  insert into laurel_private.streak_pauses (tenant_id, user_id, starts_on, ends_on)
+  select sandbox.tenant_id, user_ids ->> q.user_id, q.starts_on, q.ends_on
+  from unnest(people) p
+  join laurel_private.streak_pauses q on q.tenant_id = system.tenant_id and q.user_id = p.id and q.archived_at is null;
+  insert into laurel_private.streak_periods (tenant_id, user_id, frequency, period_start, kind, event_id, occurred_at, reset_at)
+  select sandbox.tenant_id, user_ids ->> q.user_id, q.frequency, q.period_start, q.kind, q.event_id, q.occurred_at, q.reset_at
+  from unnest(people) p
+  join laurel_private.streak_periods q on q.tenant_id = system.tenant_id and q.user_id = p.id and q.frequency = settings.frequency
+  where case when q.kind = 'satisfied' then q.period_start < starts_on and (q.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on
+    else laurel_private.next_streak_period(q.period_start, q.frequency) <= starts_on end;
+  -- Of a run that goes on into these days, what lies before them.
+  insert into laurel_private.streak_runs (tenant_id, user_id, frequency, first_period, last_period, through_period, length, is_over, is_closed, extended_at)
+  select sandbox.tenant_id, user_ids ->> r.user_id, r.frequency, r.first_period, q.last_period, q.through_period, q.length,
+    r.is_over and q.through_period = r.through_period
+      and laurel_private.next_streak_period(laurel_private.next_streak_period(q.through_period, r.frequency), r.frequency) <= starts_on,
+    r.is_closed and q.through_period = r.through_period, q.extended_at
+  from unnest(people) p
+  join laurel_private.streak_runs r on r.tenant_id = system.tenant_id and r.user_id = p.id and r.frequency = settings.frequency
+  cross join lateral (
+    select max(q.period_start) filter (where q.kind = 'satisfied') as last_period, max(q.period_start) as through_period,
+      (count(*) filter (where q.kind = 'satisfied'))::int as length, max(q.occurred_at) as extended_at
+    from laurel_private.streak_periods q
+    where q.tenant_id = sandbox.tenant_id and q.user_id = user_ids ->> r.user_id and q.frequency = r.frequency
+      and q.period_start between r.first_period and r.through_period) q
+  where q.length > 0;
+  delete from laurel_private.user_streaks u where u.tenant_id = sandbox.tenant_id;
+  insert into laurel_private.user_streaks (tenant_id, user_id, frequency, length, longest, extended_at, freezes, earned_on, settled_on)
+  select sandbox.tenant_id, user_ids ->> p.id, settings.frequency, coalesce(r.length, 0), coalesce(l.longest, 0), r.extended_at,
+    case when c.created_on < starts_on then coalesce(f.freezes, 0) else coalesce(settings.freeze_start_count, 0) end,
+    -- In the rhythm in which they were earned before.
+    case when settings.freeze_earn_interval is not null then b.earned_on
+      + greatest((starts_on - 1 - b.earned_on) / settings.freeze_earn_interval, 0) * settings.freeze_earn_interval end,
+    case when c.created_on < starts_on then starts_on - 1 else starts_on end
+  from unnest(people) p
+  cross join lateral (select (p.created_at at time zone coalesce(p.tz, 'UTC'))::date as created_on) c
+  left join lateral (
+    select r.length, r.extended_at from laurel_private.streak_runs r
+    where r.tenant_id = sandbox.tenant_id and r.user_id = user_ids ->> p.id and not r.is_over
+    order by r.first_period desc limit 1) r on true
+  left join lateral (
+    select max(r.length) as longest from laurel_private.streak_runs r
+    where r.tenant_id = sandbox.tenant_id and r.user_id = user_ids ->> p.id) l on true
+  left join lateral (
+    select f.freezes from laurel_private.streak_freezes f
+    where f.tenant_id = system.tenant_id and f.user_id = p.id and f.on_date < starts_on
+    order by f.id desc limit 1) f on true
+  left join lateral (
+    select max(f.on_date) as earned_on from laurel_private.streak_freezes f
+    where f.tenant_id = system.tenant_id and f.user_id = p.id and f.cause = 'earned' and f.on_date < starts_on) e on true
+  cross join lateral (
+    select coalesce(e.earned_on, greatest(c.created_on, (settings.earning_since at time zone coalesce(p.tz, 'UTC'))::date)) as earned_on) b;
+end
+$$;
+
+-- Since when a user was there: of an import, from its first event.
+create function laurel_private.known_since(for_user laurel.users)
+  returns timestamptz language sql stable as $$
+  select least(for_user.created_at, (
+    select min(e.occurred_at) from laurel.metric_events e where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id))
+$$;
+
+-- The ticks that the users live through on these days of theirs, of rules that were live before with the phase that they had.
+create function laurel_private.backtest_ticks(people laurel.users[], span_ids uuid[], starts_on date, ends_on date)
+  returns table (user_no int, span_no int, tick bigint, due_at timestamptz) language sql stable as $$
+  select p.no, n.no::int, k.tick, d.due_at
+  from (select p as person, row_number() over ()::int as no, coalesce(p.tz, 'UTC') as time_zone, laurel_private.known_since(p) as since from unnest(people) p) p
+  cross join unnest(span_ids) with ordinality n (id, no)
+  join laurel_private.time_trigger_spans s on s.id = n.id
+  cross join lateral (select greatest(s.activated_at, p.since) as started_at) c
+  cross join lateral generate_series(
+    laurel_private.ticks_due_by(c.started_at, s.time_unit, s.time_interval, p.time_zone,
+      starts_on::timestamp at time zone p.time_zone - interval '1 microsecond') + 1,
+    laurel_private.ticks_due_by(c.started_at, s.time_unit, s.time_interval, p.time_zone,
+      (ends_on + 1)::timestamp at time zone p.time_zone - interval '1 microsecond')) k (tick)
+  cross join lateral (
+    select laurel_private.tick_due_at(c.started_at, s.time_unit, s.time_interval, p.time_zone, k.tick)) d (due_at)
+  where (p.person).attributes @> s.user_attributes
+$$;
+
 -- One side of the comparison, in a sandbox of its own.
 create function laurel_private.rehearse_history(
   system laurel.points_systems, people laurel.users[], steps laurel_private.backtest_step[], draft jsonb, starts_on date, ends_on date, started_at timestamptz
@@ -13004,25 +13233,46 @@ declare
   totals_before bigint[];
   step laurel_private.backtest_step;
   event laurel.metric_events;
-  events laurel.metric_events[] := '{}';
+  pending laurel_private.rehearsal_step[] := '{}';
+  span_ids uuid[];
   refused int := 0;
-  most_events constant int := 4000;
+  most_steps constant int := 4000;
 begin
   select jsonb_object_agg(p.id, nonce || '/' || p.no), array_agg(nonce || '/' || p.no order by p.no) into user_ids, names
   from (select p.id, row_number() over () as no from unnest(people) p) p;
   select * into sandbox from laurel_private.open_sandbox(system, user_ids, people);
   new_triggers := laurel_private.apply_draft(sandbox.system_id, draft, sandbox.ids, user_ids, 'request.draft');
-  perform laurel_private.restore_users(system, sandbox, people, user_ids, starts_on);
+  perform laurel_private.restore_users(system, sandbox, people, user_ids, starts_on),
+    laurel_private.restore_streaks(system, sandbox, people, user_ids, starts_on);
+  span_ids := laurel_private.rehearse_spans(sandbox.tenant_id, sandbox.ids, coalesce((
+    select min(starts_on::timestamp at time zone coalesce(p.tz, 'UTC')) from unnest(people) p), starts_on::timestamp at time zone 'UTC'));
+  if span_ids <> '{}' then
+    -- About as many, before they are made.
+    perform laurel_private.check_tick_count((
+      select coalesce(sum(floor((ends_on - starts_on + 1) * case s.time_unit when 'hours' then 24.0 else 1 end / s.time_interval)), 0)
+      from unnest(people) p
+      join laurel_private.time_trigger_spans s on s.id = any (span_ids) and p.attributes @> s.user_attributes));
+    steps := array(
+      select (s.user_no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id, s.tick, s.span_no, s.clock)::laurel_private.backtest_step
+      from (
+        select s.*, 1 as place
+        from unnest(steps) with ordinality
+          as s (user_no, kind, at, event, points, reason, achievement_id, tick, span_no, clock, no)
+        union all
+        select t.user_no, 'tick', t.due_at, null, null, null, null, t.tick, t.span_no, t.due_at, t.span_no, 0
+        from laurel_private.backtest_ticks(people, span_ids, starts_on, ends_on) t) s
+      order by s.clock, s.place, s.no);
+  end if;
   totals_before := array(
     select coalesce(s.totals[array_position(s.system_ids, sandbox.system_id)], 0)
     from unnest(names) with ordinality n (id, no)
     join laurel_private.user_states s on s.tenant_id = sandbox.tenant_id and s.user_id = n.id order by n.no);
 
-  foreach step in array steps || array[(null, 'end', null, null, null, null, null)::laurel_private.backtest_step] loop
-    if cardinality(events) > 0 and (step.kind <> 'event' or cardinality(events) >= most_events) then
+  foreach step in array steps || array[(null, 'end', null, null, null, null, null, null, null, null)::laurel_private.backtest_step] loop
+    if cardinality(pending) > 0 and (step.kind not in ('event', 'tick') or cardinality(pending) >= most_steps) then
       perform laurel_private.check_rehearsal_time(started_at);
-      refused := refused + laurel_private.rehearse_events(sandbox.tenant_id, events);
-      events := '{}';
+      refused := refused + laurel_private.rehearse_steps(sandbox.tenant_id, pending, span_ids);
+      pending := '{}';
     end if;
     case step.kind
       when 'event' then
@@ -13033,7 +13283,9 @@ begin
         event.metric_id := (sandbox.ids ->> event.metric_id::text)::uuid;
         -- Those that were replays are not in the log.
         event.idempotency_key := null;
-        events := events || event;
+        pending := pending || (names[step.user_no], event, null, null, null)::laurel_private.rehearsal_step;
+      when 'tick' then
+        pending := pending || (names[step.user_no], null, step.tick, step.span_no, step.at)::laurel_private.rehearsal_step;
       when 'creation' then
         perform laurel_private.apply_occasions(sandbox.tenant_id, '{}', array[(names[step.user_no],
           array[('user_creation', null, null, null, null, step.at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions]);

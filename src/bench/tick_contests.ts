@@ -18,15 +18,15 @@ const eventClients = 4;
 export async function prepareTicks(connectionString: string, progress: Progress): Promise<void> {
   progress(`${clockUsers} users with clocks`);
   await withClient(connectionString, async (owner) => {
-    await owner.query("insert into laurel.attributes (key, name, type) values ('late', 'Late', 'user')");
+    await owner.query("insert into laurel.attributes (key, name, type) values ('clock', 'Clock', 'user'), ('late', 'Late', 'user')");
     await owner.query("insert into laurel.points_systems (key, name) values ('hourly', 'Hourly'), ('late', 'Late')");
     await owner.query(
       `insert into laurel.users (id, attributes, created_at)
-       select 'clock-' || n, case when n <= $2 then '{"late": "yes"}'::jsonb else '{}' end, now() - $3::interval
+       select 'clock-' || n, jsonb_build_object('clock', 'yes') || case when n <= $2 then '{"late": "yes"}'::jsonb else '{}' end, now() - $3::interval
        from generate_series(1, $1::int) n`,
       [clockUsers, lateUsers, stoodStill],
     );
-    for (const [key, filter] of [["hourly", {}], ["late", { late: "yes" }]] as const) {
+    for (const [key, filter] of [["hourly", { clock: "yes" }], ["late", { late: "yes" }]] as const) {
       await owner.query(
         `insert into laurel.points_triggers (system_id, type, points, time_unit, time_interval, user_attributes, status)
          select id, 'time', 1, 'hours', 1, $2, 'active' from laurel.points_systems where key = $1`,
