@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:6bb9d3e46bc456b1cd5bbd6dd90c6cbad4b11c59
+--! Hash: sha1:c98f3eeb14d11d2fa8d5d28481c398e9a65e9458
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12267,8 +12267,9 @@ create function laurel_private.configuration_for_sandbox(system laurel.points_sy
     'metrics', (
       select coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') from laurel.metrics m
       where m.tenant_id = system.tenant_id and m.archived_at is null),
+    -- As if they had held for ever.
     'streak_settings', (
-      select coalesce(jsonb_agg(to_jsonb(s)), '[]') from laurel_private.streak_settings s where s.tenant_id = system.tenant_id),
+      select coalesce(jsonb_agg(to_jsonb(s) || '{"earning_since": null, "revisit_after_user_id": null}'), '[]') from laurel_private.streak_settings s where s.tenant_id = system.tenant_id),
     'achievements', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]') from laurel.achievements a
       where a.tenant_id = system.tenant_id and a.status <> 'archived'
@@ -12447,14 +12448,14 @@ $$;
 -- Something that happens to a user of the sandbox: an event, or a tick of the span with that number.
 create type laurel_private.rehearsal_step as (user_id text, event laurel.metric_events, tick bigint, span_no int, due_at timestamptz);
 
--- The rules of these metrics and of these spans as one set; ticks come last by cause, so that triggers stay in order.
+-- The rules of these metrics and of these spans as one set; ticks come last by cause, so that triggers stay in order. Spans are
+-- numbered downwards from -1, apart from metrics.
 create function laurel_private.rehearsal_rules(tenant_id uuid, metric_ids uuid[], span_ids uuid[])
   returns laurel_private.combined_rules language plpgsql stable as $$
 #variable_conflict use_variable
 declare
   rules laurel_private.combined_rules := laurel_private.combine_rules(tenant_id, metric_ids || laurel_private.nil_metric());
   ticking laurel_private.combined_rules;
-  places int[];
 begin
   if span_ids = '{}' then
     return rules;
@@ -12474,7 +12475,7 @@ begin
     order by t.no);
   rules.triggers := rules.triggers || array(
     select (t.trigger_id, t.cause, array_position(array(select s.system_id from unnest(rules.systems) s), t.system_id), t.system_id, t.system_key,
-      t.max_points, t.points, t.threshold, t.metric_no, t.metric_key, t.achievement_id, t.user_attributes, t.event_attributes, t.blocks,
+      t.max_points, t.points, t.threshold, -t.metric_no, t.metric_key, t.achievement_id, t.user_attributes, t.event_attributes, t.blocks,
       t.version)::laurel_private.trigger_rule
     from unnest(ticking.triggers) with ordinality
       as t (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
@@ -12507,7 +12508,7 @@ begin
       select (s.user_id, array_agg(case when s.tick is null
         then ('metric', (s.event).id, array_position(metric_ids, (s.event).metric_id), (s.event).value, (s.event).attributes, (s.event).occurred_at,
           null, null, null)::laurel_private.occasion
-        else ('time', null, s.span_no, s.tick, null, s.due_at, null, null, null)::laurel_private.occasion end
+        else ('time', null, -s.span_no, s.tick, null, s.due_at, null, null, null)::laurel_private.occasion end
         order by s.no))::laurel_private.user_occasions
       from unnest(steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
       group by s.user_id), false, laurel_private.rehearsal_rules(tenant_id, metric_ids, span_ids));
@@ -13190,7 +13191,7 @@ begin
     select max(f.on_date) as earned_on from laurel_private.streak_freezes f
     where f.tenant_id = system.tenant_id and f.user_id = p.id and f.cause = 'earned' and f.on_date < starts_on) e on true
   cross join lateral (
-    select coalesce(e.earned_on, greatest(c.created_on, (settings.earning_since at time zone coalesce(p.tz, 'UTC'))::date)) as earned_on) b;
+    select coalesce(e.earned_on, c.created_on) as earned_on) b;
 end
 $$;
 
