@@ -2,7 +2,6 @@ import type { Task } from "../src/worker/tasks.ts";
 import { announceBoosts } from "./announce_boosts.ts";
 import { completeAchievements } from "./complete_achievements.ts";
 import { foldEarnings } from "./fold_earnings.ts";
-import { foldPoints } from "./fold_points.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
 import { removeExpired } from "./remove_expired.ts";
@@ -16,7 +15,6 @@ export const tasks: readonly Task[] = [
   announceBoosts,
   completeAchievements,
   foldEarnings,
-  foldPoints,
   maintainPartitions,
   processQueuedEvents,
   removeExpired,

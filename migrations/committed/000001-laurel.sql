@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:3c644c4ef89371a0f0e2f0cc7eaf4d431780695f
+--! Hash: sha1:4cd94ca938a8c48163709c7564b5faa081371775
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3755,9 +3755,9 @@ begin
       end if;
 
       added := laurel_private.clamp_points(rounded, rule.max_points, balance);
-      -- A change of 0 writes no row (P3); a preview counts what was lost by it.
+      -- A change of 0 writes no row (P3); a preview counts what was lost by it, but for ticks: those that can change nothing rest.
       if added = 0 then
-        continue when not laurel_private.keeps_empty_awards(for_user.tenant_id);
+        continue when rule.cause = 'time' or not laurel_private.is_rehearsal(for_user.tenant_id);
       end if;
       balances[rule.system_no] := balance + added;
       sequences[rule.system_no] := sequences[rule.system_no] + 1;
@@ -3886,7 +3886,7 @@ begin
       if kind is null and rule.max_freezes is not null and state.freezes > 0 and settled_at > state.settled_on then
         kind := 'frozen';
         state.freezes := state.freezes - 1;
-        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'consumed', -1, state.freezes, missed, as_of)::laurel_private.streak_freezes;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'consumed', -1, state.freezes, missed, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
         outcomes := outcomes || ('freeze_consumed', run.length, 1, state.freezes, null)::laurel_private.streak_outcome;
       end if;
       if kind is null then
@@ -3903,7 +3903,7 @@ begin
       if state.freezes < rule.max_freezes then
         freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'earned',
           least(rule.earn_amount, rule.max_freezes - state.freezes), least(state.freezes + rule.earn_amount, rule.max_freezes),
-          earned_at, as_of)::laurel_private.streak_freezes;
+          earned_at, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
         outcomes := outcomes || ('freeze_earned', null, least(rule.earn_amount, rule.max_freezes - state.freezes),
           least(state.freezes + rule.earn_amount, rule.max_freezes), null)::laurel_private.streak_outcome;
         state.freezes := least(state.freezes + rule.earn_amount, rule.max_freezes);
@@ -4011,6 +4011,7 @@ create function laurel_private.decide_streak(
   rule laurel_private.streak_rule,
   zone text,
   pauses datemultirange,
+  -- Null in a rehearsal, whose clock is the latest of its occasions so far.
   as_of timestamptz,
   metric_ids uuid[],
   occasions laurel_private.occasion[],
@@ -4072,6 +4073,20 @@ begin
     for i in 1..cardinality(occasions) loop
       occasion := occasions[i];
       continue when occasion.cause <> 'metric';
+      if as_of is null and (occasion.occurred_at at time zone zone)::date > today then
+        run := case when n > 0 then runs[n] end;
+        settled := laurel_private.settle_streak(rule, zone, pauses, occasion.occurred_at, state, run);
+        state := settled.state;
+        periods := periods || settled.periods;
+        frozen := frozen || array(select p.period_start from unnest(settled.periods) p where p.kind = 'frozen');
+        freezes := freezes || settled.freezes;
+        if n > 0 then
+          runs[n] := settled.run;
+          touched := touched || run.first_period;
+        end if;
+        today := state.settled_on;
+        current_period := laurel_private.streak_period(today, rule.frequency);
+      end if;
       period := laurel_private.streak_period(least((least(occasion.occurred_at, as_of) at time zone zone)::date, today), rule.frequency);
       continue when n > 0 and runs[n].last_period = period or period = any (satisfied);
       if rule.metric_ids = '{}' then
@@ -4103,7 +4118,7 @@ begin
       periods := periods || (state.tenant_id, state.user_id, rule.frequency, period, 'satisfied', occasion.event_id, occasion.occurred_at, null)::laurel_private.streak_periods;
       if period = any (frozen) and rule.max_freezes is not null and state.freezes < rule.max_freezes then
         state.freezes := state.freezes + 1;
-        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'returned', 1, state.freezes, period, as_of)::laurel_private.streak_freezes;
+        freezes := freezes || (state.tenant_id, state.user_id, laurel_private.uuid_v7(), 'returned', 1, state.freezes, period, coalesce(as_of, clock_timestamp()))::laurel_private.streak_freezes;
       end if;
 
       -- Into its place among the runs.
@@ -4637,6 +4652,7 @@ create table laurel_private.time_trigger_spans (
   points int not null,
   user_attributes jsonb not null,
   applied_until timestamptz,
+  applied_ahead timestamptz,
   -- How far the look for users whose clocks must start has come.
   looks_from timestamptz not null,
   horizon xid8,
@@ -4660,7 +4676,9 @@ comment on column laurel_private.time_trigger_spans.activated_at is
   'When the clocks of this activation start; spans that follow one another by edits share it.';
 comment on column laurel_private.time_trigger_spans.ends_at is 'Null while it holds.';
 comment on column laurel_private.time_trigger_spans.applied_until is
-  'The highest future moment up to which ticks were applied ahead; null when none were.';
+  'The highest future moment up to which all ticks were applied ahead; null when none were.';
+comment on column laurel_private.time_trigger_spans.applied_ahead is
+  'The highest future moment up to which some ticks at least were applied ahead; null when none were.';
 comment on column laurel_private.time_trigger_spans.looks_from is 'Clocks found by the look start with the first tick after this.';
 comment on column laurel_private.time_trigger_spans.horizon is
   'That of the first look: transactions from before it may not have known the span. Null before.';
@@ -4993,7 +5011,8 @@ declare
   boards laurel_private.leaderboard_rule[];
 begin
   if metric_ids <> '{}' then
-    streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work, clock_timestamp());
+    streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work,
+      case when not laurel_private.is_rehearsal(tenant_id) then clock_timestamp() end);
   end if;
   metric_ids := metric_ids || laurel_private.nil_metric();
   rules := case when ticking is null then laurel_private.combine_rules(tenant_id, metric_ids) else ticking end;
@@ -6076,8 +6095,10 @@ begin
     end loop;
     applied := applied + done;
   end loop;
-  if is_ahead and span_ids is not null and (max_ticks is null or applied < max_ticks) then
-    update laurel_private.time_trigger_spans p set applied_until = greatest(p.applied_until, as_of)
+  if is_ahead and span_ids is not null then
+    update laurel_private.time_trigger_spans p
+    set applied_until = case when max_ticks is null or applied < max_ticks then greatest(p.applied_until, as_of) else p.applied_until end,
+      applied_ahead = greatest(p.applied_ahead, as_of)
     where p.id = any (span_ids) and p.ends_at is null;
   end if;
   return applied;
@@ -9875,177 +9896,6 @@ $$;
 comment on function laurel_private.announce_boosts(timestamptz, int) is
   'Announces starts and finishes of boosts that are due, of at most so many; returns of how many it dealt with, 0 when nothing is due. Safe to call by any number at once. Rule H4.';
 --! EndIncluded points/boost_announcements.sql
---! Included insight/points_daily.sql
--- Points by day: what each system's triggers gave and took, folded from the ledger behind the flow, which
--- touches no row that users share. Written by fold_points() (the worker, every minute) and by the
--- erasure of a user; read by points_per_day(), which adds what is not folded yet, so that figures are
--- exact at any moment. Invariant: points_daily is the sum of ledger rows whose IDs lie
--- before the watermark and of erased ones (verify() checks).
---
--- The watermark is an ID, that is a time, since the ledger has an index by ID already and no award pays for
--- another. It may move to a moment when no transaction is left that could still bring an older ID: an
--- award gets its ID after its transaction has taken a user's lock, and so a transaction ID. Transactions with
--- IDs below the horizon, read after that moment, are waited for.
-
-create table laurel_private.points_daily (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  awarded_on date not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid not null,
-  awarded bigint not null,
-  deducted bigint not null,
-  boosted bigint not null,
-  awards bigint not null,
-  constraint daily_points_are_one_row_per_trigger_and_day primary key (tenant_id, system_id, awarded_on, cause, trigger_id)
-);
-
-comment on table laurel_private.points_daily is 'Points by system, UTC day of the award''s date, cause and trigger, of ledger rows before the watermark.';
-comment on column laurel_private.points_daily.trigger_id is 'The nil UUID for adjustments.';
-comment on column laurel_private.points_daily.awarded is 'Sum of what was added.';
-comment on column laurel_private.points_daily.deducted is 'Sum of what was taken, as a positive number.';
-comment on column laurel_private.points_daily.boosted is
-  'Of awarded, what boosts made: what was added less what would have been added without them. Below 0 for multipliers below 1.';
-comment on column laurel_private.points_daily.awards is 'Number of ledger rows.';
-alter table laurel_private.points_daily enable row level security;
-
-create table laurel_private.points_fold (
-  is_only boolean primary key default true,
-  folded_before uuid not null default '00000000-0000-0000-0000-000000000000',
-  next_before uuid,
-  horizon xid8,
-  constraint there_is_one_fold check (is_only),
-  constraint fold_waits_for_a_horizon check ((next_before is null) = (horizon is null))
-);
-
-comment on table laurel_private.points_fold is 'How far the ledger is folded: one row.';
-comment on column laurel_private.points_fold.folded_before is 'Ledger rows with lower IDs are folded, others are not.';
-comment on column laurel_private.points_fold.next_before is 'Where it moves next; null when that is not chosen.';
-comment on column laurel_private.points_fold.horizon is 'This transaction and those before it must have ended first.';
-alter table laurel_private.points_fold enable row level security;
-insert into laurel_private.points_fold default values;
-
--- What erased users had earned, without saying who: systems' figures are those of ledger and this. It is in
--- points_daily as well.
-create table laurel_private.erased_points (
-  tenant_id uuid not null references laurel.tenants on delete cascade,
-  system_id uuid not null,
-  cause laurel.points_award_cause not null,
-  trigger_id uuid,
-  awarded_on date not null,
-  points bigint not null,
-  awarded bigint not null,
-  deducted bigint not null,
-  boosted bigint not null,
-  awards bigint not null
-);
-
-create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, awarded_on);
-comment on table laurel_private.erased_points is
-  'Per erased user (not named), system, trigger and UTC day: points and number of ledger rows that are no longer in the ledger.';
-alter table laurel_private.erased_points enable row level security;
-
--- Ledger rows as the daily figures count them.
-create view laurel_private.award_figures as
-  select a.id, a.tenant_id, a.user_id, a.system_id, (a.occurred_at at time zone 'UTC')::date as awarded_on, a.cause,
-    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
-    greatest(a.points, 0) as awarded, greatest(-a.points, 0) as deducted,
-    case when a.boosts is null then 0
-      else a.points - laurel_private.clamp_points(a.base_points, a.max_points, a.total_before) end as boosted
-  from laurel.points_awards a;
-
-comment on view laurel_private.award_figures is 'What each ledger row adds to points_daily.';
-
--- Folds the next ledger rows, at most so many; returns how many, 0 when none can be folded now. The minute is for a
--- clock that is set back: IDs made after that must not come to lie before the watermark.
-create function laurel_private.fold_points(most int default 10000)
-  returns bigint language plpgsql volatile
-  set search_path = pg_catalog, pg_temp as $$
-declare
-  fold laurel_private.points_fold;
-  moment timestamptz := clock_timestamp() - interval '1 minute';
-  before uuid;
-  folded bigint;
-begin
-  select f.* into fold from laurel_private.points_fold f for no key update skip locked;
-  if not found then
-    return 0;
-  elsif fold.horizon is null or fold.horizon >= pg_snapshot_xmax(pg_current_snapshot()) then
-    -- A horizon ahead of all transactions comes from the server that this database was restored from.
-    update laurel_private.points_fold f
-    set next_before = greatest(f.folded_before, laurel_private.first_uuid_v7(moment)),
-      horizon = pg_current_xact_id();
-    return 0;
-  elsif fold.horizon >= pg_snapshot_xmin(pg_current_snapshot()) then
-    return 0;
-  end if;
-  select a.id into before from laurel.points_awards a
-  where a.id >= fold.folded_before and a.id < fold.next_before
-  order by a.id offset most limit 1;
-  before := coalesce(before, fold.next_before);
-  select count(*) into folded from laurel.points_awards a where a.id >= fold.folded_before and a.id < before;
-  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.id >= fold.folded_before and f.id < before
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
-  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
-    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
-  update laurel_private.points_fold f
-  set folded_before = before,
-    next_before = case when before < fold.next_before then f.next_before end,
-    horizon = case when before < fold.next_before then f.horizon end;
-  return folded;
-end
-$$;
-
-comment on function laurel_private.fold_points(int) is
-  'Folds the next ledger rows, at most so many, into points_daily; returns how many, 0 when there are none to fold now. Safe to call by any number at once.';
-
--- Daily figures of one system from a day to a day, both included, what is not folded yet included: exact at any moment.
-create function laurel_private.points_per_day(tenant_id uuid, system_id uuid, from_day date, to_day date)
-  returns setof laurel_private.points_daily language sql stable as $$
-  select points_per_day.tenant_id, points_per_day.system_id, x.awarded_on, x.cause, x.trigger_id,
-    sum(x.awarded)::bigint, sum(x.deducted)::bigint, sum(x.boosted)::bigint, sum(x.awards)::bigint
-  from (
-    select d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards
-    from laurel_private.points_daily d
-    where d.tenant_id = points_per_day.tenant_id and d.system_id = points_per_day.system_id
-      and d.awarded_on between from_day and to_day
-    union all
-    select f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1
-    from laurel_private.award_figures f
-    where f.id >= (select p.folded_before from laurel_private.points_fold p)
-      and f.tenant_id = points_per_day.tenant_id and f.system_id = points_per_day.system_id
-      and f.awarded_on between from_day and to_day) x
-  group by 3, 4, 5
-$$;
-
-comment on function laurel_private.points_per_day(uuid, uuid, date, date) is
-  'Points of a system by UTC day, cause and trigger (nil UUID for adjustments), with what erased users had earned; exact, whether or not the worker has run.';
-
--- A user's ledger rows are about to go: what is not folded of them yet is added now. The lock keeps the watermark
--- where it is until they are gone.
-create function laurel_private.fold_user(tenant_id uuid, user_id text)
-  returns void language plpgsql volatile as $$
-#variable_conflict use_column
-declare
-  unfolded uuid;
-begin
-  select f.folded_before into unfolded from laurel_private.points_fold f for share;
-  insert into laurel_private.points_daily as d (tenant_id, system_id, awarded_on, cause, trigger_id, awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.tenant_id = fold_user.tenant_id and f.user_id = fold_user.user_id and f.id >= unfolded
-  group by 1, 2, 3, 4, 5
-  order by 2, 3, 4, 5
-  on conflict on constraint daily_points_are_one_row_per_trigger_and_day do update
-  set awarded = d.awarded + excluded.awarded, deducted = d.deducted + excluded.deducted,
-    boosted = d.boosted + excluded.boosted, awards = d.awards + excluded.awards;
-end
-$$;
---! EndIncluded insight/points_daily.sql
 --! Included insight/retention.sql
 -- What is kept for a while only: reports of the past, and what nobody will look at again. Removed by
 -- the worker every day, in batches.
@@ -10243,6 +10093,25 @@ grant select on laurel_private.points_days to laurel_admin;
 create policy tenant_reads on laurel_private.points_days for select to laurel_admin
   using (tenant_id = (select laurel.current_tenant_id()));
 
+-- What erased users had earned, without saying who; it is in points_days as well.
+create table laurel_private.erased_points (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  day date not null,
+  cause laurel.points_award_cause not null,
+  -- The nil UUID for adjustments.
+  trigger_id uuid not null,
+  earned numeric not null,
+  boosted numeric not null,
+  deducted numeric not null,
+  awards bigint not null
+);
+
+create index erased_points_by_system on laurel_private.erased_points (tenant_id, system_id, day);
+comment on table laurel_private.erased_points is
+  'Per erased user (not named), system, UTC day and trigger: what ledger rows that are gone had added to points_days.';
+alter table laurel_private.erased_points enable row level security;
+
 create table laurel_private.user_points_days (
   tenant_id uuid not null,
   user_id text collate "C" not null,
@@ -10312,6 +10181,28 @@ create function laurel_private.utc_day(moment timestamptz)
   returns date language sql immutable parallel safe
   return (moment at time zone 'UTC')::date;
 
+-- Ledger rows as the rollups count them.
+create view laurel_private.award_figures as
+  select a.id, a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
+    coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
+    greatest(a.points, 0) as earned, case when a.boosts is null then 0 else greatest(a.points, 0) end as boosted,
+    greatest(-a.points, 0) as deducted
+  from laurel.points_awards a;
+
+comment on view laurel_private.award_figures is 'What each ledger row adds to points_days.';
+
+create function laurel_private.add_to_days(figures laurel_private.award_figures[])
+  returns void language sql volatile as $$
+  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, sum(f.earned), sum(f.boosted), sum(f.deducted), count(*)
+  from unnest(figures) f
+  where exists (select from laurel.tenants t where t.id = f.tenant_id)
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards
+$$;
+
 -- What changes for users: per figure what comes in addition. Moves users between buckets as well.
 create type laurel_private.earning_change as (
   tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
@@ -10363,14 +10254,14 @@ $$;
 
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
 -- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
-create function laurel_private.fold_earnings(most int default 20000, margin interval default '2 seconds')
+create function laurel_private.fold_earnings(most int default 20000, margin interval default '10 seconds')
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set jit = off
 as $$
 declare
   fold laurel_private.earnings_fold;
-  rows laurel.points_awards[];
+  figures laurel_private.award_figures[];
   beyond uuid;
   -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
   -- transaction gets its ID: whoever gets one later makes later IDs.
@@ -10379,7 +10270,8 @@ begin
   select f.* into fold from laurel_private.earnings_fold f for update skip locked;
   if not found then
     return 0;
-  elsif fold.next_watermark is null then
+  elsif fold.next_watermark is null or fold.next_after >= pg_snapshot_xmax(pg_current_snapshot()) then
+    -- One that no transaction has reached yet comes from the server that this database was restored from.
     if fold.watermark < laurel_private.first_uuid_v7(moment - margin) then
       update laurel_private.earnings_fold f
       set next_watermark = laurel_private.first_uuid_v7(moment),
@@ -10392,45 +10284,35 @@ begin
     return 0;
   end if;
 
-  rows := array(
-    select a from laurel.points_awards a
-    where a.id >= fold.watermark and a.id < fold.next_watermark
-    order by a.id limit most);
-  beyond := case when cardinality(rows) < most then fold.next_watermark
-    else laurel_private.next_uuid((rows[most]).id) end;
+  figures := array(
+    select f from laurel_private.award_figures f
+    where f.id >= fold.watermark and f.id < fold.next_watermark
+    order by f.id limit most);
+  beyond := case when cardinality(figures) < most then fold.next_watermark
+    else laurel_private.next_uuid((figures[most]).id) end;
 
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from unnest(rows) a
-  where exists (select from laurel.tenants t where t.id = a.tenant_id)
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.add_to_days(figures);
 
   insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
-  select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at), sum(a.points)
-  from unnest(rows) a
-  join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-  where a.points > 0
+  select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)
+  from unnest(figures) f
+  join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+  where f.earned > 0
   group by 1, 2, 3, 4
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
 
   perform laurel_private.change_earnings(array(
     select (a.tenant_id, a.system_id, a.user_id,
-      coalesce(sum(a.points) filter (where a.age < 7), 0), coalesce(sum(a.points) filter (where a.age < 30), 0),
-      coalesce(sum(a.points) filter (where a.age < 90), 0),
-      coalesce(sum(a.points) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
+      coalesce(sum(a.earned) filter (where a.age < 7), 0), coalesce(sum(a.earned) filter (where a.age < 30), 0),
+      coalesce(sum(a.earned) filter (where a.age < 90), 0),
+      coalesce(sum(a.earned) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
     from (
-      select a.tenant_id, a.system_id, a.user_id, a.points, d.day, laurel_private.utc_day(u.created_at) as joined_on,
+      select f.tenant_id, f.system_id, f.user_id, f.earned, f.day, laurel_private.utc_day(u.created_at) as joined_on,
         -- What lies after the windows comes in when they move on.
-        case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end as age
-      from unnest(rows) a
-      join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-      cross join lateral (select laurel_private.utc_day(a.occurred_at)) d (day)
-      where a.points > 0) a
+        case when f.day <= fold.windows_end_on then fold.windows_end_on - f.day end as age
+      from unnest(figures) f
+      join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+      where f.earned > 0) a
     group by a.tenant_id, a.system_id, a.user_id
     having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
 
@@ -10438,7 +10320,7 @@ begin
   set watermark = beyond,
     next_watermark = case when beyond < f.next_watermark then f.next_watermark end,
     next_after = case when beyond < f.next_watermark then f.next_after end;
-  return greatest(cardinality(rows), 1);
+  return greatest(cardinality(figures), 1);
 end
 $$;
 
@@ -10476,8 +10358,8 @@ $$;
 comment on function laurel_private.move_windows(timestamptz) is
   'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
 
--- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under
--- the fold's lock, which the caller takes after the user's.
+-- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under the fold's lock,
+-- taken after the user's and kept until its ledger rows are gone: a fold finds all of them or none.
 create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
   returns void language plpgsql volatile as $$
 declare
@@ -10485,16 +10367,14 @@ declare
 begin
   select f.* into fold from laurel_private.earnings_fold f for update;
   -- What is not folded yet would be gone with the ledger.
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-    coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-    coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-  from laurel.points_awards a
-  where a.tenant_id = of_tenant and a.user_id = of_user and a.id >= fold.watermark
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  perform laurel_private.add_to_days(array(
+    select f from laurel_private.award_figures f
+    where f.tenant_id = of_tenant and f.user_id = of_user and f.id >= fold.watermark));
+  insert into laurel_private.erased_points (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, sum(f.earned), sum(f.boosted), sum(f.deducted), count(*)
+  from laurel_private.award_figures f
+  where f.tenant_id = of_tenant and f.user_id = of_user
+  group by 1, 2, 3, 4, 5;
   perform laurel_private.change_earnings(array(
     select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
     from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
@@ -10515,27 +10395,29 @@ begin
   select f.* into strict fold from laurel_private.earnings_fold f;
   return query
     with source as (
-      select a.tenant_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
-        a.points::numeric as points, 1::bigint as awards
-      from laurel.points_awards a
-      where a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
+      select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric as earned, f.boosted::numeric as boosted,
+        f.deducted::numeric as deducted, 1::bigint as awards
+      from laurel_private.award_figures f
+      where f.id < fold.watermark and (for_tenant is null or f.tenant_id = for_tenant)
       union all
-      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()), e.points, e.awards
+      select e.tenant_id, e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
       from laurel_private.erased_points e where for_tenant is null or e.tenant_id = for_tenant
     ),
     expected as (
-      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.points) as points, sum(s.awards) as awards
+      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id,
+        array[sum(s.earned), sum(s.boosted), sum(s.deducted), sum(s.awards)] as figures
       from source s group by 1, 2, 3, 4, 5
     ),
     days as (
-      select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
+      select d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id, array[d.earned, d.boosted, d.deducted, d.awards] as figures
+      from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
     )
     select 'days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), null::text,
       concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day), coalesce(x.trigger_id, d.trigger_id)),
-      concat_ws(' ', x.points, x.awards), concat_ws(' ', d.earned - d.deducted, d.awards)
+      x.figures::text, d.figures::text
     from expected x
     full join days d on (d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id) = (x.tenant_id, x.system_id, x.day, x.cause, x.trigger_id)
-    where (x.points, x.awards) is distinct from (d.earned - d.deducted, d.awards);
+    where x.figures is distinct from d.figures;
   return query
     with expected as (
       select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, sum(a.points) as earned
@@ -10771,33 +10653,12 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       select p.activated_at from laurel_private.time_trigger_spans p
       where p.trigger_id = a.trigger_id and p.begins_at < a.occurred_at
         -- Ticks applied ahead of time stay, though the trigger may then end before them.
-        and (a.occurred_at < coalesce(p.ends_at, 'infinity') or a.occurred_at <= p.applied_until)
+        and (a.occurred_at < coalesce(p.ends_at, 'infinity') or a.occurred_at <= p.applied_ahead)
         and abs(extract(epoch from a.occurred_at - laurel_private.tick_due_at(
           greatest(p.activated_at, u.created_at), p.time_unit, p.time_interval, 'UTC', a.tick)))
           <= case when p.time_unit = 'days' then 93600 else 0 end
       order by p.activated_at desc limit 1) p on true
     where a.cause = 'time'
-  ),
-  -- Daily figures, as folded and erased rows make them and as they are: awarded, deducted, boosted, awards.
-  daily as (
-    select x.tenant_id, x.system_id, x.awarded_on, x.cause, x.trigger_id,
-      array[sum(x.awarded) filter (where x.is_expected), sum(x.deducted) filter (where x.is_expected),
-        sum(x.boosted) filter (where x.is_expected), sum(x.awards) filter (where x.is_expected)] as expected,
-      array[sum(x.awarded) filter (where not x.is_expected), sum(x.deducted) filter (where not x.is_expected),
-        sum(x.boosted) filter (where not x.is_expected), sum(x.awards) filter (where not x.is_expected)] as actual
-    from (
-      select f.tenant_id, f.system_id, f.awarded_on, f.cause, f.trigger_id, f.awarded, f.deducted, f.boosted, 1 as awards, true as is_expected
-      from laurel_private.award_figures f
-      where f.id < (select p.folded_before from laurel_private.points_fold p)
-      union all
-      select e.tenant_id, e.system_id, e.awarded_on, e.cause, coalesce(e.trigger_id, laurel_private.nil_metric()),
-        e.awarded, e.deducted, e.boosted, e.awards, true
-      from laurel_private.erased_points e
-      union all
-      select d.tenant_id, d.system_id, d.awarded_on, d.cause, d.trigger_id, d.awarded, d.deducted, d.boosted, d.awards, false
-      from laurel_private.points_daily d) x
-    where for_tenant is null or x.tenant_id = for_tenant
-    group by 1, 2, 3, 4, 5
   ),
   rules as (
     select r.tenant_id, r.metric_id::text as subject, to_jsonb(r) as compiled
@@ -11009,10 +10870,6 @@ create function laurel_private.broken_invariants(for_tenant uuid)
       where c.tenant_id = s.tenant_id and c.user_id = s.user_id and c.trigger_id = p.trigger_id
         and c.activated_at = p.activated_at and c.next_due_at is not null)
   union all
-  select 'daily_points_are_the_sum_of_folded_awards', d.tenant_id, null, concat_ws(' ', d.system_id, d.awarded_on, d.cause, d.trigger_id),
-    d.expected::text, d.actual::text
-  from daily d where d.expected is distinct from d.actual
-  union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
     coalesce(x.subject, r.subject), left(x.compiled::text, 1000), left(r.compiled::text, 1000)
   from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.subject = x.subject
@@ -11031,7 +10888,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, daily figures, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -12854,15 +12711,7 @@ begin
     -- Erased by somebody else while this waited; lock_user() would add it anew.
     perform laurel_private.fail('LR002', null, left(erase_user.user_id, 255));
   end if;
-  insert into laurel_private.erased_points (tenant_id, system_id, cause, trigger_id, awarded_on, points,
-    awarded, deducted, boosted, awards)
-  select f.tenant_id, f.system_id, f.cause, nullif(f.trigger_id, laurel_private.nil_metric()), f.awarded_on,
-    sum(f.awarded) - sum(f.deducted), sum(f.awarded), sum(f.deducted), sum(f.boosted), count(*)
-  from laurel_private.award_figures f
-  where f.tenant_id = locked.tenant_id and f.user_id = locked.id
-  group by 1, 2, 3, 4, 5;
   perform laurel_private.forget_earnings(locked.tenant_id, locked.id);
-  perform laurel_private.fold_user(locked.tenant_id, locked.id);
   perform set_config('laurel_private.erasing_user', locked.tenant_id || '/' || locked.id, true);
   delete from laurel.points_awards a where a.tenant_id = locked.tenant_id and a.user_id = locked.id;
   perform set_config('laurel_private.erasing_user', '', true);
@@ -13043,8 +12892,9 @@ $$;
 -- copies of real ones (backtest_points.sql). It is rolled back before anybody sees it. A tenant of
 -- its own, so that nothing of the live one is locked: neither its configuration nor its users wait.
 
--- Empty for everybody but the transaction that runs a sandbox. Written by open_sandbox(); read by
--- decide_points(), where a change of 0 is left out (P3) but in a sandbox, which counts what cap and floor took.
+-- Empty for everybody but the transaction that runs a sandbox. Written by open_sandbox(); read by the flow where a
+-- sandbox differs: a change of 0 is left out (P3), but here what cap and floor took is counted; streaks are judged by
+-- the clock, here by when events happened.
 create table laurel_private.sandboxes (
   tenant_id uuid not null,
   constraint sandboxes_are_tenants primary key (tenant_id),
@@ -13054,8 +12904,8 @@ create table laurel_private.sandboxes (
 comment on table laurel_private.sandboxes is 'Tenants that exist for the length of a preview or backtest. Never holds a committed row.';
 alter table laurel_private.sandboxes enable row level security;
 
--- Asked only where an award comes to nothing; the setting spares everybody else the look into the table, which nobody else can write.
-create function laurel_private.keeps_empty_awards(for_tenant uuid)
+-- The setting spares everybody else the look into the table, which nobody else can write.
+create function laurel_private.is_rehearsal(for_tenant uuid)
   returns boolean language plpgsql stable as $$
 begin
   if current_setting('laurel_private.sandbox', true) is distinct from for_tenant::text then
@@ -13095,6 +12945,9 @@ create function laurel_private.configuration_for_sandbox(system laurel.points_sy
     'metrics', (
       select coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]') from laurel.metrics m
       where m.tenant_id = system.tenant_id and m.archived_at is null),
+    -- As if they had held for ever.
+    'streak_settings', (
+      select coalesce(jsonb_agg(to_jsonb(s) || '{"earning_since": null, "revisit_after_user_id": null}'), '[]') from laurel_private.streak_settings s where s.tenant_id = system.tenant_id),
     'achievements', (
       select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]') from laurel.achievements a
       where a.tenant_id = system.tenant_id and a.status <> 'archived'
@@ -13142,6 +12995,10 @@ begin
   select a.* from jsonb_populate_recordset(null::laurel.attributes, configuration -> 'attributes') a;
   insert into laurel.metrics
   select m.* from jsonb_populate_recordset(null::laurel.metrics, configuration -> 'metrics') m;
+  -- In place of the defaults that the tenant was born with.
+  delete from laurel_private.streak_settings s where s.tenant_id = open_sandbox.tenant_id;
+  insert into laurel_private.streak_settings
+  select s.* from jsonb_populate_recordset(null::laurel_private.streak_settings, configuration -> 'streak_settings') s;
   loop
     -- Those whose prerequisites are there already.
     insert into laurel.achievements
@@ -13158,8 +13015,8 @@ begin
   select l.* from jsonb_populate_recordset(null::laurel.points_levels, configuration -> 'points_levels') l;
   insert into laurel.points_triggers
   select t.* from jsonb_populate_recordset(null::laurel.points_triggers, configuration -> 'points_triggers') t;
-  insert into laurel.users (tenant_id, id, tz, attributes, created_at)
-  select open_sandbox.tenant_id, user_ids ->> p.id, p.tz, p.attributes, p.created_at from unnest(people) p;
+  insert into laurel.users (tenant_id, id, tz, attributes, preferences, created_at)
+  select open_sandbox.tenant_id, user_ids ->> p.id, p.tz, p.attributes, p.preferences, p.created_at from unnest(people) p;
   insert into laurel.points_boosts
   select b.* from (
     select jsonb_populate_record(null::laurel.points_boosts,
@@ -13266,41 +13123,122 @@ begin
 end
 $$;
 
--- Records events of users of the sandbox, by the lane of many. One that a trigger blocks (TR8) is
--- refused alone, as in a batch: which one is found by halving. Returns how many were refused.
--- They are stored here, below the check that no event lies in the future (E8): these are made up.
-create function laurel_private.rehearse_events(tenant_id uuid, events laurel.metric_events[])
+-- Something that happens to a user of the sandbox: an event, or a tick of the span with that number.
+create type laurel_private.rehearsal_step as (user_id text, event laurel.metric_events, tick bigint, span_no int, due_at timestamptz);
+
+-- The rules of these metrics and of these spans as one set; ticks come last by cause, so that triggers stay in order. Spans are
+-- numbered downwards from -1, apart from metrics.
+create function laurel_private.rehearsal_rules(tenant_id uuid, metric_ids uuid[], span_ids uuid[])
+  returns laurel_private.combined_rules language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  rules laurel_private.combined_rules := laurel_private.combine_rules(tenant_id, metric_ids || laurel_private.nil_metric());
+  ticking laurel_private.combined_rules;
+begin
+  if span_ids = '{}' then
+    return rules;
+  end if;
+  ticking := laurel_private.time_rules(tenant_id, span_ids);
+  rules.boosts := rules.boosts || array(
+    select (cardinality(rules.systems) + n.no, b.starts_on, b.ends_on, b.multiplier, b.rounding, b.user_attributes, b.snapshot)::laurel_private.boost_rule
+    from unnest(ticking.boosts) b
+    join (
+      select t.no as own_no, row_number() over (order by t.no)::int as no
+      from unnest(ticking.systems) with ordinality as t (system_id, system_key, max_points, level_thresholds, no)
+      where t.system_id not in (select s.system_id from unnest(rules.systems) s)) n on n.own_no = b.system_no);
+  rules.systems := rules.systems || array(
+    select (t.system_id, t.system_key, t.max_points, t.level_thresholds)::laurel_private.system_rule
+    from unnest(ticking.systems) with ordinality as t (system_id, system_key, max_points, level_thresholds, no)
+    where t.system_id not in (select s.system_id from unnest(rules.systems) s)
+    order by t.no);
+  rules.triggers := rules.triggers || array(
+    select (t.trigger_id, t.cause, array_position(array(select s.system_id from unnest(rules.systems) s), t.system_id), t.system_id, t.system_key,
+      t.max_points, t.points, t.threshold, -t.metric_no, t.metric_key, t.achievement_id, t.user_attributes, t.event_attributes, t.blocks,
+      t.version)::laurel_private.trigger_rule
+    from unnest(ticking.triggers) with ordinality
+      as t (trigger_id, cause, system_no, system_id, system_key, max_points, points, threshold, metric_no, metric_key, achievement_id,
+        user_attributes, event_attributes, blocks, version, no)
+    order by t.no);
+  rules.has_user_boosts := rules.has_user_boosts or ticking.has_user_boosts;
+  return rules;
+end
+$$;
+
+-- Applies what happens to users of the sandbox, in the order given, as the lane of many does. An event that a trigger blocks
+-- (TR8) is refused alone, as in a batch: which one is found by halving. Returns how many were refused.
+-- Events are stored here, below the check that none lies in the future (E8): these are made up. So are ticks applied here,
+-- in their turn, rather than by a worker: it would find all of them due at once.
+create function laurel_private.rehearse_steps(tenant_id uuid, steps laurel_private.rehearsal_step[], span_ids uuid[])
   returns int language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
+  metric_ids uuid[] := array(
+    select distinct (s.event).metric_id from unnest(steps) s where (s.event).id is not null order by 1);
   user_ids text[];
   refused int := 0;
 begin
   begin
     insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at)
-    select e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes, e.idempotency_key, e.occurred_at
-    from unnest(events) e;
-    perform laurel_private.record_stored_events(tenant_id, events);
+    select (s.event).id, (s.event).tenant_id, (s.event).user_id, (s.event).metric_id, (s.event).metric_key, (s.event).value,
+      (s.event).attributes, (s.event).idempotency_key, (s.event).occurred_at
+    from unnest(steps) s where (s.event).id is not null;
+    perform laurel_private.apply_occasions(tenant_id, metric_ids, array(
+      select (s.user_id, array_agg(case when s.tick is null
+        then ('metric', (s.event).id, array_position(metric_ids, (s.event).metric_id), (s.event).value, (s.event).attributes, (s.event).occurred_at,
+          null, null, null)::laurel_private.occasion
+        else ('time', null, -s.span_no, s.tick, null, s.due_at, null, null, null)::laurel_private.occasion end
+        order by s.no))::laurel_private.user_occasions
+      from unnest(steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+      group by s.user_id), false, laurel_private.rehearsal_rules(tenant_id, metric_ids, span_ids));
     return 0;
   exception when sqlstate 'LR030' then
-    if cardinality(events) = 1 then
+    if cardinality(steps) = 1 then
       return 1;
     end if;
   end;
-  user_ids := array(select distinct e.user_id from unnest(events) e order by 1);
+  user_ids := array(select distinct s.user_id from unnest(steps) s order by 1);
   if cardinality(user_ids) > 1 then
     for i in 1..cardinality(user_ids) loop
-      refused := refused + laurel_private.rehearse_events(tenant_id, array(
-        select (e.id, e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
-          e.idempotency_key, e.occurred_at)::laurel.metric_events
-        from unnest(events) with ordinality
-          as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-        where e.user_id = user_ids[i] order by e.no));
+      refused := refused + laurel_private.rehearse_steps(tenant_id, array(
+        select (s.user_id, s.event, s.tick, s.span_no, s.due_at)::laurel_private.rehearsal_step
+        from unnest(steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+        where s.user_id = user_ids[i] order by s.no), span_ids);
     end loop;
     return refused;
   end if;
-  return laurel_private.rehearse_events(tenant_id, events[:cardinality(events) / 2])
-    + laurel_private.rehearse_events(tenant_id, events[cardinality(events) / 2 + 1:]);
+  return laurel_private.rehearse_steps(tenant_id, steps[:cardinality(steps) / 2], span_ids)
+    + laurel_private.rehearse_steps(tenant_id, steps[cardinality(steps) / 2 + 1:], span_ids);
+end
+$$;
+
+-- Lets a sandbox's time triggers, drafts included, have been active since a moment; one that ticks as the live one does keeps the
+-- phase of an earlier activation. Returns their spans, which stay as they are.
+create function laurel_private.rehearse_spans(of_tenant uuid, ids jsonb, since timestamptz)
+  returns uuid[] language plpgsql volatile as $$
+#variable_conflict use_variable
+begin
+  delete from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant and p.ends_at is not null;
+  update laurel_private.time_trigger_spans p
+  set activated_at = x.moment, begins_at = x.moment, looks_from = x.moment, looks = 2
+  from (
+    select p.id, coalesce((
+      select o.activated_at from jsonb_each_text(ids) i
+      join laurel_private.time_trigger_spans o on o.trigger_id = i.key::uuid
+      where i.value = p.trigger_id::text and o.ends_at is null and o.activated_at < since
+        and (o.time_unit, o.time_interval) = (p.time_unit, p.time_interval)), since) as moment
+    from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant) x
+  where p.id = x.id;
+  return array(select p.id from laurel_private.time_trigger_spans p where p.tenant_id = of_tenant order by p.id);
+end
+$$;
+
+-- Refuses more ticks than can be answered for.
+create function laurel_private.check_tick_count(ticks numeric)
+  returns void language plpgsql stable as $$
+begin
+  if ticks > 100000 then
+    perform laurel_private.fail('LR061', null, format('up to %s ticks of time triggers, where 100,000 are possible', ticks));
+  end if;
 end
 $$;
 
@@ -13396,8 +13334,8 @@ $$;
 -- scenario becomes events, completions and new users in a sandbox (sandboxes.sql), and the real
 -- engine does the rest. Everything is rolled back; the answer is what was read before.
 --
--- Time is told by occurred_at. Users join at the start of their first day; events lie between 8:00
--- and 22:00 of the user's own time zone, evenly spread; achievements are completed at 22:30. A kind
+-- Time is told by occurred_at. Users join at the start of their first day, with which their clocks of time triggers start;
+-- events lie between 8:00 and 22:00 of the user's own time zone, evenly spread; achievements are completed at 22:30. A kind
 -- whose users all do the same is simulated once and counted for all of them.
 
 create function laurel_private.scenario_shape()
@@ -13515,28 +13453,52 @@ create function laurel_private.active_days(kind jsonb, kind_no int, users int, s
     else true end
 $$;
 
--- What a kind's users do, in chunks of days, each in order of time. IDs are still to come.
-create function laurel_private.scenario_events(
-  tenant_id uuid, kind jsonb, kind_no int, users int, time_zone text, starts_on date, days int, seed bigint, chunk_starts int[]
-) returns table (chunk_no int, events laurel.metric_events[]) language sql stable as $$
-  select c.no, coalesce((array_agg((null::uuid, tenant_id, kind_no || '/' || x.user_no, x.metric_id, x.metric_key, x.value, x.attributes, null, x.occurred_at)::laurel.metric_events
-    order by x.occurred_at, x.user_no, x.event_no, x.i) filter (where x.user_no is not null)), '{}')
+-- What a kind's users do and which ticks they live through, in chunks of days, each in order of time; of what falls on one moment
+-- ticks come first. Events' IDs are still to come.
+create function laurel_private.scenario_steps(
+  tenant_id uuid, kind jsonb, kind_no int, users int, time_zone text, starts_on date, days int, seed bigint, chunk_starts int[], span_ids uuid[]
+) returns table (chunk_no int, steps laurel_private.rehearsal_step[]) language sql stable as $$
+  select c.no, coalesce((array_agg((kind_no || '/' || x.user_no,
+      case when x.tick is null
+        then (null::uuid, tenant_id, kind_no || '/' || x.user_no, x.metric_id, x.metric_key, x.value, x.attributes, null, x.occurred_at)::laurel.metric_events end,
+      x.tick, case when x.tick is not null then x.event_no end, case when x.tick is not null then x.occurred_at end)::laurel_private.rehearsal_step
+    order by x.occurred_at, x.tick is null, x.user_no, x.event_no, x.i) filter (where x.user_no is not null)), '{}')
   from generate_series(1, cardinality(chunk_starts)) c (no)
   left join (
-    select width_bucket(a.day, chunk_starts) as chunk, a.user_no, e.no as event_no, i.i, m.id as metric_id, m.key::text as metric_key,
+    select width_bucket(a.day, chunk_starts) as chunk, a.user_no, e.no as event_no, i.i, null::bigint as tick, m.id as metric_id, m.key::text as metric_key,
       coalesce((e.event ->> 'value')::numeric, 1) as value, coalesce(nullif(e.event -> 'attributes', 'null'), '{}') as attributes,
       (starts_on + (a.day - 1) + time '08:00' + (i.i - 0.5) / n.count * interval '14 hours') at time zone time_zone as occurred_at
     from laurel_private.active_days(kind, kind_no, users, starts_on, days, seed) a
     cross join jsonb_array_elements(kind -> 'events') with ordinality e (event, no)
-    join laurel.metrics m on m.tenant_id = scenario_events.tenant_id and m.key = e.event ->> 'metric'
+    join laurel.metrics m on m.tenant_id = scenario_steps.tenant_id and m.key = e.event ->> 'metric'
     cross join lateral (
       select case jsonb_typeof(e.event -> 'perDay')
         when 'array' then (e.event -> 'perDay' ->> 0)::numeric + floor(laurel_private.random_from(seed, concat_ws('/', kind_no, a.user_no, a.day, e.no))
           * ((e.event -> 'perDay' ->> 1)::numeric - (e.event -> 'perDay' ->> 0)::numeric + 1))
         -- 0.5 a day is one every other day.
         else floor((e.event ->> 'perDay')::numeric * a.nth) - floor((e.event ->> 'perDay')::numeric * (a.nth - 1)) end as count) n
-    cross join lateral generate_series(1, n.count::int) i (i)) x on x.chunk = c.no
+    cross join lateral generate_series(1, n.count::int) i (i)
+    union all
+    select width_bucket((d.due_at at time zone time_zone)::date - starts_on + 1, chunk_starts), u.no, n.no, null, k.tick, null, null, null, null, d.due_at
+    from unnest(span_ids) with ordinality n (id, no)
+    join laurel_private.time_trigger_spans p on p.id = n.id
+    cross join generate_series(1, users) u (no)
+    cross join (
+      select starts_on::timestamp at time zone time_zone as joined_at, (starts_on + days)::timestamp at time zone time_zone as over_at) t
+    cross join lateral generate_series(1, laurel_private.ticks_due_by(t.joined_at, p.time_unit, p.time_interval, time_zone,
+      t.over_at - interval '1 microsecond')) k (tick)
+    cross join lateral (
+      select laurel_private.tick_due_at(t.joined_at, p.time_unit, p.time_interval, time_zone, k.tick)) d (due_at)
+    where coalesce(nullif(kind -> 'attributes', 'null'), '{}') @> p.user_attributes) x on x.chunk = c.no
   group by c.no
+$$;
+
+-- About how many ticks each user of a kind lives through.
+create function laurel_private.scenario_ticks(kind jsonb, days int, span_ids uuid[])
+  returns numeric language sql stable as $$
+  select coalesce(sum(floor(days * case p.time_unit when 'hours' then 24.0 else 1 end / p.time_interval)), 0)
+  from laurel_private.time_trigger_spans p
+  where p.id = any (span_ids) and coalesce(nullif(kind -> 'attributes', 'null'), '{}') @> p.user_attributes
 $$;
 
 -- Completes an achievement for those of these users who have not completed it.
@@ -13553,7 +13515,7 @@ $$;
 
 -- One kind of user, from the first day to the last. Returns its part of the answer.
 create function laurel_private.rehearse_kind(
-  sandbox record, kind jsonb, kind_no int, starts_on date, days int, seed bigint, new_triggers jsonb, started_at timestamptz
+  sandbox record, kind jsonb, kind_no int, starts_on date, days int, seed bigint, new_triggers jsonb, span_ids uuid[], started_at timestamptz
 ) returns jsonb language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
@@ -13562,7 +13524,7 @@ declare
   user_ids text[] := array(select kind_no || '/' || n from generate_series(1, users) n);
   joined_at timestamptz := starts_on::timestamp at time zone time_zone;
   achievements jsonb := coalesce(nullif(kind -> 'achievements', 'null'), '[]');
-  events_per_day numeric;
+  steps_per_day numeric;
   chunk_days int;
   chunk_starts int[];
   chunk record;
@@ -13573,14 +13535,18 @@ begin
   insert into laurel.users (tenant_id, id, tz, attributes, created_at)
   select sandbox.tenant_id, u.id, time_zone, coalesce(nullif(kind -> 'attributes', 'null'), '{}'), joined_at
   from unnest(user_ids) u (id);
+  -- Freezes that they start with are of their first day, not of today.
+  update laurel_private.user_streaks s set settled_on = starts_on, earned_on = case when s.earned_on is not null then starts_on end
+  where s.tenant_id = sandbox.tenant_id and s.user_id = any (user_ids);
   perform laurel_private.apply_occasions(sandbox.tenant_id, '{}', array(
     select (u.id, array[('user_creation', null, null, null, null, joined_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions
     from unnest(user_ids) u (id)));
 
   -- Large statements are fast ones. Days on which achievements are completed end a chunk.
   select users * coalesce(sum(case when jsonb_typeof(e -> 'perDay') = 'array' then (e -> 'perDay' ->> 1)::numeric else (e ->> 'perDay')::numeric end), 0)
-  into events_per_day from jsonb_array_elements(kind -> 'events') e;
-  chunk_days := least(greatest(4000 / greatest(events_per_day, 1), 1), days);
+  into steps_per_day from jsonb_array_elements(kind -> 'events') e;
+  steps_per_day := steps_per_day + users * laurel_private.scenario_ticks(kind, days, span_ids) / days;
+  chunk_days := least(greatest(4000 / greatest(steps_per_day, 1), 1), days);
   chunk_starts := array(
     select day from generate_series(1, days, chunk_days) day
     union
@@ -13588,18 +13554,19 @@ begin
     order by 1);
 
   for chunk in
-    select * from laurel_private.scenario_events(sandbox.tenant_id, kind, kind_no, users, time_zone, starts_on, days, seed, chunk_starts) s
+    select * from laurel_private.scenario_steps(sandbox.tenant_id, kind, kind_no, users, time_zone, starts_on, days, seed, chunk_starts, span_ids) s
     order by s.chunk_no
   loop
     perform laurel_private.check_rehearsal_time(started_at);
-    if chunk.events <> '{}' then
-      events := events + cardinality(chunk.events);
-      refused := refused + laurel_private.rehearse_events(sandbox.tenant_id, array(
-        select (laurel_private.uuid_v7(), e.tenant_id, e.user_id, e.metric_id, e.metric_key, e.value, e.attributes,
-          null, e.occurred_at)::laurel.metric_events
-        from unnest(chunk.events) with ordinality
-          as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-        order by e.no));
+    if chunk.steps <> '{}' then
+      events := events + (select count(*) from unnest(chunk.steps) s where s.tick is null);
+      refused := refused + laurel_private.rehearse_steps(sandbox.tenant_id, array(
+        select (s.user_id,
+          case when s.tick is null then (laurel_private.uuid_v7(), (s.event).tenant_id, (s.event).user_id, (s.event).metric_id, (s.event).metric_key,
+            (s.event).value, (s.event).attributes, null, (s.event).occurred_at)::laurel.metric_events end,
+          s.tick, s.span_no, s.due_at)::laurel_private.rehearsal_step
+        from unnest(chunk.steps) with ordinality as s (user_id, event, tick, span_no, due_at, no)
+        order by s.no), span_ids);
     end if;
     for achievement in
       select x.id, (a.value ->> 'day')::numeric::int as day
@@ -13629,6 +13596,7 @@ declare
   seed bigint := coalesce((scenario ->> 'seed')::numeric::bigint, 0);
   sandbox record;
   new_triggers jsonb;
+  span_ids uuid[];
   kinds jsonb := '[]';
   kind record;
 begin
@@ -13636,8 +13604,12 @@ begin
   new_triggers := laurel_private.apply_draft(sandbox.system_id, nullif(scenario -> 'draft', 'null'), sandbox.ids, null, 'scenario.draft');
   update laurel.points_triggers t set activated_at = starts_on::timestamp at time zone 'UTC' - interval '1 day'
   where t.tenant_id = sandbox.tenant_id and t.status = 'active';
+  span_ids := laurel_private.rehearse_spans(sandbox.tenant_id, '{}', starts_on::timestamp at time zone 'UTC' - interval '1 day');
+  perform laurel_private.check_tick_count((
+    select sum(case when laurel_private.is_random_kind(k) then (k ->> 'users')::numeric else 1 end * laurel_private.scenario_ticks(k, days, span_ids))
+    from jsonb_array_elements(scenario -> 'kinds') k));
   for kind in select k.value, k.ordinality::int as no from jsonb_array_elements(scenario -> 'kinds') with ordinality k loop
-    kinds := kinds || laurel_private.rehearse_kind(sandbox, kind.value, kind.no, starts_on, days, seed, new_triggers, started_at);
+    kinds := kinds || laurel_private.rehearse_kind(sandbox, kind.value, kind.no, starts_on, days, seed, new_triggers, span_ids, started_at);
   end loop;
   return jsonb_build_object('days', days, 'start', starts_on, 'seed', seed, 'kinds', kinds);
 end
@@ -13703,9 +13675,11 @@ $$;
 -- A user of the sample, and who it is in the sandbox.
 create type laurel_private.backtest_user as (id text, sandbox_id text, time_zone text, created_at timestamptz);
 
--- What happens again, in the order it was applied.
+-- What happens again, in the order it was applied. The clock is that of the user: the latest moment so far, beside which ticks
+-- are placed, also where a history was imported in one go.
 create type laurel_private.backtest_step as (
-  user_no int, kind text, at timestamptz, event laurel.metric_events, points bigint, reason text, achievement_id uuid
+  user_no int, kind text, at timestamptz, event laurel.metric_events, points bigint, reason text, achievement_id uuid,
+  tick bigint, span_no int, clock timestamptz
 );
 
 -- The users that a backtest is about: of those with these attributes, so many by the seed's lot.
@@ -13759,9 +13733,9 @@ create function laurel_private.backtest_steps(system laurel.points_systems, peop
       where a.tenant_id = system.tenant_id and a.user_id = p.id and a.system_id = system.id and a.cause = 'adjustment'
       offset 0) a
   )
-  select coalesce(array_agg((s.no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id)::laurel_private.backtest_step
-    order by s.id, s.place), '{}')
-  from step s
+  select coalesce(array_agg((s.no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id, null, null, s.clock)::laurel_private.backtest_step
+    order by s.clock, s.id, s.place), '{}')
+  from (select s.*, max(s.at) over (partition by s.no order by s.id, s.place) as clock from step s) s
   where (s.at at time zone s.time_zone)::date between starts_on and ends_on
 $$;
 
@@ -13835,6 +13809,95 @@ begin
 end
 $$;
 
+-- The streaks that the copied users had before the first day: periods, freezes and pauses as they were then. A streak whose settings
+-- are of another frequency today starts anew.
+create function laurel_private.restore_streaks(
+  system laurel.points_systems, sandbox record, people laurel.users[], user_ids jsonb, starts_on date
+) returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  settings laurel_private.streak_settings;
+begin
+  select s.* into strict settings from laurel_private.streak_settings s where s.tenant_id = sandbox.tenant_id;
+  insert into laurel_private.streak_pauses (tenant_id, user_id, starts_on, ends_on)
+  select sandbox.tenant_id, user_ids ->> q.user_id, q.starts_on, q.ends_on
+  from unnest(people) p
+  join laurel_private.streak_pauses q on q.tenant_id = system.tenant_id and q.user_id = p.id and q.archived_at is null;
+  insert into laurel_private.streak_periods (tenant_id, user_id, frequency, period_start, kind, event_id, occurred_at, reset_at)
+  select sandbox.tenant_id, user_ids ->> q.user_id, q.frequency, q.period_start, q.kind, q.event_id, q.occurred_at, q.reset_at
+  from unnest(people) p
+  join laurel_private.streak_periods q on q.tenant_id = system.tenant_id and q.user_id = p.id and q.frequency = settings.frequency
+  where case when q.kind = 'satisfied' then q.period_start < starts_on and (q.occurred_at at time zone coalesce(p.tz, 'UTC'))::date < starts_on
+    else laurel_private.next_streak_period(q.period_start, q.frequency) <= starts_on end;
+  -- Of a run that goes on into these days, what lies before them.
+  insert into laurel_private.streak_runs (tenant_id, user_id, frequency, first_period, last_period, through_period, length, is_over, is_closed, extended_at)
+  select sandbox.tenant_id, user_ids ->> r.user_id, r.frequency, r.first_period, q.last_period, q.through_period, q.length,
+    r.is_over and q.through_period = r.through_period
+      and laurel_private.next_streak_period(laurel_private.next_streak_period(q.through_period, r.frequency), r.frequency) <= starts_on,
+    r.is_closed and q.through_period = r.through_period, q.extended_at
+  from unnest(people) p
+  join laurel_private.streak_runs r on r.tenant_id = system.tenant_id and r.user_id = p.id and r.frequency = settings.frequency
+  cross join lateral (
+    select max(q.period_start) filter (where q.kind = 'satisfied') as last_period, max(q.period_start) as through_period,
+      (count(*) filter (where q.kind = 'satisfied'))::int as length, max(q.occurred_at) as extended_at
+    from laurel_private.streak_periods q
+    where q.tenant_id = sandbox.tenant_id and q.user_id = user_ids ->> r.user_id and q.frequency = r.frequency
+      and q.period_start between r.first_period and r.through_period) q
+  where q.length > 0;
+  delete from laurel_private.user_streaks u where u.tenant_id = sandbox.tenant_id;
+  insert into laurel_private.user_streaks (tenant_id, user_id, frequency, length, longest, extended_at, freezes, earned_on, settled_on)
+  select sandbox.tenant_id, user_ids ->> p.id, settings.frequency, coalesce(r.length, 0), coalesce(l.longest, 0), r.extended_at,
+    case when c.created_on < starts_on then coalesce(f.freezes, 0) else coalesce(settings.freeze_start_count, 0) end,
+    -- In the rhythm in which they were earned before.
+    case when settings.freeze_earn_interval is not null then b.earned_on
+      + greatest((starts_on - 1 - b.earned_on) / settings.freeze_earn_interval, 0) * settings.freeze_earn_interval end,
+    case when c.created_on < starts_on then starts_on - 1 else starts_on end
+  from unnest(people) p
+  cross join lateral (select (p.created_at at time zone coalesce(p.tz, 'UTC'))::date as created_on) c
+  left join lateral (
+    select r.length, r.extended_at from laurel_private.streak_runs r
+    where r.tenant_id = sandbox.tenant_id and r.user_id = user_ids ->> p.id and not r.is_over
+    order by r.first_period desc limit 1) r on true
+  left join lateral (
+    select max(r.length) as longest from laurel_private.streak_runs r
+    where r.tenant_id = sandbox.tenant_id and r.user_id = user_ids ->> p.id) l on true
+  left join lateral (
+    select f.freezes from laurel_private.streak_freezes f
+    where f.tenant_id = system.tenant_id and f.user_id = p.id and f.on_date < starts_on
+    order by f.id desc limit 1) f on true
+  left join lateral (
+    select max(f.on_date) as earned_on from laurel_private.streak_freezes f
+    where f.tenant_id = system.tenant_id and f.user_id = p.id and f.cause = 'earned' and f.on_date < starts_on) e on true
+  cross join lateral (
+    select coalesce(e.earned_on, c.created_on) as earned_on) b;
+end
+$$;
+
+-- Since when a user was there: of an import, from its first event.
+create function laurel_private.known_since(for_user laurel.users)
+  returns timestamptz language sql stable as $$
+  select least(for_user.created_at, (
+    select min(e.occurred_at) from laurel.metric_events e where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id))
+$$;
+
+-- The ticks that the users live through on these days of theirs, of rules that were live before with the phase that they had.
+create function laurel_private.backtest_ticks(people laurel.users[], span_ids uuid[], starts_on date, ends_on date)
+  returns table (user_no int, span_no int, tick bigint, due_at timestamptz) language sql stable as $$
+  select p.no, n.no::int, k.tick, d.due_at
+  from (select p as person, row_number() over ()::int as no, coalesce(p.tz, 'UTC') as time_zone, laurel_private.known_since(p) as since from unnest(people) p) p
+  cross join unnest(span_ids) with ordinality n (id, no)
+  join laurel_private.time_trigger_spans s on s.id = n.id
+  cross join lateral (select greatest(s.activated_at, p.since) as started_at) c
+  cross join lateral generate_series(
+    laurel_private.ticks_due_by(c.started_at, s.time_unit, s.time_interval, p.time_zone,
+      starts_on::timestamp at time zone p.time_zone - interval '1 microsecond') + 1,
+    laurel_private.ticks_due_by(c.started_at, s.time_unit, s.time_interval, p.time_zone,
+      (ends_on + 1)::timestamp at time zone p.time_zone - interval '1 microsecond')) k (tick)
+  cross join lateral (
+    select laurel_private.tick_due_at(c.started_at, s.time_unit, s.time_interval, p.time_zone, k.tick)) d (due_at)
+  where (p.person).attributes @> s.user_attributes
+$$;
+
 -- One side of the comparison, in a sandbox of its own.
 create function laurel_private.rehearse_history(
   system laurel.points_systems, people laurel.users[], steps laurel_private.backtest_step[], draft jsonb, starts_on date, ends_on date, started_at timestamptz
@@ -13849,25 +13912,46 @@ declare
   totals_before bigint[];
   step laurel_private.backtest_step;
   event laurel.metric_events;
-  events laurel.metric_events[] := '{}';
+  pending laurel_private.rehearsal_step[] := '{}';
+  span_ids uuid[];
   refused int := 0;
-  most_events constant int := 4000;
+  most_steps constant int := 4000;
 begin
   select jsonb_object_agg(p.id, nonce || '/' || p.no), array_agg(nonce || '/' || p.no order by p.no) into user_ids, names
   from (select p.id, row_number() over () as no from unnest(people) p) p;
   select * into sandbox from laurel_private.open_sandbox(system, user_ids, people);
   new_triggers := laurel_private.apply_draft(sandbox.system_id, draft, sandbox.ids, user_ids, 'request.draft');
-  perform laurel_private.restore_users(system, sandbox, people, user_ids, starts_on);
+  perform laurel_private.restore_users(system, sandbox, people, user_ids, starts_on),
+    laurel_private.restore_streaks(system, sandbox, people, user_ids, starts_on);
+  span_ids := laurel_private.rehearse_spans(sandbox.tenant_id, sandbox.ids, coalesce((
+    select min(starts_on::timestamp at time zone coalesce(p.tz, 'UTC')) from unnest(people) p), starts_on::timestamp at time zone 'UTC'));
+  if span_ids <> '{}' then
+    -- About as many, before they are made.
+    perform laurel_private.check_tick_count((
+      select coalesce(sum(floor((ends_on - starts_on + 1) * case s.time_unit when 'hours' then 24.0 else 1 end / s.time_interval)), 0)
+      from unnest(people) p
+      join laurel_private.time_trigger_spans s on s.id = any (span_ids) and p.attributes @> s.user_attributes));
+    steps := array(
+      select (s.user_no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id, s.tick, s.span_no, s.clock)::laurel_private.backtest_step
+      from (
+        select s.*, 1 as place
+        from unnest(steps) with ordinality
+          as s (user_no, kind, at, event, points, reason, achievement_id, tick, span_no, clock, no)
+        union all
+        select t.user_no, 'tick', t.due_at, null, null, null, null, t.tick, t.span_no, t.due_at, t.span_no, 0
+        from laurel_private.backtest_ticks(people, span_ids, starts_on, ends_on) t) s
+      order by s.clock, s.place, s.no);
+  end if;
   totals_before := array(
     select coalesce(s.totals[array_position(s.system_ids, sandbox.system_id)], 0)
     from unnest(names) with ordinality n (id, no)
     join laurel_private.user_states s on s.tenant_id = sandbox.tenant_id and s.user_id = n.id order by n.no);
 
-  foreach step in array steps || array[(null, 'end', null, null, null, null, null)::laurel_private.backtest_step] loop
-    if cardinality(events) > 0 and (step.kind <> 'event' or cardinality(events) >= most_events) then
+  foreach step in array steps || array[(null, 'end', null, null, null, null, null, null, null, null)::laurel_private.backtest_step] loop
+    if cardinality(pending) > 0 and (step.kind not in ('event', 'tick') or cardinality(pending) >= most_steps) then
       perform laurel_private.check_rehearsal_time(started_at);
-      refused := refused + laurel_private.rehearse_events(sandbox.tenant_id, events);
-      events := '{}';
+      refused := refused + laurel_private.rehearse_steps(sandbox.tenant_id, pending, span_ids);
+      pending := '{}';
     end if;
     case step.kind
       when 'event' then
@@ -13878,7 +13962,9 @@ begin
         event.metric_id := (sandbox.ids ->> event.metric_id::text)::uuid;
         -- Those that were replays are not in the log.
         event.idempotency_key := null;
-        events := events || event;
+        pending := pending || (names[step.user_no], event, null, null, null)::laurel_private.rehearsal_step;
+      when 'tick' then
+        pending := pending || (names[step.user_no], null, step.tick, step.span_no, step.at)::laurel_private.rehearsal_step;
       when 'creation' then
         perform laurel_private.apply_occasions(sandbox.tenant_id, '{}', array[(names[step.user_no],
           array[('user_creation', null, null, null, null, step.at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions]);

@@ -1,6 +1,8 @@
 import { withClient } from "./laboratory.ts";
 import type { Contest, Progress } from "./contest.ts";
 
+/** For so long clocks have stood still: all that is due is in the past, where any number of workers apply it at once. */
+const stoodStill = "1 year";
 /** Users with a clock that ticks every hour, and those of them who have another that was not looked at for 26 hours. */
 const clockUsers = 100_000;
 const lateUsers = 4_000;
@@ -16,20 +18,26 @@ const eventClients = 4;
 export async function prepareTicks(connectionString: string, progress: Progress): Promise<void> {
   progress(`${clockUsers} users with clocks`);
   await withClient(connectionString, async (owner) => {
-    await owner.query("insert into laurel.attributes (key, name, type) values ('late', 'Late', 'user')");
+    await owner.query("insert into laurel.attributes (key, name, type) values ('clock', 'Clock', 'user'), ('late', 'Late', 'user')");
     await owner.query("insert into laurel.points_systems (key, name) values ('hourly', 'Hourly'), ('late', 'Late')");
     await owner.query(
-      `insert into laurel.users (id, attributes)
-       select 'clock-' || n, case when n <= $2 then '{"late": "yes"}'::jsonb else '{}' end from generate_series(1, $1::int) n`,
-      [clockUsers, lateUsers],
+      `insert into laurel.users (id, attributes, created_at)
+       select 'clock-' || n, jsonb_build_object('clock', 'yes') || case when n <= $2 then '{"late": "yes"}'::jsonb else '{}' end, now() - $3::interval
+       from generate_series(1, $1::int) n`,
+      [clockUsers, lateUsers, stoodStill],
     );
-    for (const [key, filter] of [["hourly", {}], ["late", { late: "yes" }]] as const) {
+    for (const [key, filter] of [["hourly", { clock: "yes" }], ["late", { late: "yes" }]] as const) {
       await owner.query(
         `insert into laurel.points_triggers (system_id, type, points, time_unit, time_interval, user_attributes, status)
          select id, 'time', 1, 'hours', 1, $2, 'active' from laurel.points_systems where key = $1`,
         [key, JSON.stringify(filter)],
       );
     }
+    await owner.query(
+      `update laurel_private.time_trigger_spans p
+       set activated_at = x.moment, begins_at = x.moment, looks_from = x.moment from (select now() - $1::interval as moment) x`,
+      [stoodStill],
+    );
     await owner.query("select laurel.run_due_time_triggers('-infinity')");
     // Only what the lines below make due is ever due.
     await owner.query("update laurel_private.user_clocks set next_due_at = null");
@@ -39,25 +47,25 @@ export async function prepareTicks(connectionString: string, progress: Progress)
 }
 
 /** Lets so many hours pass for a trigger's clocks, and returns the moment by which those ticks are due. */
-async function makeDue(connectionString: string, system: string, hours: number): Promise<Date> {
+async function makeDue(connectionString: string, system: string, hours: number): Promise<string> {
   return withClient(connectionString, async (owner) => {
-    const found = await owner.query<{ moment: Date }>(
+    const found = await owner.query<{ moment: string }>(
       `with due as (
          update laurel_private.user_clocks c
          set next_due_at = laurel_private.tick_due_at(c.started_at, 'hours', 1, 'UTC', c.last_tick + 1)
          from laurel.points_triggers t join laurel.points_systems s on s.id = t.system_id
          where t.id = c.trigger_id and s.key = $1
          returning c.next_due_at)
-       select max(next_due_at) + make_interval(hours => $2 - 1) as moment from due`,
+       select (max(next_due_at) + make_interval(hours => $2 - 1))::text as moment from due`,
       [system, hours],
     );
     await owner.query("vacuum analyze laurel_private.user_clocks");
-    return found.rows[0]?.moment ?? new Date();
+    return found.rows[0]?.moment ?? "-infinity";
   });
 }
 
 /** Applies what is due, by several workers at once; returns how many ticks. Their clocks are out of the way afterwards. */
-async function applyAll(connectionString: string, moment: Date): Promise<number> {
+async function applyAll(connectionString: string, moment: string): Promise<number> {
   const counts = await Promise.all(
     Array.from({ length: workers }, () =>
       withClient(connectionString, async (worker) => {

@@ -54,8 +54,6 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.metric_event_log": nothing,
   // Read by the view laurel.points_by_day in its caller's name.
   "laurel_private.points_days": ["r", "", ""],
-  "laurel_private.points_daily": nothing,
-  "laurel_private.points_fold": nothing,
   "laurel_private.points_changed_windows": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.shown_systems": nothing,

@@ -81,7 +81,7 @@ async function drain(stage: Stage): Promise<void> {
          + (select count(*) from laurel_private.time_trigger_spans where ends_at is null and looks = 0)::int as n`);
     return left?.n === 0;
   });
-  await stage.query("select laurel_private.fold_points()");
+  await stage.query("select laurel_private.fold_earnings()");
 }
 
 async function compare(stage: Stage, log: Log, prefix: string, trigger: string): Promise<Omit<Findings, "retries" | "cuts">> {

@@ -103,10 +103,9 @@ async function byHand(db: Database, given: World): Promise<Preview["kinds"]> {
       users.push((await aUser(db, { id: `${no + 1}/${n}`, tz: one.tz ?? "UTC", attributes: { ...one.attributes } })).id);
     }
     const events = await db.query<{ user_id: string; metric_key: string; value: string; attributes: object; at: string }>(
-      `select e.user_id, e.metric_key, e.value, e.attributes, e.occurred_at::text as at
-       from laurel_private.scenario_events(laurel.current_tenant_id(), $1, $2, $3, $4, $5, $6, $7, array[1]) s
-       cross join lateral unnest(s.events) with ordinality
-         as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no) order by e.no`,
+      `select e.user_id, (e.event).metric_key, (e.event).value, (e.event).attributes, (e.event).occurred_at::text as at
+       from laurel_private.scenario_steps(laurel.current_tenant_id(), $1, $2, $3, $4, $5, $6, $7, array[1], '{}') s
+       cross join lateral unnest(s.steps) with ordinality as e (user_id, event, tick, span_no, due_at, no) order by e.no`,
       [JSON.stringify(one), no + 1, one.users, one.tz, start, given.days, given.seed],
     );
     const [completion] = one.achievements ?? [];

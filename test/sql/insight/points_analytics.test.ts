@@ -226,7 +226,7 @@ describe("figures equal the ledger", () => {
     const { owner } = database.pools;
     await owner.query("update laurel_private.earnings_fold set windows_end_on = windows_end_on - 3");
     // What the windows would have been.
-    await owner.query("truncate laurel_private.user_earnings, laurel_private.earning_buckets, laurel_private.user_points_days, laurel_private.points_days, laurel_private.points_daily, laurel_private.erased_points");
+    await owner.query("truncate laurel_private.user_earnings, laurel_private.earning_buckets, laurel_private.user_points_days, laurel_private.points_days, laurel_private.erased_points");
     await owner.query("update laurel_private.earnings_fold set watermark = '00000000-0000-0000-0000-000000000000'");
     await fold(owner, 100);
     expect(await verify(owner)).toEqual([]);

@@ -99,10 +99,10 @@ describe("erase_user()", () => {
       const figures = async (): Promise<unknown> =>
         (
           await db.query<Record<string, unknown>>(
-            `select cause, awarded_on::text as day, sum(points)::int as points, sum(awards)::int as awards from (
-               select cause, (occurred_at at time zone 'UTC')::date as awarded_on, points, 1 as awards
+            `select cause, day::text as day, sum(points)::int as points, sum(awards)::int as awards from (
+               select cause, (occurred_at at time zone 'UTC')::date as day, points, 1 as awards
                from laurel.points_awards where system_id = $1
-               union all select cause, awarded_on, points, awards from laurel_private.erased_points where system_id = $1) x
+               union all select cause, day, earned - deducted, awards from laurel_private.erased_points where system_id = $1) x
              where cause <> 'adjustment' group by 1, 2 order by 1, 2`,
             [system.id],
           )
@@ -110,7 +110,7 @@ describe("erase_user()", () => {
       const before = await figures();
       await ask(db, "laurel.erase_user('ada')");
       expect(await figures()).toEqual(before);
-      const left = await db.query("select cause, awarded_on::text as day, points::int, awards::int from laurel_private.erased_points where cause = 'metric' order by 2");
+      const left = await db.query("select cause, day::text as day, earned::int as points, awards::int from laurel_private.erased_points where cause = 'metric' order by 2");
       expect(left.rows).toEqual([
         { cause: "metric", day: "2026-01-01", points: 20, awards: 1 },
         { cause: "metric", day: "2026-01-02", points: 10, awards: 1 },

@@ -1,0 +1,186 @@
+import { beforeAll, expect, test } from "@jest/globals";
+import type { Pool } from "pg";
+import { cloneDatabase } from "../support/database.ts";
+import { first, record, verify } from "../support/engine.ts";
+import { aBoost, aMetric, aSystem, aTrigger, type Database, type Metric, type System, unique } from "../support/factories.ts";
+import { openTransaction, startAndBlock } from "../support/races.ts";
+
+/** Rules D3 and K4: the ledger is folded into daily figures while it grows and while users are erased. */
+
+let owner: Pool;
+let metric: Metric;
+let spend: Metric;
+let system: System;
+
+beforeAll(async () => {
+  owner = (await cloneDatabase()).pools.owner;
+  metric = await aMetric(owner);
+  spend = await aMetric(owner);
+  system = await aSystem(owner, { max_points: 100 });
+  await aTrigger(owner, { system, metric, points: 3 });
+  await aTrigger(owner, { system, metric: spend, points: -2 });
+  await aBoost(owner, { system, multiplier: "1.5", starts_on: "2024-05-02", ends_on: "2024-05-02" });
+});
+
+const fold = async (db: Database, most = 20_000): Promise<number> =>
+  first((await db.query<{ n: number }>("select laurel_private.fold_earnings($1, '0') as n", [most])).rows).n;
+/** Lets the fold go up to now. Transactions of other tests on the same server would hold it up; of this database none is open. */
+const readyToFold = () =>
+  owner.query("update laurel_private.earnings_fold set next_watermark = laurel_private.first_uuid_v7(clock_timestamp() + interval '1 ms'), next_after = '1'");
+const foldAll = async (): Promise<void> => {
+  await readyToFold();
+  while (first((await owner.query("select next_watermark is not null as is_on from laurel_private.earnings_fold")).rows).is_on === true) await fold(owner);
+};
+interface Day {
+  readonly day: string;
+  readonly earned: number;
+  readonly boosted: number;
+  readonly deducted: number;
+  readonly awards: number;
+}
+const days = async (from: string, to = from): Promise<Day[]> =>
+  (await owner.query<Day>(
+    `select day::text, sum(earned)::int as earned, sum(boosted)::int as boosted, sum(deducted)::int as deducted, sum(awards)::int as awards
+     from laurel_private.system_days((select s from laurel.points_systems s where s.id = $1), $2, $3, '{}') group by 1 order by 1`,
+    [system.id, from, to],
+  )).rows;
+
+test("days are UTC days of the awards' dates; the same before, between and after folding", async () => {
+  for (const [name, user, value, at] of [
+    [metric.key, "ada", 2, "2024-05-01T23:59:59Z"],
+    [metric.key, "bob", 1, "2024-05-02T00:00:00Z"],
+    [metric.key, "ada", 1, "2024-05-02T12:00:00Z"],
+    [spend.key, "ada", 3, "2024-05-02T13:00:00Z"],
+    [metric.key, "bob", 100, "2024-05-02T14:00:00Z"],
+  ] as const) {
+    await record(owner, { metric: name, user, value, at });
+  }
+  // Boosted on the 2nd: 3 × 1.5 = 4 twice, and the 96 that the cap leaves of Bob's 450.
+  const expected = [
+    { day: "2024-05-01", earned: 6, boosted: 0, deducted: 0, awards: 1 },
+    { day: "2024-05-02", earned: 4 + 4 + 96, boosted: 4 + 4 + 96, deducted: 6, awards: 4 },
+  ];
+  expect(await days("2024-05-01", "2024-05-02")).toEqual(expected);
+  await readyToFold();
+  expect(await fold(owner, 2)).toBe(2);
+  expect(await days("2024-05-01", "2024-05-02")).toEqual(expected);
+  expect(await verify(owner)).toEqual([]);
+  await foldAll();
+  expect(await days("2024-05-01", "2024-05-02")).toEqual(expected);
+  expect(first((await owner.query("select sum(awards)::int as n from laurel_private.points_days")).rows)).toEqual({ n: 5 });
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("a transaction that was open when the watermark was chosen is waited for", async () => {
+  const slow = await openTransaction(owner);
+  await record(slow.client, { metric: metric.key, user: "slow", value: 1, at: "2024-06-01T00:00:00Z" });
+  await record(owner, { metric: metric.key, user: "fast", value: 1, at: "2024-06-01T00:00:00Z" });
+  expect(await fold(owner)).toBe(1);
+  for (let n = 0; n < 3; n += 1) expect(await fold(owner)).toBe(0);
+  await slow.end("commit");
+  await foldAll();
+  expect(await days("2024-06-01")).toEqual([{ day: "2024-06-01", earned: 6, boosted: 0, deducted: 0, awards: 2 }]);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("two folds at once count nothing twice; one that dies counts nothing", async () => {
+  await record(owner, { metric: metric.key, user: "twice", value: 1, at: "2024-07-01T00:00:00Z" });
+  await readyToFold();
+  const dying = await openTransaction(owner);
+  expect(await fold(dying.client)).toBe(1);
+  expect(await fold(owner)).toBe(0);
+  await dying.end("rollback");
+  await foldAll();
+  expect(await days("2024-07-01")).toEqual([{ day: "2024-07-01", earned: 3, boosted: 0, deducted: 0, awards: 1 }]);
+  expect(await verify(owner)).toEqual([]);
+});
+
+const erase = (db: Database, user: string) => db.query("select laurel.erase_user($1)", [user]);
+let august = 0;
+/** A user who earned on a day of its own, half of it folded. */
+async function halfFolded(): Promise<{ user: string; day: string; expected: Day[] }> {
+  august += 1;
+  const user = unique("erased");
+  const day = `2024-08-${String(august).padStart(2, "0")}`;
+  await record(owner, { metric: metric.key, user, value: 2, at: `${day}T00:00:00Z` });
+  await foldAll();
+  await record(owner, { metric: metric.key, user, value: 1, at: `${day}T01:00:00Z` });
+  await record(owner, { metric: spend.key, user, value: 1, at: `${day}T02:00:00Z` });
+  return { user, day, expected: [{ day, earned: 9, boosted: 0, deducted: 2, awards: 3 }] };
+}
+
+test.each(["commit", "rollback"] as const)("an erasure waits for a fold (%s), and what the user earned stays once", async (how) => {
+  const { user, day, expected } = await halfFolded();
+  await readyToFold();
+  const folding = await openTransaction(owner);
+  expect(await fold(folding.client)).toBe(2);
+  const { result } = await startAndBlock(owner, owner, (client) => erase(client, user));
+  await folding.end(how);
+  await result;
+  expect(await days(day)).toEqual(expected);
+  expect(await verify(owner)).toEqual([]);
+  await foldAll();
+  expect(await days(day)).toEqual(expected);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test.each(["commit", "rollback"] as const)("a fold leaves the ledger alone while a user is being erased (%s)", async (how) => {
+  const { user, day, expected } = await halfFolded();
+  await readyToFold();
+  const erasing = await openTransaction(owner);
+  await erase(erasing.client, user);
+  expect(await fold(owner)).toBe(0);
+  await erasing.end(how);
+  expect(await days(day)).toEqual(expected);
+  await foldAll();
+  expect(await days(day)).toEqual(expected);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("folds, events and erasures at once leave every figure right", async () => {
+  const day = "2024-09-01";
+  let isOver = false;
+  let folded = 0;
+  const folder = async (most: number): Promise<void> => {
+    while (!isOver) folded += await fold(owner, most);
+  };
+  const actor = async (no: number): Promise<void> => {
+    for (let n = 0; n < 40; n += 1) {
+      const user = `${no} ${n % 5}`;
+      await record(owner, { metric: n % 4 === 3 ? spend.key : metric.key, user, value: 1, at: `${day}T00:00:00Z` });
+      if (n % 7 === 6) await erase(owner, user);
+    }
+  };
+  const folders = [folder(3), folder(100)];
+  await Promise.all([actor(1), actor(2), actor(3)]).finally(() => { isOver = true; });
+  await Promise.all(folders);
+  // 30 of each actor's 40 events award 3; 10 deduct 2, all from users who have 3 at least, unless they were erased just before.
+  const [found] = await days(day);
+  expect(found?.earned).toBe(3 * 30 * 3);
+  expect(await verify(owner)).toEqual([]);
+  await foldAll();
+  expect(await days(day)).toEqual([found]);
+  expect(folded).toBeGreaterThan(0);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("a watermark that was chosen on another server is chosen anew", async () => {
+  await owner.query("update laurel_private.earnings_fold set next_watermark = watermark, next_after = '99999999999'");
+  expect(await fold(owner)).toBe(1);
+  const found = await owner.query("select next_after <= pg_snapshot_xmax(pg_current_snapshot()) as is_ours from laurel_private.earnings_fold");
+  expect(found.rows).toEqual([{ is_ours: true }]);
+  await foldAll();
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("verify() reports a figure that is not the ledger's, the erased part included", async () => {
+  for (const corruption of [
+    "update laurel_private.points_days set boosted = boosted + 1 where day = '2024-05-02' and earned > 0",
+    "update laurel_private.erased_points set deducted = deducted + 1",
+  ]) {
+    const broken = await openTransaction(owner);
+    await broken.client.query(corruption);
+    expect(await verify(broken.client)).toContainEqual(expect.objectContaining({ invariant: "days_add_up_to_the_ledger" }));
+    await broken.end("rollback");
+  }
+});
