@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:09f0d8a1847ab0be3d312584713e88b68b3729f6
+--! Hash: sha1:a1d11ad85121b2edea587e10f24331b7ff5ffb7e
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6335,7 +6335,8 @@ begin
     effects := applied.effects[1];
     total := effects.totals[1];
     select s.streak_answer into streak from laurel_private.user_states s where s.tenant_id = tenant and s.user_id = record_event.user_id;
-    if applied.streaks[1].steps[1].extends then
+    -- Of a new user the first occasion is that it came.
+    if exists (select from unnest(applied.streaks[1].steps) x where x.extends) then
       streak := replace(streak, '"extended": false', '"extended": true');
     end if;
     leaderboards := laurel_private.combine_leaderboards(tenant, array[metric, laurel_private.nil_metric()]);
