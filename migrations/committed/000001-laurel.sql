@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4cd94ca938a8c48163709c7564b5faa081371775
+--! Hash: sha1:98357e9b34b049adaa00b095f18ff8dbe2564317
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6373,7 +6373,8 @@ begin
     effects := applied.effects[1];
     total := effects.totals[1];
     select s.streak_answer into streak from laurel_private.user_states s where s.tenant_id = tenant and s.user_id = record_event.user_id;
-    if applied.streaks[1].steps[1].extends then
+    -- Of a new user the first occasion is that it came.
+    if exists (select from unnest(applied.streaks[1].steps) x where x.extends) then
       streak := replace(streak, '"extended": false', '"extended": true');
     end if;
     leaderboards := laurel_private.combine_leaderboards(tenant, array[metric, laurel_private.nil_metric()]);

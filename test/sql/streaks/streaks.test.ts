@@ -33,6 +33,14 @@ describe("a daily streak", () => {
     });
   });
 
+  test("starts with the first event of a user who is new, and the answer says so", async () => {
+    await withRollback(async (db) => {
+      const metric = await aMetric(db);
+      expect((await record(db, { metric: metric.key, user: "new" })).currentStreak).toMatchObject({ length: 1, extended: true });
+      expect((await record(db, { metric: metric.key, user: "new" })).currentStreak).toMatchObject({ length: 1, extended: false });
+    });
+  });
+
   test("fires its triggers at each multiple, and completes achievements, in the order of TR7", async () => {
     await withRollback(async (db) => {
       const metric = await aMetric(db);
