@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d823a2459cb5d92ed4ba0cb7b6a7badba6228e3e
+--! Hash: sha1:8848c9603d7815bf28d240331860ef6a7fc6be77
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -199,9 +199,10 @@ $do$;
 comment on function laurel_private.uuid_v7() is 'A new UUID version 7: increasing with time.';
 grant execute on function laurel_private.uuid_v7() to laurel_admin, laurel_service;
 
--- The lowest UUID version 7 of a moment: the bound of partitions and of time ranges over IDs.
+-- The lowest UUID version 7 of a moment: the bound of partitions and of time ranges over IDs. Stable, as
+-- extract() is: PostgreSQL takes no function in that claims more than its body.
 create function laurel_private.first_uuid_v7(moment timestamptz)
-  returns uuid language sql immutable strict parallel safe
+  returns uuid language sql stable parallel safe
   return encode(substring(int8send((extract(epoch from moment) * 1000)::bigint) from 3)
     || '\x70008000000000000000'::bytea, 'hex')::uuid;
 
@@ -2459,9 +2460,11 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 -- group are better, read from the index in order and never further than max_participants. Whoever
 -- falls off keeps the entry, and is on again as soon as its rank is.
 --
--- Written by write_scores() under the user's lock, and by the look back of backfill_leaderboards.sql;
--- read by the flow for its answer, and by callers. Values of 0 or less are not ranked.
--- Invariant: a value is the sum of what leaderboard_history() finds (verify() checks).
+-- Written by write_scores() and rank_streaks() under the user's lock, and by the look back of
+-- backfill_leaderboards.sql; read by the flow for its answer, and by callers. Values of 0 or less are
+-- not ranked.
+-- Invariant: a value is the sum of what leaderboard_history() finds, or the length of the stored streak
+-- (verify() checks).
 
 create table laurel.leaderboard_entries (
   tenant_id uuid not null,
@@ -2472,6 +2475,7 @@ create table laurel.leaderboard_entries (
   value numeric not null,
   -- The event or award with which the value was reached: whoever got there first has the lower one.
   reached_id uuid not null,
+  holds_until timestamptz,
   previous_value numeric,
   previous_reached_id uuid,
   breakdown jsonb not null default '{}',
@@ -2490,6 +2494,8 @@ comment on column laurel.leaderboard_entries.generation is 'The leaderboard''s g
 comment on column laurel.leaderboard_entries.run_on is 'The first day of the run; for a perpetual leaderboard its start date.';
 comment on column laurel.leaderboard_entries.value is 'What is ranked by: added to the metric, earned points, or the streak''s length.';
 comment on column laurel.leaderboard_entries.reached_id is 'The event or award with which the value was reached; the lower one ranks first among equals.';
+comment on column laurel.leaderboard_entries.holds_until is
+  'When a streak is lost unless something keeps it: rankings then look at the streak itself. Null for a value that stays.';
 comment on column laurel.leaderboard_entries.previous_value is 'The value before the last change; null before the first, and in another group.';
 comment on column laurel.leaderboard_entries.previous_reached_id is 'What the value before the last change was reached with; null with it.';
 comment on column laurel.leaderboard_entries.breakdown is 'The user''s values of the breakdown attributes; {} without.';
@@ -3228,6 +3234,7 @@ begin
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
     levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
+  perform laurel_private.compile_shown_systems(for_tenant);
 end
 $$;
 
@@ -3297,13 +3304,70 @@ begin
   end loop;
 end
 $$;
+--! EndIncluded points/points_rules.sql
+--! Included points/shown_systems.sql
+-- What answers show of a points system, ready-made, in one row: reading a user's points takes it and
+-- the user's own rows. Derived from the points tables by compile_shown_systems(), which runs with
+-- compile_points_rules(); read by user_points_as_text().
+
+create table laurel_private.shown_systems (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_key text collate "C" not null,
+  system_id uuid not null,
+  shown text not null,
+  level_thresholds bigint[] not null,
+  levels text[] not null,
+  triggers jsonb not null,
+  constraint shown_systems_are_found_by_system_key primary key (tenant_id, system_key)
+-- Read whole by every reader: in line and uncompressed up to a page.
+) with (toast_tuple_target = 8160);
+
+comment on table laurel_private.shown_systems is 'Compiled answers, one row per points system in use.';
+comment on column laurel_private.shown_systems.shown is 'The system without its braces, as JSON text.';
+comment on column laurel_private.shown_systems.level_thresholds is 'Points of its levels, lowest first.';
+comment on column laurel_private.shown_systems.levels is 'Its levels in the same order, as JSON text each.';
+comment on column laurel_private.shown_systems.triggers is 'Its active triggers by ID, as JSON text each.';
+alter table laurel_private.shown_systems enable row level security;
+
+create function laurel_private.current_shown_systems(for_tenant uuid)
+  returns setof laurel_private.shown_systems language sql stable as $$
+  select s.tenant_id, s.key, s.id, trim(laurel_private.system_as_json(s)::text, '{}'),
+    coalesce(l.thresholds, '{}'), coalesce(l.levels, '{}'), coalesce(t.triggers, '{}')
+  from laurel.points_systems s
+  left join (
+    select l.system_id, array_agg(l.points::bigint order by l.points) as thresholds,
+      array_agg(laurel_private.level_as_json(l)::text order by l.points) as levels
+    from laurel.points_levels l where l.tenant_id = for_tenant group by 1) l on l.system_id = s.id
+  left join (
+    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_as_json(t)::text) as triggers
+    from laurel.points_triggers t where t.tenant_id = for_tenant and t.status = 'active' group by 1) t on t.system_id = s.id
+  where s.tenant_id = for_tenant and s.archived_at is null
+$$;
+
+create function laurel_private.compile_shown_systems(for_tenant uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel_private.shown_systems r
+  where r.tenant_id = for_tenant and not exists (
+    select from laurel.points_systems s where s.id = r.system_id and s.key = r.system_key and s.archived_at is null);
+  insert into laurel_private.shown_systems as r
+  select c.* from laurel_private.current_shown_systems(for_tenant) c
+  on conflict (tenant_id, system_key) do update
+  set system_id = excluded.system_id, shown = excluded.shown, level_thresholds = excluded.level_thresholds,
+    levels = excluded.levels, triggers = excluded.triggers
+  where r is distinct from excluded;
+end
+$$;
+
+comment on function laurel_private.compile_shown_systems(uuid) is
+  'Rebuilds what is shown of a tenant''s points systems. Part of compile_points_rules(), whose lock orders it.';
 
 do $$
 begin
   perform laurel_private.compile_points_rules(t.id) from laurel.tenants t;
 end
 $$;
---! EndIncluded points/points_rules.sql
+--! EndIncluded points/shown_systems.sql
 --! Included points/combine_rules.sql
 -- Reading the compiled rules for more than one metric, the nil one included, and what is not compiled.
 
@@ -3397,6 +3461,16 @@ create function laurel_private.combine_leaderboards(tenant_id uuid, metric_ids u
       select (r.leaderboards[n]).leaderboard_id, n from generate_subscripts(r.leaderboards, 1) n) as b (leaderboard_id, no)
     where r.tenant_id = combine_leaderboards.tenant_id and r.metric_id = any (metric_ids)
     order by b.leaderboard_id)
+$$;
+
+create function laurel_private.streak_leaderboards(tenant_id uuid)
+  returns laurel_private.leaderboard_rule[] language sql stable as $$
+  select array(
+    select r.leaderboards[n]
+    from laurel_private.points_rules r cross join lateral generate_subscripts(r.leaderboards, 1) n
+    where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric()
+      and (r.leaderboards[n]).rank_by = 'streak'
+    order by n)
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -4478,6 +4552,45 @@ $$;
 comment on function laurel_private.announce_points_changes(timestamptz, int) is
   'Writes a points.changed message for users, at most so many, whose 15 minutes are over and whose points changed meanwhile; returns how many windows it dealt with, 0 when none is due. Rule H3.';
 --! EndIncluded webhooks/announce_effects.sql
+--! Included webhooks/announce_streaks.sql
+-- What happened to streaks becomes messages: streak.started, extended, lost, freeze_consumed and freeze_earned. Called
+-- by the flow for what events did, and by settle_users() for what time did, whoever found it out; under
+-- the users' locks, in the transaction that makes it durable, so that each outcome is told once.
+
+-- `wanted` are the types that somebody wants. A statement that lengthens a streak several times says so each time, with
+-- the streak as it is behind it.
+create function laurel_private.announce_streaks(tenant_id uuid, wanted text[], effects laurel_private.streak_effects[])
+  returns void language plpgsql volatile as $$
+declare
+  messages laurel_private.outgoing_message[];
+begin
+  if not wanted && array['streak.started', 'streak.extended', 'streak.lost', 'streak.freeze_consumed', 'streak.freeze_earned'] then
+    return;
+  end if;
+  messages := array(
+    select ((effects[n]).user_id, t.type, concat('{"type":"', t.type, '","user":', u.shown, ',', case
+        when o.kind in ('started', 'extended') then concat('"streak":',
+          ((effects[n]).answer::jsonb - 'extended') || jsonb_build_object('length', o.length))
+        when o.kind = 'lost' then concat('"length":', o.length)
+        else concat('"', replace(o.kind, 'freeze_', ''), '":', o.count, ',"freezes":', o.freezes) end, '}'))::laurel_private.outgoing_message
+    from generate_subscripts(effects, 1) n
+    cross join lateral unnest((effects[n]).outcomes) with ordinality as o (kind, length, count, freezes, occasion_no, no)
+    cross join lateral (select 'streak.' || o.kind as type) t
+    cross join lateral (
+      select laurel_private.user_as_json(u)::text as shown from laurel.users u
+      where u.tenant_id = announce_streaks.tenant_id and u.id = (effects[n]).user_id
+      offset 0) u
+    where t.type = any (wanted)
+    order by n, o.no);
+  if cardinality(messages) > 0 then
+    perform laurel_private.write_messages(tenant_id, messages);
+  end if;
+end
+$$;
+
+comment on function laurel_private.announce_streaks(uuid, text[], laurel_private.streak_effects[]) is
+  'Writes the messages that follow from what happened to streaks of locked users, as far as their types are among the wanted. Rule H1.';
+--! EndIncluded webhooks/announce_streaks.sql
 --! Included points/time_clocks.sql
 -- The clocks of time triggers (TR5): when a user's next tick is due, and which ticks are applied. A
 -- clock starts at the later of its trigger's activation and its user's creation; every tick's moment
@@ -4927,6 +5040,7 @@ begin
     perform laurel_private.rank_users(tenant_id, metric_ids, boards, work, effects);
   end if;
   if rules.webhook_types <> '{}' and not is_silent then
+    perform laurel_private.announce_streaks(tenant_id, rules.webhook_types, streaks);
     perform laurel_private.announce_effects(tenant_id, rules.webhook_types, systems, effects);
   end if;
 end
@@ -4935,6 +5049,158 @@ $$;
 comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
   'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
 --! EndIncluded points/apply_occasions.sql
+--! Included leaderboards/rank_streaks.sql
+-- Leaderboards that rank by streak (LB1): an entry's value is the length of its user's streak. Derived
+-- from what the streak step stored (streaks/), under the user's lock, by whoever stored it: the flow,
+-- upkeep, administration. Decided here, where the specification is silent:
+-- * A streak counts with the length it has, whenever it began: the start date says from when on the
+--   leaderboard is shown, not from when on periods count.
+-- * Who got there first: the length was reached with the event that was recorded last among those that
+--   its periods are satisfied by. A streak that is restored is back in its old place among equals.
+-- * A streak that is lost is off the leaderboard at the moment it is lost, whether or not anything was
+--   recorded then (S3): an entry holds until its streak is due to be looked at, and readers look at it themselves from then on.
+-- * With an end date the ranking stands still, for each user, once the last day is over in its time zone;
+--   late events that occurred until then count until the leaderboard is final.
+
+-- What a user has on such a leaderboard by what is stored. reached_id is null when it has nothing.
+create function laurel_private.streak_on_board(
+  board laurel_private.leaderboard_rule, streak laurel_private.user_streaks, time_zone text,
+  out value int, out reached_id uuid, out holds_until timestamptz
+) language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  run laurel_private.streak_runs;
+  last_period date;
+  -- The midnight at which the leaderboard is over for the user.
+  over_at timestamptz := (board.ends_on + 1)::timestamp at time zone time_zone;
+begin
+  value := 0;
+  if board.ends_on is null or streak.settled_on <= board.ends_on then
+    if streak.length > 0 then
+      value := streak.length;
+      holds_until := case when streak.due_at >= over_at then null else streak.due_at end;
+      select p.event_id into reached_id
+      from laurel_private.streak_periods p
+      where p.tenant_id = streak.tenant_id and p.user_id = streak.user_id and p.frequency = streak.frequency and p.kind = 'satisfied'
+        and p.period_start >= (
+          select r.first_period from laurel_private.streak_runs r
+          where r.tenant_id = streak.tenant_id and r.user_id = streak.user_id and r.frequency = streak.frequency and not r.is_over
+          order by r.first_period desc limit 1)
+      order by p.event_id desc limit 1;
+    end if;
+    return;
+  end if;
+  -- As it was at the end of the last day.
+  last_period := laurel_private.streak_period(board.ends_on, streak.frequency);
+  select r.* into run from laurel_private.streak_runs r
+  where r.tenant_id = streak.tenant_id and r.user_id = streak.user_id and r.frequency = streak.frequency and r.first_period <= last_period
+  order by r.first_period desc limit 1;
+  if last_period <= laurel_private.next_streak_period(run.through_period, streak.frequency) then
+    select count(*), (array_agg(p.event_id order by p.event_id desc))[1] into value, reached_id
+    from laurel_private.streak_periods p
+    where p.tenant_id = streak.tenant_id and p.user_id = streak.user_id and p.frequency = streak.frequency and p.kind = 'satisfied'
+      and p.period_start between run.first_period and last_period and p.occurred_at < over_at
+      and p.event_id < laurel_private.first_uuid_v7(laurel_private.final_at(board, board.starts_on));
+  end if;
+end
+$$;
+
+comment on function laurel_private.streak_on_board(laurel_private.leaderboard_rule, laurel_private.user_streaks, text) is
+  'The length that counts on a leaderboard of streaks, the event it was reached with, and until when it holds by itself (null for ever). Rule LB1.';
+
+-- The caller holds the users' locks, and has stored their streaks. Of `effects` it matters who lost a
+-- streak on the way: what it had is not where it comes from.
+create function laurel_private.rank_streaks(
+  tenant_id uuid, user_ids text[], effects laurel_private.streak_effects[] default '{}'
+) returns void language plpgsql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+#variable_conflict use_variable
+declare
+  boards laurel_private.leaderboard_rule[] := laurel_private.streak_leaderboards(tenant_id);
+  lost text[];
+begin
+  if boards = '{}' then
+    return;
+  end if;
+  lost := array(select e.user_id from unnest(effects) e where exists (select from unnest(e.outcomes) o where o.kind = 'lost'));
+  insert into laurel.leaderboard_entries as e (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, holds_until,
+    previous_value, previous_reached_id, breakdown, group_id)
+  select tenant_id, s.user_id, b.leaderboard_id, b.generation, b.starts_on, d.value, coalesce(d.reached_id, x.reached_id), d.holds_until,
+    case when d.value = x.value then x.previous_value when x.group_id = g.group_id and s.user_id <> all (lost) then x.value end,
+    case when d.value = x.value then x.previous_reached_id when x.group_id = g.group_id and s.user_id <> all (lost) then x.reached_id end,
+    n.breakdown, g.group_id
+  from unnest(user_ids) q (id)
+  cross join lateral (
+    select s.user_id, s.time_zone, s.attributes from laurel_private.user_states s
+    where s.tenant_id = tenant_id and s.user_id = q.id offset 0) s
+  cross join lateral (
+    select u from laurel_private.user_streaks u
+    where u.tenant_id = tenant_id and u.user_id = q.id offset 0) u (streak)
+  cross join generate_subscripts(boards, 1) i
+  cross join lateral (select (boards[i]).*) b
+  left join lateral (
+    select x.* from laurel.leaderboard_entries x
+    where x.tenant_id = tenant_id and x.user_id = q.id and x.leaderboard_id = b.leaderboard_id
+      and x.generation = b.generation and x.run_on = b.starts_on) x on true
+  cross join lateral laurel_private.streak_on_board(boards[i], u.streak, s.time_zone) d
+  cross join lateral (select laurel_private.breakdown_of(boards[i], s.attributes) as breakdown) n
+  cross join lateral (select laurel_private.group_of(boards[i], n.breakdown) as group_id) g
+  where (d.value > 0 or x.value is not null)
+    -- Behind the last day, what stands is moved by late events alone, not by what becomes of the streak.
+    and (b.ends_on is null or (u.streak).settled_on <= b.ends_on or x.value is null or x.holds_until is not null
+      or d.reached_id > x.reached_id)
+  on conflict on constraint entries_are_one_per_user_and_run do update
+  set value = excluded.value, reached_id = excluded.reached_id, holds_until = excluded.holds_until,
+    previous_value = excluded.previous_value, previous_reached_id = excluded.previous_reached_id,
+    breakdown = excluded.breakdown, group_id = excluded.group_id
+  where (e.value, e.reached_id, e.holds_until) is distinct from (excluded.value, excluded.reached_id, excluded.holds_until);
+end
+$$;
+
+comment on function laurel_private.rank_streaks(uuid, text[], laurel_private.streak_effects[]) is
+  'Moves the entries of users on leaderboards of streaks to where their stored streaks are. Rule LB1.';
+
+-- Whether an entry that was due to be looked at still holds at a moment: asked by readers, of those that upkeep has
+-- not come to yet. What is stored may be of later, as when a leaderboard was finished by hand.
+create function laurel_private.is_streak_kept(entry laurel.leaderboard_entries, as_of timestamptz)
+  returns boolean language plpgsql stable as $$
+declare
+  board laurel.leaderboards;
+  streak laurel_private.user_streaks;
+  zone text;
+  moment timestamptz;
+  period date;
+begin
+  select b.* into board from laurel.leaderboards b where b.id = entry.leaderboard_id;
+  select s.time_zone into zone from laurel_private.user_states s where s.tenant_id = entry.tenant_id and s.user_id = entry.user_id;
+  moment := least(as_of, board.finished_at, (board.ends_on + 1)::timestamp at time zone zone - interval '1 microsecond');
+  if moment < entry.holds_until then
+    return true;
+  end if;
+  select u.* into streak from laurel_private.user_streaks u where u.tenant_id = entry.tenant_id and u.user_id = entry.user_id;
+  -- Whoever moved west may be on a day before the one that is settled.
+  if moment = as_of or streak.settled_on <= (moment at time zone zone)::date then
+    return (((laurel_private.read_streak(entry.tenant_id, entry.user_id, moment)).effects).state).length > 0;
+  end if;
+  period := laurel_private.streak_period((moment at time zone zone)::date, streak.frequency);
+  return exists (
+    select from laurel_private.streak_runs r
+    where r.tenant_id = entry.tenant_id and r.user_id = entry.user_id and r.frequency = streak.frequency
+      and r.first_period <= period and period <= laurel_private.next_streak_period(r.through_period, r.frequency));
+end
+$$;
+
+comment on function laurel_private.is_streak_kept(laurel.leaderboard_entries, timestamptz) is
+  'Whether the streak behind an entry was still running at a moment, or when its leaderboard ended. Rule S3.';
+
+-- Whether an entry still stands for what its user has.
+create function laurel_private.entry_holds(entry laurel.leaderboard_entries, as_of timestamptz)
+  returns boolean language sql stable as $$
+  select entry.holds_until is null or entry.holds_until > as_of or laurel_private.is_streak_kept(entry, as_of)
+$$;
+--! EndIncluded leaderboards/rank_streaks.sql
 --! Included leaderboards/rank_users.sql
 -- The flow's step of leaderboards: what was added to metrics and earned in points moves the entries of
 -- its user, in the transaction that causes it. One function for all users of a statement; called by
@@ -5016,10 +5282,11 @@ $$;
 -- index in the order of ranks, one entry further than the limit: of one who came in from outside the
 -- entry in front of whose old place the board ended is among them.
 create function laurel_private.place_of(
-  entry laurel.leaderboard_entries, max_participants int,
+  entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language sql stable as $$
-  select case when n.better < max_participants and entry.value > 0 and entry.group_id is not null then n.better + 1 end,
+  select case when n.better < max_participants and entry.value > 0 and entry.group_id is not null
+      and laurel_private.entry_holds(entry, as_of) then n.better + 1 end,
     case when n.better_than_before < max_participants and entry.previous_value > 0 then n.better_than_before + 1 end,
     coalesce(n.last_value, 0)
   from (
@@ -5031,12 +5298,12 @@ create function laurel_private.place_of(
     from (
       select o.value, o.reached_id from laurel.leaderboard_entries o
       where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0
+        and o.group_id = entry.group_id and o.value > 0 and laurel_private.entry_holds(o, as_of)
       order by o.value desc, o.reached_id
       limit max_participants + 1) x) n
 $$;
 
-comment on function laurel_private.place_of(laurel.leaderboard_entries, int) is
+comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
   'Rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants + 1 entries at most.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
@@ -5059,7 +5326,7 @@ begin
     where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
       and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
     continue when not found or entry.reached_id <> all (ids);
-    place := laurel_private.place_of(entry, board.max_participants);
+    place := laurel_private.place_of(entry, board.max_participants, clock_timestamp());
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
@@ -5262,6 +5529,7 @@ begin
     streak_is_satisfied = e.is_satisfied, streak_version = version
   from unnest(effects) e
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
+  perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
 end
 $$;
 
@@ -5332,6 +5600,9 @@ begin
   if effects <> '{}' then
     -- The kept answers are of another moment.
     perform laurel_private.write_streaks(effects, null);
+  end if;
+  if exists (select from unnest(effects) e where e.outcomes <> '{}') then
+    perform laurel_private.announce_streaks(tenant_id, laurel_private.wanted_webhooks(tenant_id), effects);
   end if;
   return effects;
 end
@@ -6960,48 +7231,58 @@ create function laurel.user_points_as_text(system_key text, user_id text, awards
   set enable_seqscan = off
   set jit = off as $$
 declare
-  tenant uuid;
-  system uuid;
-  shown_system text;
-  time_zone text;
-  total bigint;
-  level laurel.points_levels;
-  shown text;
+  page_size int := least(greatest(coalesce(awards, 10), 0), 100);
+  first_id uuid := '00000000-0000-0000-0000-000000000000';
+  last_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  answer text;
+  is_whole boolean := as_of is not null;
 begin
   if laurel_private.may_act_for(user_points_as_text.user_id) then
-    select t.id, s.id, trim(laurel_private.system_as_json(s)::text, '{}'), u.time_zone,
-      coalesce(u.totals[array_position(u.system_ids, s.id)], 0)
-    into tenant, system, shown_system, time_zone, total
-    from laurel.tenants t
-    join laurel.points_systems s on s.tenant_id = t.id and s.key = system_key and s.archived_at is null
-    join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points_as_text.user_id
-    where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
+    -- The latest awards are nearly always in the latest partitions: the others are not even opened.
+    -- Sequences are dense, so that it is seen when an award of the page is elsewhere.
+    if as_of is null then
+      first_id := laurel_private.first_uuid_v7(now() - interval '40 days');
+      last_id := laurel_private.first_uuid_v7(now() + interval '1 day');
+    end if;
+    loop
+      select concat('{', s.shown, ',"total":', stand.total,
+          ',"level":', coalesce(s.levels[width_bucket(stand.total, s.level_thresholds)], 'null'),
+          ',"awards":[', page.shown, ']}'),
+        is_whole or page.sequences = least(page_size, stand.last_sequence)
+      into answer, is_whole
+      from laurel.tenants t
+      join laurel_private.shown_systems s on s.tenant_id = t.id and s.system_key = user_points_as_text.system_key
+      join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points_as_text.user_id
+      cross join lateral (
+        select case when as_of is null then coalesce(u.totals[p.place], 0)
+            else laurel_private.total_as_of(t.id, s.system_id, u.user_id, as_of) end as total,
+          coalesce(u.last_sequences[p.place], 0) as last_sequence
+        from (select array_position(u.system_ids, s.system_id) as place) p) stand
+      cross join lateral (
+        select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts, a.trigger_id,
+            a.cause, a.reason, s.triggers, (coalesce(as_of, now()) at time zone u.time_zone)::date),
+            ',' order by a.sequence desc) as shown,
+          count(*) filter (where a.sequence > stand.last_sequence - page_size) as sequences
+        from (
+          select a.sequence, a.id, a.points, a.occurred_at, a.total_after, a.boosts::text as boosts, a.trigger_id, a.cause, a.reason
+          from laurel.points_awards a
+          where a.tenant_id = t.id and a.user_id = u.user_id and a.system_id = s.system_id
+            and a.id between first_id and last_id and (as_of is null or a.occurred_at <= as_of)
+          order by a.sequence desc
+          limit page_size) a) page
+      where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
+      exit when is_whole is not false;
+      first_id := '00000000-0000-0000-0000-000000000000';
+      last_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+      is_whole := true;
+    end loop;
   end if;
-  if system is null then
+  if answer is null then
     -- One of them says which is missing.
     perform laurel_private.own_user(user_points_as_text.user_id);
     perform laurel_private.active_system(laurel.current_tenant_id(), system_key);
   end if;
-  if as_of is not null then
-    total := laurel_private.total_as_of(tenant, system, user_points_as_text.user_id, as_of);
-  end if;
-  level := laurel_private.level_for_points(system, total);
-  select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts, a.trigger_id,
-      a.cause, a.reason, coalesce(r.snapshots, n.snapshots), (coalesce(as_of, now()) at time zone time_zone)::date),
-    ',' order by a.sequence desc) into shown
-  from (
-    select a.sequence, a.id, a.points, a.occurred_at, a.total_after, a.boosts::text as boosts, a.trigger_id,
-      a.cause, a.reason, a.metric_key
-    from laurel.points_awards a
-    where a.tenant_id = tenant and a.user_id = user_points_as_text.user_id and a.system_id = system
-      and (as_of is null or a.occurred_at <= as_of)
-    order by a.sequence desc
-    limit least(greatest(coalesce(awards, 10), 0), 100)) a
-  left join laurel_private.points_rules r on r.tenant_id = tenant and r.metric_key = a.metric_key
-  left join laurel_private.points_rules n on n.tenant_id = tenant and n.metric_id = laurel_private.nil_metric();
-  return concat('{', shown_system, ',"total":', total,
-    ',"level":', coalesce(laurel_private.level_as_json(level)::text, 'null'),
-    ',"awards":[', shown, ']}');
+  return answer;
 end
 $$;
 
@@ -7240,7 +7521,11 @@ begin
     select from laurel_private.user_states s
     where s.tenant_id = backfill.tenant_id and s.user_id = q.id
     for no key update) locked;
-  perform laurel_private.enter_by_history(laurel_private.rule_of(board), backfill.tenant_id, user_ids);
+  if board.rank_by = 'streak' then
+    perform laurel_private.rank_streaks(backfill.tenant_id, user_ids);
+  else
+    perform laurel_private.enter_by_history(laurel_private.rule_of(board), backfill.tenant_id, user_ids);
+  end if;
   update laurel_private.leaderboard_backfills b
   set after_user_id = coalesce(user_ids[cardinality(user_ids)], b.after_user_id),
     looked_at = b.looked_at + cardinality(user_ids),
@@ -7253,10 +7538,91 @@ $$;
 comment on function laurel_private.backfill_leaderboards(int) is
   'Enters the next users, at most so many, into a leaderboard that was activated after its start; returns 0 when there is nothing to do now. Rule LB1.';
 --! EndIncluded leaderboards/backfill_leaderboards.sql
+--! Included webhooks/announce_leaderboards.sql
+-- What happens on leaderboards becomes messages: a run started, its rankings changed, it became final, a user's rank
+-- changed. Called by the looks of leaderboards/upkeep_leaderboards.sql alone. An event moves the ranks of others
+-- than its user, whom its transaction must not touch; so ranks are told as the looks find them, at most once in 15
+-- minutes and never twice, and an event's own answer says at once what it did.
+
+create type laurel_private.rank_change as (user_id text, rank int, value numeric, previous_rank int, previous_value numeric);
+
+-- A leaderboard with the dates of one of its runs, as the inside of a JSON object.
+create function laurel_private.run_as_text(board laurel.leaderboards, run_on date, status text)
+  returns text language sql stable as $$
+  select trim(laurel_private.leaderboard_as_json(board, run_as_text.status, run_as_text.run_on,
+    laurel_private.run_end(laurel_private.rule_of(board), run_as_text.run_on))::text, '{}')
+$$;
+
+-- Everybody on the boards of a run, by rank; where users are ranked in groups, with what makes theirs. At most 1,000.
+create function laurel_private.rankings_as_text(board laurel.leaderboards, run_on date, as_of timestamptz)
+  returns text language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
+begin
+  return (
+    select '[' || coalesce(string_agg((jsonb_build_object('userId', s.user_id, 'userName', u.name, 'rank', s.rank, 'value', floor(s.value))
+      || case when rule.breakdown_attributes = '{}' then '{}'
+        else jsonb_build_object('breakdownAttributeValues', laurel_private.attribute_pairs(e.breakdown)) end)::text,
+      ',' order by s.rank, s.user_id), '') || ']'
+    from (
+      select s.* from laurel_private.run_standing(rule, rankings_as_text.run_on, as_of) s
+      order by s.rank, s.user_id limit 1000) s
+    join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id
+    join laurel.leaderboard_entries e on e.tenant_id = s.tenant_id and e.user_id = s.user_id
+      and e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = rankings_as_text.run_on);
+end
+$$;
+
+-- `kind` is started, changed or finished.
+create function laurel_private.announce_leaderboard(board laurel.leaderboards, run_on date, kind text, as_of timestamptz)
+  returns void language plpgsql volatile as $$
+declare
+  type constant text := 'leaderboard.' || kind;
+begin
+  if type <> all (laurel_private.wanted_webhooks(board.tenant_id)) then
+    return;
+  end if;
+  perform laurel_private.write_messages(board.tenant_id, array[(null, type, concat('{"type":"', type, '","leaderboard":{',
+    laurel_private.run_as_text(board, run_on, case when kind = 'finished' then 'finished' else 'active' end),
+    ',"rankings":', laurel_private.rankings_as_text(board, run_on, as_of), '}}'))::laurel_private.outgoing_message]);
+end
+$$;
+
+comment on function laurel_private.announce_leaderboard(laurel.leaderboards, date, text, timestamptz) is
+  'Writes a leaderboard.started, changed or finished message about a run, with its rankings, if somebody wants it. Rule H1.';
+
+-- The users exist, and are held by the caller so that they stay.
+create function laurel_private.announce_ranks(board laurel.leaderboards, run_on date, changes laurel_private.rank_change[])
+  returns void language plpgsql volatile as $$
+declare
+  shown_board text;
+begin
+  if changes = '{}' or 'leaderboard.rank_changed' <> all (laurel_private.wanted_webhooks(board.tenant_id)) then
+    return;
+  end if;
+  shown_board := laurel_private.run_as_text(board, run_on, 'active');
+  perform laurel_private.write_messages(board.tenant_id, array(
+    select (c.user_id, 'leaderboard.rank_changed', concat('{"type":"leaderboard.rank_changed","user":', u.shown,
+      ',"leaderboard":{', shown_board, ',"rank":', coalesce(c.rank::text, 'null'), ',"value":', coalesce(floor(c.value)::text, 'null'),
+      ',"previousRank":', coalesce(c.previous_rank::text, 'null'), ',"previousValue":', coalesce(floor(c.previous_value)::text, 'null'),
+      '}}'))::laurel_private.outgoing_message
+    from unnest(changes) c
+    cross join lateral (
+      select laurel_private.user_as_json(u)::text as shown from laurel.users u
+      where u.tenant_id = board.tenant_id and u.id = c.user_id
+      offset 0) u
+    order by c.rank, c.user_id));
+end
+$$;
+
+comment on function laurel_private.announce_ranks(laurel.leaderboards, date, laurel_private.rank_change[]) is
+  'Writes a leaderboard.rank_changed message for each of these users, if somebody wants them. Rule H1.';
+--! EndIncluded webhooks/announce_leaderboards.sql
 --! Included leaderboards/upkeep_leaderboards.sql
 -- What happens to leaderboards as time passes: runs start and become final, leaderboards finish, places
 -- change. None of it decides anything: reads and the flow judge by dates. It is written down here, by
--- the worker, so that it can be told (webhooks) and looked up later (daily history).
+-- the worker, which tells it (webhooks/announce_leaderboards.sql), so that it can be looked up later (daily history).
 
 -- A run that has begun somewhere. Written by upkeep_leaderboards() alone.
 create table laurel_private.leaderboard_runs (
@@ -7296,36 +7662,9 @@ create index leaderboard_days_last_seen on laurel_private.leaderboard_days (lead
 comment on table laurel_private.leaderboard_days is 'Daily ranking history of users.';
 alter table laurel_private.leaderboard_days enable row level security;
 
--- What can be told: append-only, read by whoever tells it.
-create table laurel_private.leaderboard_changes (
-  id uuid primary key default laurel_private.uuid_v7(),
-  tenant_id uuid not null,
-  leaderboard_id uuid not null,
-  generation int not null,
-  run_on date not null,
-  kind text not null,
-  user_id text collate "C",
-  rank int,
-  previous_rank int,
-  value numeric,
-  previous_value numeric,
-  happened_at timestamptz not null,
-  constraint leaderboard_change_is_of_a_kind check (kind in ('started', 'changed', 'finished', 'rank_changed')),
-  constraint rank_change_is_of_a_user check ((kind = 'rank_changed') = (user_id is not null)),
-  constraint change_is_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
-    references laurel.leaderboards (tenant_id, id) on delete cascade,
-  constraint change_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
-);
-
-create index leaderboard_changes_by_leaderboard on laurel_private.leaderboard_changes (tenant_id, leaderboard_id);
-create index leaderboard_changes_by_user on laurel_private.leaderboard_changes (tenant_id, user_id) where user_id is not null;
-comment on table laurel_private.leaderboard_changes is
-  'What happened on leaderboards: a run started, finished, its rankings changed (once per look), a user''s rank changed. At most once in 15 minutes each.';
-alter table laurel_private.leaderboard_changes enable row level security;
-
 -- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
 -- index, so that a look reads participants, not entries.
-create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date)
+create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date, as_of timestamptz)
   returns table (tenant_id uuid, user_id text, rank int, value numeric) language sql stable as $$
   with recursive found (group_id) as (
     (select e.group_id from laurel.leaderboard_entries e
@@ -7344,7 +7683,7 @@ create function laurel_private.run_standing(rule laurel_private.leaderboard_rule
     select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value
     from laurel.leaderboard_entries e
     where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
-      and e.group_id = f.group_id and e.value > 0
+      and e.group_id = f.group_id and e.value > 0 and laurel_private.entry_holds(e, as_of)
     order by e.value desc, e.reached_id
     limit rule.max_participants) s
   where f.group_id is not null
@@ -7356,10 +7695,12 @@ create function laurel_private.look_at_run(
 ) returns int language plpgsql volatile as $$
 declare
   changes int;
+  moves laurel_private.rank_change[];
+  board laurel.leaderboards;
 begin
   with changed as (
     select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
-    from laurel_private.run_standing(rule, run.run_on) s
+    from laurel_private.run_standing(rule, run.run_on, as_of) s
     full join (
       select d.* from laurel_private.leaderboard_days d
       where d.leaderboard_id = run.leaderboard_id and d.generation = run.generation and d.run_on = run.run_on and d.is_latest) l
@@ -7388,18 +7729,15 @@ begin
     on conflict (tenant_id, user_id, leaderboard_id, generation, run_on, day) do update
     set rank = excluded.rank, value = excluded.value, is_latest = true
   ),
-  told as (
-    insert into laurel_private.leaderboard_changes
-      (tenant_id, leaderboard_id, generation, run_on, kind, user_id, rank, previous_rank, value, previous_value, happened_at)
-    select run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'rank_changed', c.user_id, c.rank, c.previous_rank,
-      c.value, c.previous_value, as_of
-    from existing c
-    where is_told and c.rank is distinct from c.previous_rank
+  moved as (
+    select array_agg((c.user_id, c.rank, c.value, c.previous_rank, c.previous_value)::laurel_private.rank_change) as users
+    from existing c where c.rank is distinct from c.previous_rank
   )
-  select count(*) into changes from existing;
+  select (select count(*) from existing), coalesce((select m.users from moved m), '{}') into changes, moves;
   if changes > 0 and is_told then
-    insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-    values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'changed', as_of);
+    select b.* into strict board from laurel.leaderboards b where b.id = run.leaderboard_id;
+    perform laurel_private.announce_ranks(board, run.run_on, moves);
+    perform laurel_private.announce_leaderboard(board, run.run_on, 'changed', as_of);
   end if;
   return changes;
 end
@@ -7416,6 +7754,7 @@ declare
   rule laurel_private.leaderboard_rule;
   run laurel_private.leaderboard_runs;
   is_final boolean;
+  begun_runs date[];
   caller_tenant text := current_setting('laurel.tenant', true);
 begin
   -- Runs that have begun, those while no worker ran included. Runs that were final when the
@@ -7442,11 +7781,11 @@ begin
       returning run_on
     ),
     told as (
-      insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-      select board.tenant_id, board.id, board.generation, b.run_on, 'started', as_of
+      select array_agg(b.run_on order by b.run_on) as runs
       from begun b where coalesce(laurel_private.final_at(rule, b.run_on) > greatest(as_of, board.activated_at), true)
     )
-    select count(*) into added from begun;
+    select (select count(*) from begun), (select t.runs from told t) into added, begun_runs;
+    perform laurel_private.announce_leaderboard(board, b.run_on, 'started', as_of) from unnest(begun_runs) b (run_on);
     done := done + added;
   end loop;
 
@@ -7472,8 +7811,7 @@ begin
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
-        insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-        values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'finished', as_of);
+        perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
     end if;
     done := done + 1;
@@ -7752,7 +8090,7 @@ $$;
 
 -- Who is on the board of a run, in order. One group is read from the index, as far as the board goes.
 create function laurel_private.leaderboard_standing(
-  rule laurel_private.leaderboard_rule, run_on date, breakdown jsonb
+  rule laurel_private.leaderboard_rule, run_on date, breakdown jsonb, as_of timestamptz
 ) returns table (tenant_id uuid, user_id text, rank int, value numeric, group_id uuid) language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -7763,7 +8101,7 @@ begin
       select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id = only_group and e.value > 0
+        and e.group_id = only_group and e.value > 0 and laurel_private.entry_holds(e, as_of)
       order by e.value desc, e.reached_id
       limit rule.max_participants;
   else
@@ -7771,14 +8109,14 @@ begin
       select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0
+        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0 and laurel_private.entry_holds(e, as_of)
       order by e.value desc, e.reached_id
       limit rule.max_participants;
   end if;
 end
 $$;
 
-comment on function laurel_private.leaderboard_standing(laurel_private.leaderboard_rule, date, jsonb) is
+comment on function laurel_private.leaderboard_standing(laurel_private.leaderboard_rule, date, jsonb, timestamptz) is
   'The participants of a run in the groups that have these attribute values, by rank; at most max_participants.';
 
 create function laurel.leaderboard_rankings(
@@ -7790,6 +8128,8 @@ declare
   board laurel.leaderboards := laurel_private.visible_leaderboard(laurel.current_tenant_id(), leaderboard_key);
   rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
   breakdown jsonb := laurel_private.breakdown_filter(board, user_attributes);
+  as_of timestamptz := clock_timestamp();
+  status text := laurel_private.shown_status(board, as_of);
   shown_run date;
   places int := coalesce(most, least(10, board.max_participants));
 begin
@@ -7799,11 +8139,13 @@ begin
   elsif coalesce(skipped, 0) < 0 then
     perform laurel_private.fail('LR028', null, 'offset must not be negative');
   end if;
-  shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (now() at time zone 'UTC')::date, now());
-  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+  shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (as_of at time zone 'UTC')::date, as_of);
+  return laurel_private.leaderboard_as_json(board, status, board.starts_on, board.ends_on)
     || jsonb_build_object('rankings', (
       with standing as materialized (
-        select s.* from laurel_private.leaderboard_standing(rule, shown_run, breakdown) s
+        select s.* from laurel_private.leaderboard_standing(rule, shown_run, breakdown, as_of) s
+        -- Streaks are there before their leaderboard has begun.
+        where status <> 'scheduled'
       ),
       first as (
         select case when leaderboard_rankings.user_id is null then 1
@@ -7852,7 +8194,9 @@ declare
   for_user laurel.users := laurel_private.own_user(user_leaderboard.user_id);
   board laurel.leaderboards := laurel_private.visible_leaderboard(for_user.tenant_id, leaderboard_key);
   rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
-  shown_run date := laurel_private.run_to_show(board, user_leaderboard.run_on, (now() at time zone coalesce(for_user.tz, 'UTC'))::date, now());
+  as_of timestamptz := clock_timestamp();
+  status text := laurel_private.shown_status(board, as_of);
+  shown_run date := laurel_private.run_to_show(board, user_leaderboard.run_on, (as_of at time zone coalesce(for_user.tz, 'UTC'))::date, as_of);
   entry laurel.leaderboard_entries;
   place_rank int;
 begin
@@ -7861,9 +8205,9 @@ begin
   end if;
   select e.* into entry from laurel.leaderboard_entries e
   where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
-    and e.generation = board.generation and e.run_on = shown_run;
+    and e.generation = board.generation and e.run_on = shown_run and status <> 'scheduled';
   if found then
-    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants) p;
+    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants, as_of) p;
   else
     entry.tenant_id := for_user.tenant_id;
     entry.user_id := for_user.id;
@@ -7871,10 +8215,10 @@ begin
     entry.generation := board.generation;
     entry.run_on := shown_run;
   end if;
-  return laurel_private.leaderboard_as_json(board, laurel_private.shown_status(board, now()), board.starts_on, board.ends_on)
+  return laurel_private.leaderboard_as_json(board, status, board.starts_on, board.ends_on)
     || jsonb_build_object('rank', place_rank, 'value', case when place_rank is not null then floor(entry.value) end,
       'history', laurel_private.leaderboard_history_as_json(entry, place_rank,
-        least((now() at time zone 'UTC')::date, laurel_private.run_end(rule, shown_run)), coalesce(days, 10)));
+        least((as_of at time zone 'UTC')::date, laurel_private.run_end(rule, shown_run)), coalesce(days, 10)));
 end
 $$;
 
@@ -8497,6 +8841,7 @@ begin
     end if;
   end loop;
   perform laurel_private.forget_streak_answers(tenant, user_ids);
+  perform laurel_private.rank_streaks(tenant, user_ids);
   return jsonb_build_object('done', done, 'issues', issues);
 end
 $$;
@@ -8764,6 +9109,7 @@ begin
   end if;
   update laurel_private.user_states s set streak_preferences = new.preferences -> 'streak', streak_version = null
   where s.tenant_id = new.tenant_id and s.user_id = new.id;
+  perform laurel_private.rank_streaks(new.tenant_id, array[new.id::text]);
 end
 $$;
 
@@ -9201,28 +9547,52 @@ create trigger users__then_move_boosts after update on laurel.users
   for each row when (old.tz is distinct from new.tz)
   execute function laurel_private.tg_users__move_boosts();
 
+-- A start or finish as a message; about its user when the boost is for one.
+create function laurel_private.boost_message(boost laurel.points_boosts, type text, happened_at timestamptz)
+  returns laurel_private.outgoing_message language sql stable as $$
+  select (boost.user_id, 'points.boost_' || type, jsonb_build_object('type', 'points.boost_' || type,
+    'timestamp', laurel_private.instant_as_text(happened_at),
+    'boost', laurel_private.boost_as_json(boost) || jsonb_build_object('status', case type when 'started' then 'active' else 'finished' end,
+      'userId', boost.user_id, 'pointsSystemId', s.id, 'pointsSystemKey', s.key, 'pointsSystemName', s.name))::json)::laurel_private.outgoing_message
+  from laurel.points_systems s where s.id = boost.system_id
+$$;
+
 -- Announces what is due, of at most so many boosts; returns of how many it dealt with, 0 when nothing is due. A start that was
--- missed is announced with its finish behind it, once each, by the next call.
+-- missed is announced with its finish behind it, once each, by the next call. Users of boosts are locked before the
+-- windows, as their own changes lock them, and so that their messages keep their order; those who are busy come with the next call.
 create function laurel_private.announce_boosts(as_of timestamptz default now(), most int default 500)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp as $$
 declare
+  due uuid[];
+  announced uuid[];
   looked_at int;
+  told record;
 begin
-  with claimed as (
-    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at
-    from laurel_private.boost_windows w
-    where w.next_at <= as_of
-    order by w.next_at
-    limit most
-    for no key update skip locked
-  ),
-  boost as (
-    select c.*, b, laurel_private.is_boost_live(b) as is_live,
+  due := array(
+    select w.boost_id from laurel_private.boost_windows w
+    where w.next_at <= as_of order by w.next_at limit greatest(most, 1));
+  with held as (
+    select b.id from unnest(due) q (id)
+    join laurel.points_boosts b on b.id = q.id
+    join laurel_private.user_states s on s.tenant_id = b.tenant_id and s.user_id = b.user_id
+    order by s.tenant_id, s.user_id
+    for no key update of s skip locked
+  )
+  select array_agg(b.id) into due from laurel.points_boosts b
+  where b.id = any (due) and (b.user_id is null or b.id in (select h.id from held h));
+  due := array(
+    select w.boost_id from laurel_private.boost_windows w
+    where w.boost_id = any (due) and w.next_at <= as_of
+    for no key update skip locked);
+  -- In a statement of its own: an edit that this overtook is in the row by now.
+  with boost as (
+    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at, b, laurel_private.is_boost_live(b) as is_live,
       laurel_private.boost_starts_at(b.starts_on, laurel_private.boost_time_zone(b)) as starts_at,
       laurel_private.boost_finishes_at(b.ends_on, laurel_private.boost_time_zone(b)) as finishes_at
-    from claimed c
-    join laurel.points_boosts b on b.tenant_id = c.tenant_id and b.id = c.boost_id
+    from laurel_private.boost_windows w
+    join laurel.points_boosts b on b.tenant_id = w.tenant_id and b.id = w.boost_id
+    where w.boost_id = any (due)
   ),
   decided as (
     select x.*,
@@ -9234,21 +9604,37 @@ begin
       end as what
     from boost x
   ),
-  announced as (
+  announcement as (
     insert into laurel_private.boost_announcements (tenant_id, boost_id, type, due_at, announced_at)
     select d.tenant_id, d.boost_id, case when d.what = 'started' then 'started' else 'finished' end,
       case d.what when 'started' then d.starts_at when 'finished' then d.finishes_at else d.next_at end, clock_timestamp()
     from decided d where d.what in ('started', 'finished', 'stopped')
     order by d.next_at
+    returning id
+  ),
+  moved as (
+    update laurel_private.boost_windows w
+    set (stage, next_at) = (
+      select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
+      from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
+        when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
+    from decided d
+    where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id
+    returning w.boost_id
   )
-  update laurel_private.boost_windows w
-  set (stage, next_at) = (
-    select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
-    from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
-      when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
-  from decided d
-  where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id;
-  get diagnostics looked_at = row_count;
+  select (select count(*) from moved), array(select a.id from announcement a) into looked_at, announced;
+  for told in
+    -- One that is entered or moved when its days have begun starts then.
+    select a.tenant_id, array_agg(laurel_private.boost_message(b, a.type,
+      case a.type when 'started' then greatest(a.due_at, w.registered_at) else a.due_at end) order by a.id) as messages
+    from laurel_private.boost_announcements a
+    join laurel.points_boosts b on b.tenant_id = a.tenant_id and b.id = a.boost_id
+    join laurel_private.boost_windows w on w.tenant_id = a.tenant_id and w.boost_id = a.boost_id
+    where a.id = any (announced)
+    group by a.tenant_id
+  loop
+    perform laurel_private.write_messages(told.tenant_id, told.messages);
+  end loop;
   return looked_at;
 end
 $$;
@@ -9989,7 +10375,7 @@ create aggregate laurel_private.product(numeric) (
   sfunc = laurel_private.multiply, stype = numeric, initcond = '1', parallel = safe
 );
 
--- Leaderboards: every value is the sum of its user's history in the run (LB1).
+-- Leaderboards: every value is the sum of its user's history in the run, or the length of its streak (LB1).
 create function laurel_private.broken_leaderboards(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
   language sql stable as $$
@@ -10028,6 +10414,19 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
     and (b.finished_at is null or coalesce(x.reached_id < laurel_private.first_uuid_v7(b.finished_at), true))
     and not exists (
       select from laurel_private.time_zone_changes z where z.tenant_id = x.tenant_id and z.user_id = x.user_id)
+  union all
+  select 'leaderboard_value_is_the_length_of_the_streak', b.tenant_id, s.user_id, b.key,
+    concat_ws(' ', d.value, d.reached_id, d.holds_until), concat_ws(' ', e.value, e.reached_id, e.holds_until)
+  from board b
+  join laurel_private.user_states s on s.tenant_id = b.tenant_id
+  left join laurel_private.user_streaks u on u.tenant_id = s.tenant_id and u.user_id = s.user_id
+  cross join lateral laurel_private.streak_on_board(b.rule, u, s.time_zone) d
+  left join entry e on e.tenant_id = s.tenant_id and e.user_id = s.user_id and e.leaderboard_id = b.id and e.generation = b.generation
+  -- Behind its last day a leaderboard stands still, whatever becomes of the streak.
+  where b.rank_by = 'streak' and b.finished_at is null and coalesce(u.settled_on <= (b.rule).ends_on, true)
+    and (coalesce(e.value, 0), case when e.value > 0 then e.reached_id end, case when e.value > 0 then e.holds_until end)
+      is distinct from (d.value, d.reached_id, d.holds_until)
+    and (e.value is not null or not b.is_looking_back)
   union all
   select 'leaderboard_group_follows_the_user', e.tenant_id, e.user_id, b.key || ' ' || e.run_on, n.breakdown::text, e.breakdown::text
   from entry e
@@ -10168,12 +10567,19 @@ create function laurel_private.broken_invariants(for_tenant uuid)
     group by 1, 2, 3, 4, 5
   ),
   rules as (
-    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    select r.tenant_id, r.metric_id::text as subject, to_jsonb(r) as compiled
     from laurel_private.points_rules r where for_tenant is null or r.tenant_id = for_tenant
+    union all
+    select r.tenant_id, r.system_key, to_jsonb(r)
+    from laurel_private.shown_systems r where for_tenant is null or r.tenant_id = for_tenant
   ),
   expected_rules as (
-    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    select r.tenant_id, r.metric_id::text as subject, to_jsonb(r) as compiled
     from laurel.tenants t cross join lateral laurel_private.current_points_rules(t.id) r
+    where for_tenant is null or t.id = for_tenant
+    union all
+    select r.tenant_id, r.system_key, to_jsonb(r)
+    from laurel.tenants t cross join lateral laurel_private.current_shown_systems(t.id) r
     where for_tenant is null or t.id = for_tenant
   )
   select 'metric_total_is_the_sum_of_events', m.tenant_id, m.user_id, m.metric_key,
@@ -10375,8 +10781,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   from daily d where d.expected is distinct from d.actual
   union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
-    coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
-  from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
+    coalesce(x.subject, r.subject), left(x.compiled::text, 1000), left(r.compiled::text, 1000)
+  from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.subject = x.subject
   where x.compiled is distinct from r.compiled
   union all
   select * from laurel_private.broken_rollups(for_tenant)

@@ -170,7 +170,7 @@ async function hold(
       for (const group of one.board.breakdown.length === 0 ? [{}] : [{ city: "Rome" }, { city: "Oslo" }]) {
         const found = await owner.query<{ user_id: string; value: string; rank: number }>(
           `select s.user_id, s.value, s.rank from laurel.leaderboards b
-           cross join lateral laurel_private.leaderboard_standing(laurel_private.rule_of(b), $2, $3) s
+           cross join lateral laurel_private.leaderboard_standing(laurel_private.rule_of(b), $2, $3, now()) s
            where b.key = $1 and b.tenant_id = laurel.current_tenant_id() order by s.rank`, [one.key, run, group]);
         expect(found.rows.map(({ user_id, value, rank }) => `${rank} ${user_id} ${Number(value)}`)).toEqual(
           standing(one.board, run, group, counted(one), attributesOf).map(({ user, value }, index) => `${index + 1} ${user} ${value}`));

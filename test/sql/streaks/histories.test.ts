@@ -60,6 +60,7 @@ test(`streaks are what the model says (seed ${seed}, ${runs} histories)`, async 
     // Time is passed in here: what follows the real clock is called by hand.
     await db.query("alter table laurel.users disable trigger users__settle_streak");
     const metrics = [await aMetric(db), await aMetric(db)];
+    await db.query("insert into laurel.leaderboards (key, name, status, rank_by, starts_on) values ('streaks', 'Streaks', 'active', 'streak', '2031-01-01')");
     await fc.assert(
       fc.asyncProperty(history, async (given) => {
         await db.query("savepoint history");
@@ -140,6 +141,7 @@ async function play(
     const streak = await read(db, user.id, at);
     const alive = model.alive();
     expect(streak).toMatchObject({ length: alive?.length ?? 0, started: alive?.first ?? null, longest: model.longest });
+    expect(await ranked(db, at)).toEqual(alive === undefined ? [] : [{ user_id: user.id, rank: 1, value: String(alive.length) }]);
     if (rule.freezes !== null) expect(streak["freezes"]).toBe(model.freezes);
     const shown = streak["streakHistory"] as { periodStart: string; length: number; usedPause: boolean; usedFreeze?: boolean; resetAt?: string }[];
     for (const [no, period] of model.history(9).entries()) {
@@ -149,7 +151,7 @@ async function play(
     }
   }
   // The events went to the log alone: their totals are not this test's matter.
-  expect((await db.query("select * from laurel_private.broken_streaks(null)")).rows).toEqual([]);
+  expect((await db.query("select * from laurel_private.broken_streaks(null) union all select * from laurel_private.broken_leaderboards(null)")).rows).toEqual([]);
 }
 
 /** What the engine says of events that happened so many hours before now, given in one statement. */
@@ -195,4 +197,12 @@ async function read(db: Database, user: string, at: Date): Promise<Record<string
   const found = await db.query<{ streak: Record<string, unknown> }>(
     "select laurel_private.user_streak_at(u, 9, $2) as streak from laurel.users u where u.id = $1", [user, at]);
   return first(found.rows).streak;
+}
+
+/** Who is on the leaderboard of streaks. */
+async function ranked(db: Database, at: Date): Promise<unknown[]> {
+  const found = await db.query<{ user_id: string; rank: number; value: string }>(
+    `select s.user_id, s.rank, s.value from laurel.leaderboards b
+     cross join lateral laurel_private.leaderboard_standing(laurel_private.rule_of(b), b.starts_on, '{}', $1) s where b.key = 'streaks'`, [at]);
+  return found.rows;
 }
