@@ -66,6 +66,9 @@ export function createSchemaPreset(pool: Pool): GraphileConfig.Preset {
       connectionFilterAllowedOperators: [
         "isNull", "equalTo", "in", "lessThan", "lessThanOrEqualTo", "greaterThan", "greaterThanOrEqualTo", "contains",
       ],
+      // `filter: null` and `filter: {}` filter nothing; refused, they would be faults of ours in the caller's eyes.
+      connectionFilterAllowNullInput: true,
+      connectionFilterAllowEmptyObjectInput: true,
       connectionFilterArrays: false,
       connectionFilterComputedColumns: false,
       connectionFilterSetofFunctions: false,

@@ -241,6 +241,47 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     expect(await field("Days").inputValue()).toBe("9999");
   });
 
+  test("says what was earned: in total, by whom, for what, and of some users alone", async () => {
+    await go("Points systems");
+    await page.getByRole("link", { name: "XP", exact: true }).click();
+    await goToTab("Analytics");
+    const card = (title: string): Locator => page.getByRole("article").filter({ has: heading(title) });
+    const figureOf = (title: string, value: string): Promise<void> => card(title).locator(".big-figure").getByText(value, { exact: true }).waitFor();
+    // 30 by ada; 65 by eve/1.
+    await figureOf("Points earned", "95");
+    await card("Points earned").getByText("nothing to compare with in the 30 days before").waitFor();
+    await figureOf("Most by one user", "65");
+    await card("Most by one user").getByRole("link", { name: "eve/1" }).waitFor();
+    await card("Most by one user").getByRole("row", { name: "50–99 1" }).waitFor();
+    await figureOf("Average in the first 14 days", "47.5");
+    await page.getByText("Users earned 95 points.").waitFor();
+    await page.getByRole("table", { name: "Points earned by kind of trigger" }).getByRole("row", { name: /^Metrics 85 89\.5 %$/ }).waitFor();
+    await page.getByRole("table", { name: "Points earned by trigger" }).getByRole("row", { name: /^10 points for every task\. 75/ }).waitFor();
+
+    await page.getByRole("radio", { name: "Last 90 days" }).check({ force: true });
+    await card("Points earned").getByText("nothing to compare with in the 90 days before").waitFor();
+    await field("Users with").selectOption({ label: "Plan" });
+    await field("equal to").fill("premium");
+    await field("equal to").press("Enter");
+    await figureOf("Points earned", "65");
+    await page.getByRole("radio", { name: "Custom" }).check({ force: true });
+    await field("To").fill("2020-01-01");
+    await page.getByRole("alert").getByText(/to must not be before from/).waitFor();
+    await field("From").fill("2019-12-01");
+    await figureOf("Points earned", "0");
+    await page.getByText("Nothing was earned or deducted in this time.").waitFor();
+    expect(await field("equal to").inputValue()).toBe("premium");
+  });
+
+  test("lists users, and finds them", async () => {
+    await go("Users");
+    await page.getByRole("rowheader", { name: "eve/1" }).waitFor();
+    await page.getByRole("rowheader", { name: "ada" }).waitFor();
+    await field("ID begins with").fill("ev");
+    await page.getByRole("rowheader", { name: "ada" }).waitFor({ state: "detached" });
+    expect(await page.getByRole("rowheader").allTextContents()).toEqual(["eve/1"]);
+  });
+
   test("kept a log of it all, and met no fault on the way", async () => {
     await go("Audit log");
     await page.getByRole("rowheader", { name: /create points boosts/ }).first().waitFor();

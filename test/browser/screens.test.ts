@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { type DashboardSetting, findAxeFaults, loadAxe, startDashboard } from "../support/browser.ts";
+import { aClock, aDispatcher, aReceivingEndpoint } from "../support/dispatch.ts";
+import { httpReceiver } from "../support/faulty_receivers.ts";
 
 // A score of screens in each test: seconds on a machine with nothing else to do.
 jest.setTimeout(240_000);
@@ -7,7 +9,7 @@ jest.setTimeout(240_000);
 let dashboard: DashboardSetting;
 
 /** Every screen: those of the navigation, found there, and the parts of one system and one user. */
-const inner = ["/systems/xp", "/systems/xp/triggers", "/systems/xp/boosts", "/systems/xp/levels", "/systems/xp/preview", "/systems/xp/settings", "/users/ada", "/nowhere"];
+const inner = ["/systems/xp", "/systems/xp/triggers", "/systems/xp/boosts", "/systems/xp/levels", "/systems/xp/analytics", "/systems/xp/preview", "/systems/xp/settings", "/users/ada", "/nowhere"];
 
 beforeAll(async () => {
   dashboard = await startDashboard();
@@ -66,6 +68,7 @@ describe.each([
       await page.waitForFunction(() => document.querySelector(".loading, .busy") === null);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       if (overflow > 0) found.push({ path, overflow });
+      found.push(...(await page.getByRole("alert").allTextContents()).map((refused) => ({ path, refused })));
       found.push(...(await findAxeFaults(page)).map((fault) => ({ path, ...fault })));
     }
     expect(found).toEqual([]);
@@ -86,6 +89,46 @@ describe.each([
     expect(faults).toEqual([]);
     await context.close();
   });
+});
+
+test.each([1280, 360])("a webhook's messages that were parked are replayed from its log, and one by one, %i pixels wide", async (width) => {
+  let status = 503;
+  const receiver = await httpReceiver((_request, response) => {
+    response.writeHead(status).end("noted");
+  });
+  const clock = aClock();
+  const dispatcher = aDispatcher(dashboard.database, clock);
+  const endpoint = await aReceivingEndpoint(dashboard.database, receiver.url, { types: ["points.changed"] });
+  await dashboard.call("POST", "/v1/metrics/tasks/event", { user: { id: `hook ${width}` }, value: 1 });
+  // More than all the pauses between attempts.
+  for (let attempt = 0; attempt < 12; attempt += 1) {
+    await dispatcher.runOnce();
+    clock.advance(15 * 3600);
+  }
+  const { context, page, faults } = await dashboard.open({ width, tenant: "default" });
+  await page.goto("/webhooks");
+  await page.getByRole("link", { name: receiver.url }).click();
+  const row = page.getByRole("row", { name: new RegExp(`points.changed of hook ${width}`) });
+  await row.getByText("parked", { exact: true }).waitFor();
+  status = 200;
+  await page.getByRole("button", { name: "Replay what was parked" }).click();
+  await row.getByText("pending", { exact: true }).waitFor();
+  await dispatcher.runOnce();
+  await row.getByText("delivered", { exact: true }).waitFor();
+  expect(receiver.accepted.size).toBe(1);
+  const before = [...receiver.received.values()];
+  await row.getByRole("button", { name: /^Replay points\.changed/ }).click();
+  await row.getByText("pending", { exact: true }).waitFor();
+  await dispatcher.runOnce();
+  await row.getByText("delivered", { exact: true }).waitFor();
+  expect([...receiver.received.values()]).toEqual(before.map((times) => times + 1));
+  await loadAxe(page);
+  expect(await findAxeFaults(page)).toEqual([]);
+  expect(faults).toEqual([]);
+  await context.close();
+  await dispatcher.stop();
+  await dashboard.database.pools.owner.query("update laurel.webhook_endpoints set is_active = false where id = $1", [endpoint.id]);
+  await receiver.close();
 });
 
 test("the keyboard reaches everything in order, and what has the focus is seen", async () => {

@@ -105,6 +105,14 @@ describe("over HTTP", () => {
     expect(answer).toMatchObject({ status: 400, errors: [{ extensions: { code: "REFUSED" } }] });
   });
 
+  test("a null or empty filter filters nothing", async () => {
+    for (const filter of [null, {}]) {
+      const answer = await setting.ask("query ($filter: UserFilter) { users(first: 1, filter: $filter) { nodes { id } } }", { variables: { filter } });
+      expect(answer).toMatchObject({ status: 200, data: { users: { nodes: [] } } });
+      expect(answer.errors).toBeUndefined();
+    }
+  });
+
   test("lists are read page by page", async () => {
     for (const key of ["a", "b", "c"]) {
       await setting.get(`mutation ($key: Key!) { createMetric(input: { metric: { key: $key, name: "M" } }) { clientMutationId } }`, {

@@ -5,10 +5,13 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 import { generateApiKey, type ApiKey } from "../../src/api_keys.ts";
 import { readConfig } from "../../src/config.ts";
 import { closeServer, createApp, listen } from "../../src/server.ts";
-import { builtDashboard } from "./dashboard.ts";
+import { builtDashboard, oneAtATime } from "./dashboard.ts";
 import { cloneDatabase, silentLogger, type TestDatabase } from "./database.ts";
 
-/** Chromium as distributions install it; the one inside a package otherwise. */
+/**
+ * Chromium as distributions install it; the one inside a package where there is none, or with
+ * LAUREL_TEST_CHROMIUM=package. A path takes that one.
+ */
 const installed = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
 
 /** A real browser in front of a real server, with a database of the test file's own. */
@@ -72,7 +75,9 @@ export async function startDashboard(): Promise<DashboardSetting> {
 }
 
 async function launchBrowser(): Promise<Browser> {
-  const executablePath = installed.find((path) => existsSync(path)) ?? (await sparticuz.executablePath());
+  const wanted = process.env["LAUREL_TEST_CHROMIUM"] ?? "";
+  const found = wanted === "" ? installed.find((path) => existsSync(path)) : wanted === "package" ? undefined : wanted;
+  const executablePath = found ?? (await oneAtATime("unpack", () => sparticuz.executablePath()));
   return chromium.launch({
     executablePath,
     // Root has no sandbox, and nothing of the browser's own is to go to the network.
@@ -81,7 +86,8 @@ async function launchBrowser(): Promise<Browser> {
 }
 
 async function openWindow(browser: Browser, url: string, key: ApiKey, { width, height = 800, colorScheme = "light", tenant }: WindowOptions): Promise<Window> {
-  const context = await browser.newContext({ baseURL: url, viewport: { width, height }, colorScheme, reducedMotion: "reduce" });
+  // Of no machine's own: in the C locale the package's Chromium speaks a language that Intl does not know.
+  const context = await browser.newContext({ baseURL: url, locale: "en-GB", viewport: { width, height }, colorScheme, reducedMotion: "reduce" });
   context.setDefaultTimeout(30_000);
   if (tenant !== undefined) {
     await context.addInitScript(

@@ -3,6 +3,7 @@ import type { System } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
 import type { ScreenProps } from "../screens.ts";
 import { Empty, Page, Read, Tabs } from "../ui/page.tsx";
+import { SystemAnalytics } from "./points_system/analytics.tsx";
 import { SystemBoosts } from "./points_system/boosts.tsx";
 import { SystemLevels } from "./points_system/levels.tsx";
 import { SystemOverview } from "./points_system/overview.tsx";
@@ -16,6 +17,7 @@ const tabs = [
   { key: "triggers", label: "Triggers", show: SystemTriggers },
   { key: "boosts", label: "Boosts", show: SystemBoosts },
   { key: "levels", label: "Levels", show: SystemLevels },
+  { key: "analytics", label: "Analytics", show: SystemAnalytics },
   { key: "preview", label: "Preview", show: SystemPreview },
   { key: "settings", label: "Settings", show: SystemSettings },
 ] as const;

@@ -33,7 +33,7 @@ export function Users() {
     const rows: UserRow[] = [];
     let after: string | null = null;
     for (let page = 0; page < pages; page += 1) {
-      const { users }: { users: Rows<UserRow> } = await ask(documents.users, { filter: isFiltered ? filter : null, after });
+      const { users }: { users: Rows<UserRow> } = await ask(documents.users, { filter, after });
       rows.push(...users.nodes);
       after = users.pageInfo.hasNextPage ? users.pageInfo.endCursor : null;
       if (after === null) break;

@@ -23,12 +23,12 @@ export function Bars({ caption, head, valueHead, rows }: {
         <tr><th scope="col">{head}</th><th scope="col">{valueHead}</th></tr>
       </thead>
       <tbody>
-        {rows.map(({ label, value, note }) => (
-          <tr key={label}>
+        {rows.map(({ label, value, note = "" }, index) => (
+          <tr key={`${index} ${label}`}>
             <th scope="row">{label}</th>
             <td>
               <span class="bar" aria-hidden="true"><span class={value < 0 ? "fill negative" : "fill"} ref={wide(Math.abs(value) / most)} /></span>
-              <span class="value">{figure(value)}{note !== undefined && <small> {note}</small>}</span>
+              <span class="value">{figure(value)}{note !== "" && <small> {note}</small>}</span>
             </td>
           </tr>
         ))}
