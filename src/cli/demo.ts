@@ -70,10 +70,10 @@ function describe(
   const lines = [
     `Read ${count(commits.length, "commit")} of ${count(authors.length, "author")} from ${place.path} (${date(0)} to ${date(-1)}).`,
     shown.isNewSystem
-      ? `Set up the points system xp: 8 triggers, 3 boosts, 5 levels, a cap of ${number(shown.maxPoints)}.`
+      ? `Set up the points system xp: 8 triggers, 3 boosts, 5 levels, a leaderboard, a cap of ${number(shown.maxPoints)}.`
       : "The points system xp was set up before.",
-    "  Active: new author +50; commit +10; every 5th fix +40; every 25 files changed +15; every 1,000 lines changed −5.",
-    "  Inactive, until what fires them is released: a streak of 7 +70; an achievement +100; each day +1.",
+    "  New author +50; commit +10; every 5th fix +40; every 25 files changed +15; every 1,000 lines changed −5;",
+    "  every 3 days in a row +30; the achievement Ten commits +100; and from now on each day +1, while a worker runs.",
     `Loaded in ${shown.seconds.toFixed(1)} s: ${loaded}.`,
     ...events.refused.slice(0, 10).map((line) => `  Refused ${line}`),
     ...(events.refused.length > 10 ? [`  … and ${number(events.refused.length - 10)} more`] : []),
@@ -106,6 +106,7 @@ function lookNext(
     `curl -H "X-API-KEY: …" ${url}/v1/users/${encodeURIComponent(userId ?? "")}/points/xp`,
     ...(isServing && !hasKey ? ["Set LAUREL_ADMIN_KEY to see the demo send its last events by REST."] : []),
     ...(database.embedded === undefined ? [] : [`psql "${database.ownerUrl}"   while the server runs, and there:`]),
+    `curl -H "X-API-KEY: …" ${url}/v1/leaderboards/most-xp`,
     `select * from laurel.points_balances order by total desc;`,
     ...(awardId === undefined ? [] : [`select jsonb_pretty(laurel.explain_award('${awardId}'));`]),
     `select laurel.balance_as_of('xp', '${(userId ?? "").replaceAll("'", "''")}', now() - interval '1 year');`,

@@ -17,13 +17,12 @@ export interface DemoSystem {
 
 /**
  * Sets up metrics, attributes and the points system `xp` as an admin does: by inserts into the configuration's tables, every kind of trigger and
- * of boost among them. Does nothing when it did so before. Throws `HistoryError` when there is another system `xp`.
+ * of boost and a leaderboard among them. Does nothing when it did so before. Throws `HistoryError` when there is another system `xp`.
  */
 export async function setUpPointsSystem(
-  pools: Pick<Pools, "admin" | "owner">,
+  pools: Pick<Pools, "admin">,
   firstDate: string,
 ): Promise<DemoSystem> {
-  const achievementId = await createAchievement(pools.owner);
   return inTransaction(pools.admin, async (client) => {
     const found = await client.query<{ description: string | null }>(
       "select description from laurel.points_systems where key = $1 and archived_at is null",
@@ -38,9 +37,10 @@ export async function setUpPointsSystem(
     if (existing !== undefined) return { isNew: false, maxPoints };
     await createMetrics(client);
     const systemId = await createSystem(client);
-    await createTriggers(client, systemId, achievementId);
+    await createTriggers(client, systemId, await createAchievement(client));
     await createLevels(client, systemId);
     await createBoosts(client, systemId, firstDate);
+    await createLeaderboard(client, systemId, firstDate);
     return { isNew: true, maxPoints };
   });
 }
@@ -63,18 +63,26 @@ async function createSystem(client: PoolClient): Promise<string> {
   return created.rows[0]?.id ?? "";
 }
 
-/** What an achievement trigger needs to name. Admins may not make achievements yet, so the owner does. */
-async function createAchievement(owner: Pool): Promise<string> {
-  await owner.query(
-    "insert into laurel.achievements (key, name, description, kind) values ('first-release', 'First release', 'Released something.', 'api') on conflict do nothing",
+/** What the achievement trigger names. */
+async function createAchievement(client: PoolClient): Promise<string> {
+  const created = await client.query<{ id: string }>(
+    `insert into laurel.achievements (key, name, description, kind, metric_id, metric_value, status)
+     select 'ten-commits', 'Ten commits', 'Committed ten times.', 'metric', m.id, 10, 'active' from laurel.metrics m
+     where m.key = 'commits' and m.archived_at is null returning id`,
   );
-  const found = await owner.query<{ id: string }>(
-    "select id from laurel.achievements where tenant_id = laurel.current_tenant_id() and key = 'first-release' and status <> 'archived'",
-  );
-  return found.rows[0]?.id ?? "";
+  return created.rows[0]?.id ?? "";
 }
 
-/** One of each kind. Those whose firing is still to come wait, inactive. */
+/** Authors by XP, since the first commit. */
+async function createLeaderboard(client: PoolClient, systemId: string, firstDate: string): Promise<void> {
+  await client.query(
+    `insert into laurel.leaderboards (key, name, rank_by, system_id, starts_on, max_participants, status)
+     values ('most-xp', 'Most XP', 'points', $1, $2, 100, 'active')`,
+    [systemId, firstDate],
+  );
+}
+
+/** One of each kind. The daily one ticks from now on, as the worker runs. */
 async function createTriggers(client: PoolClient, systemId: string, achievementId: string): Promise<void> {
   await client.query(
     `insert into laurel.points_triggers
@@ -92,9 +100,9 @@ async function createTriggers(client: PoolClient, systemId: string, achievementI
         { type: "metric", points: 40, status: "active", metric: "commits", threshold: 5, event_attributes: { kind: "fix" } },
         { type: "metric", points: 15, status: "active", metric: "files-changed", threshold: 25 },
         { type: "metric", points: -5, status: "active", metric: "lines-changed", threshold: 1000 },
-        { type: "streak", points: 70, status: "inactive", streak_length: 7 },
-        { type: "achievement", points: 100, status: "inactive", achievement_id: achievementId },
-        { type: "time", points: 1, status: "inactive", time_unit: "days", time_interval: 1 },
+        { type: "streak", points: 30, status: "active", streak_length: 3 },
+        { type: "achievement", points: 100, status: "active", achievement_id: achievementId },
+        { type: "time", points: 1, status: "active", time_unit: "days", time_interval: 1 },
       ]),
     ],
   );

@@ -126,17 +126,42 @@ describe("the demonstration", () => {
     expect(again).toMatchObject({ isNewSystem: false, events: { stored: 0, replayed: 9 }, leaders: shown.leaders });
   });
 
-  test("has a trigger of every kind, and says which wait", async () => {
+  test("has a trigger of every kind, all active, and a leaderboard", async () => {
     const found = await database.pools.owner.query(
       "select type, bool_or(status = 'active') as is_active, min(points) < 0 as deducts from laurel.points_triggers group by type order by type",
     );
     expect(found.rows).toEqual([
       { type: "user_creation", is_active: true, deducts: false },
       { type: "metric", is_active: true, deducts: true },
-      { type: "streak", is_active: false, deducts: false },
-      { type: "achievement", is_active: false, deducts: false },
-      { type: "time", is_active: false, deducts: false },
+      { type: "streak", is_active: true, deducts: false },
+      { type: "achievement", is_active: true, deducts: false },
+      { type: "time", is_active: true, deducts: false },
     ]);
+    // In the order of their totals.
+    const ranked = await database.pools.owner.query(
+      `select e.user_id, e.value::int from laurel.leaderboard_entries e join laurel.leaderboards b on b.id = e.leaderboard_id
+       where b.key = 'most-xp' order by e.value desc`,
+    );
+    expect(ranked.rows).toEqual([{ user_id: "ada@example.org", value: 187 }, { user_id: "ben@example.org", value: 145 }]);
+  });
+
+  test("awards every third day in a row, the tenth commit, and each day from then on", async () => {
+    const path = aRepository("busy");
+    for (let n = 0; n < 10; n += 1) {
+      const day = String(1 + Math.floor(n / 2)).padStart(2, "0");
+      commit(path, { author: "dan", date: `2026-03-${day}T${n % 2 === 0 ? "08" : "15"}:00:00Z`, subject: "Go on", file: `f${n}`, lines: 1 });
+    }
+    await demonstrate(options(path));
+    const { owner } = database.pools;
+    const causes = async (): Promise<unknown> =>
+      (await owner.query("select cause, count(*)::int as n, sum(base_points)::int as base from laurel.points_awards where user_id = 'dan@example.org' group by 1 order by 1")).rows;
+    const atOnce = [
+      { cause: "user_creation", n: 1, base: 50 }, { cause: "metric", n: 10, base: 100 },
+      { cause: "streak", n: 1, base: 30 }, { cause: "achievement", n: 1, base: 100 },
+    ];
+    expect(await causes()).toEqual(atOnce);
+    await owner.query("select laurel.run_due_time_triggers(now() + interval '2 days 1 hour')");
+    expect(await causes()).toEqual([...atOnce, { cause: "time", n: 2, base: 2 }]);
   });
 
   test("sends its last events by REST where a server runs, and counts them once all the same", async () => {

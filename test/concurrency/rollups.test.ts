@@ -29,7 +29,9 @@ const readyToFold = () =>
   owner.query("update laurel_private.earnings_fold set next_watermark = laurel_private.first_uuid_v7(clock_timestamp() + interval '1 ms'), next_after = '1'");
 const foldAll = async (): Promise<void> => {
   await readyToFold();
-  while (first((await owner.query<{ is_on: boolean }>("select next_watermark is not null as is_on from laurel_private.earnings_fold")).rows).is_on) await fold(owner);
+  const isUnderWay = async (): Promise<boolean> =>
+    first((await owner.query<{ is_on: boolean }>("select next_watermark is not null as is_on from laurel_private.earnings_fold")).rows).is_on;
+  while (await isUnderWay()) await fold(owner);
 };
 interface Day {
   readonly day: string;
