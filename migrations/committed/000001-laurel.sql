@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a861e906b9e6ce52470eca461cfb4c731f05994a
+--! Hash: sha1:f931b2b9cbad97607974f6606a76e9d4c9803af7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -199,9 +199,10 @@ $do$;
 comment on function laurel_private.uuid_v7() is 'A new UUID version 7: increasing with time.';
 grant execute on function laurel_private.uuid_v7() to laurel_admin, laurel_service;
 
--- The lowest UUID version 7 of a moment: the bound of partitions and of time ranges over IDs.
+-- The lowest UUID version 7 of a moment: the bound of partitions and of time ranges over IDs. Stable, as
+-- extract() is: PostgreSQL takes no function in that claims more than its body.
 create function laurel_private.first_uuid_v7(moment timestamptz)
-  returns uuid language sql immutable strict parallel safe
+  returns uuid language sql stable parallel safe
   return encode(substring(int8send((extract(epoch from moment) * 1000)::bigint) from 3)
     || '\x70008000000000000000'::bytea, 'hex')::uuid;
 
@@ -3233,6 +3234,7 @@ begin
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
     levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
+  perform laurel_private.compile_shown_systems(for_tenant);
 end
 $$;
 
@@ -3302,13 +3304,70 @@ begin
   end loop;
 end
 $$;
+--! EndIncluded points/points_rules.sql
+--! Included points/shown_systems.sql
+-- What answers show of a points system, ready-made, in one row: reading a user's points takes it and
+-- the user's own rows. Derived from the points tables by compile_shown_systems(), which runs with
+-- compile_points_rules(); read by user_points_as_text().
+
+create table laurel_private.shown_systems (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_key text collate "C" not null,
+  system_id uuid not null,
+  shown text not null,
+  level_thresholds bigint[] not null,
+  levels text[] not null,
+  triggers jsonb not null,
+  constraint shown_systems_are_found_by_system_key primary key (tenant_id, system_key)
+-- Read whole by every reader: in line and uncompressed up to a page.
+) with (toast_tuple_target = 8160);
+
+comment on table laurel_private.shown_systems is 'Compiled answers, one row per points system in use.';
+comment on column laurel_private.shown_systems.shown is 'The system without its braces, as JSON text.';
+comment on column laurel_private.shown_systems.level_thresholds is 'Points of its levels, lowest first.';
+comment on column laurel_private.shown_systems.levels is 'Its levels in the same order, as JSON text each.';
+comment on column laurel_private.shown_systems.triggers is 'Its active triggers by ID, as JSON text each.';
+alter table laurel_private.shown_systems enable row level security;
+
+create function laurel_private.current_shown_systems(for_tenant uuid)
+  returns setof laurel_private.shown_systems language sql stable as $$
+  select s.tenant_id, s.key, s.id, trim(laurel_private.system_as_json(s)::text, '{}'),
+    coalesce(l.thresholds, '{}'), coalesce(l.levels, '{}'), coalesce(t.triggers, '{}')
+  from laurel.points_systems s
+  left join (
+    select l.system_id, array_agg(l.points::bigint order by l.points) as thresholds,
+      array_agg(laurel_private.level_as_json(l)::text order by l.points) as levels
+    from laurel.points_levels l where l.tenant_id = for_tenant group by 1) l on l.system_id = s.id
+  left join (
+    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_as_json(t)::text) as triggers
+    from laurel.points_triggers t where t.tenant_id = for_tenant and t.status = 'active' group by 1) t on t.system_id = s.id
+  where s.tenant_id = for_tenant and s.archived_at is null
+$$;
+
+create function laurel_private.compile_shown_systems(for_tenant uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel_private.shown_systems r
+  where r.tenant_id = for_tenant and not exists (
+    select from laurel.points_systems s where s.id = r.system_id and s.key = r.system_key and s.archived_at is null);
+  insert into laurel_private.shown_systems as r
+  select c.* from laurel_private.current_shown_systems(for_tenant) c
+  on conflict (tenant_id, system_key) do update
+  set system_id = excluded.system_id, shown = excluded.shown, level_thresholds = excluded.level_thresholds,
+    levels = excluded.levels, triggers = excluded.triggers
+  where r is distinct from excluded;
+end
+$$;
+
+comment on function laurel_private.compile_shown_systems(uuid) is
+  'Rebuilds what is shown of a tenant''s points systems. Part of compile_points_rules(), whose lock orders it.';
 
 do $$
 begin
   perform laurel_private.compile_points_rules(t.id) from laurel.tenants t;
 end
 $$;
---! EndIncluded points/points_rules.sql
+--! EndIncluded points/shown_systems.sql
 --! Included points/combine_rules.sql
 -- Reading the compiled rules for more than one metric, the nil one included, and what is not compiled.
 
@@ -7128,48 +7187,58 @@ create function laurel.user_points_as_text(system_key text, user_id text, awards
   set enable_seqscan = off
   set jit = off as $$
 declare
-  tenant uuid;
-  system uuid;
-  shown_system text;
-  time_zone text;
-  total bigint;
-  level laurel.points_levels;
-  shown text;
+  page_size int := least(greatest(coalesce(awards, 10), 0), 100);
+  first_id uuid := '00000000-0000-0000-0000-000000000000';
+  last_id uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  answer text;
+  is_whole boolean := as_of is not null;
 begin
   if laurel_private.may_act_for(user_points_as_text.user_id) then
-    select t.id, s.id, trim(laurel_private.system_as_json(s)::text, '{}'), u.time_zone,
-      coalesce(u.totals[array_position(u.system_ids, s.id)], 0)
-    into tenant, system, shown_system, time_zone, total
-    from laurel.tenants t
-    join laurel.points_systems s on s.tenant_id = t.id and s.key = system_key and s.archived_at is null
-    join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points_as_text.user_id
-    where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
+    -- The latest awards are nearly always in the latest partitions: the others are not even opened.
+    -- Sequences are dense, so that it is seen when an award of the page is elsewhere.
+    if as_of is null then
+      first_id := laurel_private.first_uuid_v7(now() - interval '40 days');
+      last_id := laurel_private.first_uuid_v7(now() + interval '1 day');
+    end if;
+    loop
+      select concat('{', s.shown, ',"total":', stand.total,
+          ',"level":', coalesce(s.levels[width_bucket(stand.total, s.level_thresholds)], 'null'),
+          ',"awards":[', page.shown, ']}'),
+        is_whole or page.sequences = least(page_size, stand.last_sequence)
+      into answer, is_whole
+      from laurel.tenants t
+      join laurel_private.shown_systems s on s.tenant_id = t.id and s.system_key = user_points_as_text.system_key
+      join laurel_private.user_states u on u.tenant_id = t.id and u.user_id = user_points_as_text.user_id
+      cross join lateral (
+        select case when as_of is null then coalesce(u.totals[p.place], 0)
+            else laurel_private.total_as_of(t.id, s.system_id, u.user_id, as_of) end as total,
+          coalesce(u.last_sequences[p.place], 0) as last_sequence
+        from (select array_position(u.system_ids, s.system_id) as place) p) stand
+      cross join lateral (
+        select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts, a.trigger_id,
+            a.cause, a.reason, s.triggers, (coalesce(as_of, now()) at time zone u.time_zone)::date),
+            ',' order by a.sequence desc) as shown,
+          count(*) filter (where a.sequence > stand.last_sequence - page_size) as sequences
+        from (
+          select a.sequence, a.id, a.points, a.occurred_at, a.total_after, a.boosts::text as boosts, a.trigger_id, a.cause, a.reason
+          from laurel.points_awards a
+          where a.tenant_id = t.id and a.user_id = u.user_id and a.system_id = s.system_id
+            and a.id between first_id and last_id and (as_of is null or a.occurred_at <= as_of)
+          order by a.sequence desc
+          limit page_size) a) page
+      where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null;
+      exit when is_whole is not false;
+      first_id := '00000000-0000-0000-0000-000000000000';
+      last_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+      is_whole := true;
+    end loop;
   end if;
-  if system is null then
+  if answer is null then
     -- One of them says which is missing.
     perform laurel_private.own_user(user_points_as_text.user_id);
     perform laurel_private.active_system(laurel.current_tenant_id(), system_key);
   end if;
-  if as_of is not null then
-    total := laurel_private.total_as_of(tenant, system, user_points_as_text.user_id, as_of);
-  end if;
-  level := laurel_private.level_for_points(system, total);
-  select string_agg(laurel_private.award_as_text(a.id, a.points, a.occurred_at, a.total_after, a.boosts, a.trigger_id,
-      a.cause, a.reason, coalesce(r.snapshots, n.snapshots), (coalesce(as_of, now()) at time zone time_zone)::date),
-    ',' order by a.sequence desc) into shown
-  from (
-    select a.sequence, a.id, a.points, a.occurred_at, a.total_after, a.boosts::text as boosts, a.trigger_id,
-      a.cause, a.reason, a.metric_key
-    from laurel.points_awards a
-    where a.tenant_id = tenant and a.user_id = user_points_as_text.user_id and a.system_id = system
-      and (as_of is null or a.occurred_at <= as_of)
-    order by a.sequence desc
-    limit least(greatest(coalesce(awards, 10), 0), 100)) a
-  left join laurel_private.points_rules r on r.tenant_id = tenant and r.metric_key = a.metric_key
-  left join laurel_private.points_rules n on n.tenant_id = tenant and n.metric_id = laurel_private.nil_metric();
-  return concat('{', shown_system, ',"total":', total,
-    ',"level":', coalesce(laurel_private.level_as_json(level)::text, 'null'),
-    ',"awards":[', shown, ']}');
+  return answer;
 end
 $$;
 
@@ -10361,12 +10430,19 @@ create function laurel_private.broken_invariants(for_tenant uuid)
     group by 1, 2, 3, 4, 5
   ),
   rules as (
-    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    select r.tenant_id, r.metric_id::text as subject, to_jsonb(r) as compiled
     from laurel_private.points_rules r where for_tenant is null or r.tenant_id = for_tenant
+    union all
+    select r.tenant_id, r.system_key, to_jsonb(r)
+    from laurel_private.shown_systems r where for_tenant is null or r.tenant_id = for_tenant
   ),
   expected_rules as (
-    select r.tenant_id, r.metric_id, to_jsonb(r) as compiled
+    select r.tenant_id, r.metric_id::text as subject, to_jsonb(r) as compiled
     from laurel.tenants t cross join lateral laurel_private.current_points_rules(t.id) r
+    where for_tenant is null or t.id = for_tenant
+    union all
+    select r.tenant_id, r.system_key, to_jsonb(r)
+    from laurel.tenants t cross join lateral laurel_private.current_shown_systems(t.id) r
     where for_tenant is null or t.id = for_tenant
   )
   select 'metric_total_is_the_sum_of_events', m.tenant_id, m.user_id, m.metric_key,
@@ -10568,8 +10644,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   from daily d where d.expected is distinct from d.actual
   union all
   select 'compiled_rules_match_the_configuration', coalesce(x.tenant_id, r.tenant_id), null,
-    coalesce(x.metric_id, r.metric_id)::text, left(x.compiled::text, 1000), left(r.compiled::text, 1000)
-  from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.metric_id = x.metric_id
+    coalesce(x.subject, r.subject), left(x.compiled::text, 1000), left(r.compiled::text, 1000)
+  from expected_rules x full join rules r on r.tenant_id = x.tenant_id and r.subject = x.subject
   where x.compiled is distinct from r.compiled
   union all
   select * from laurel_private.broken_rollups(for_tenant)

@@ -59,6 +59,7 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.points_fold": nothing,
   "laurel_private.points_changed_windows": nothing,
   "laurel_private.points_rules": nothing,
+  "laurel_private.shown_systems": nothing,
   "laurel_private.queued_events": nothing,
   "laurel_private.sandboxes": nothing,
   "laurel_private.streak_freezes": nothing,

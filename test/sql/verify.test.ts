@@ -269,6 +269,8 @@ describe("verify() reports compiled rules that", () => {
     ["missed a trigger's status", "update laurel.points_triggers set status = 'inactive' where type = 'metric'"],
     ["missed a boost's multiplier", "update laurel.points_boosts set multiplier = 9 where name = 'A'"],
     ["missed a level", "update laurel.points_levels set points = 11"],
+    ["show another level", "update laurel_private.shown_systems set levels[1] = '{}'"],
+    ["do not show a system", "delete from laurel_private.shown_systems"],
     ["missed an archived metric", "update laurel.metrics set archived_at = now() where key = 'words'"],
   ])("%s", async (_, statement) => {
     await withRollback(async (db) => {

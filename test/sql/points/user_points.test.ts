@@ -101,6 +101,28 @@ describe("user_points()", () => {
     });
   });
 
+  test("finds awards in every partition, also when those of a page were written months apart", async () => {
+    await withRollback(async (db) => {
+      const metric = await aMetric(db);
+      const system = await aSystem(db);
+      await aTrigger(db, { system, metric, points: 1 });
+      await insertEvents(db, [1, 2, 3, 4, 5, 6].map((value) => ({ metric: metric.key, user: "ada", value })));
+      // The one update that the ledger's trigger lets nobody do: older IDs, as awards of long ago have.
+      await db.query("set local session_replication_role = replica");
+      await db.query(
+        `update laurel.points_awards set id = laurel_private.first_uuid_v7(now() + make_interval(days => case sequence when 1 then -400 when 2 then -399 when 3 then -41 when 6 then 3 else -1 end))`,
+      );
+      await db.query("set local session_replication_role = origin");
+      const awarded = async (most: number) => (await userPoints(db, system, "ada", most)).awards.map((award) => award.awarded);
+      expect([await awarded(10), await awarded(4), await awarded(2), await awarded(1)]).toEqual([
+        [6, 5, 4, 3, 2, 1],
+        [6, 5, 4, 3],
+        [6, 5],
+        [6],
+      ]);
+    });
+  });
+
   test("refuses unknown users and archived or unknown systems (RP5)", async () => {
     await withRollback(async (db) => {
       const system = await aSystem(db);
