@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f931b2b9cbad97607974f6606a76e9d4c9803af7
+--! Hash: sha1:07f11c99f4a059d6713e835d0c1a9fe44b9a2704
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4971,10 +4971,14 @@ begin
       select s.* from laurel_private.user_states s
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
+    -- The user's completions alone: among those of the achievements are everybody's.
     cross join lateral (
       select case when achievement_ids = '{}' then '{}' else array(
-        select c.achievement_id from laurel.user_achievements c
-        where c.tenant_id = tenant_id and c.user_id = o.user_id and c.achievement_id = any (achievement_ids)) end as completed) a
+        select c.achievement_id from (
+          select c.achievement_id from laurel.user_achievements c
+          where c.tenant_id = tenant_id and c.user_id = o.user_id
+          offset 0) c
+        where c.achievement_id = any (achievement_ids)) end as completed) a
     cross join lateral (
       select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
       from unnest(rules.triggers) with ordinality
@@ -5237,10 +5241,10 @@ create function laurel_private.rank_users(
       where s.tenant_id = rank_users.tenant_id and s.user_id = c.user_id offset 0) s))
 $$;
 
--- The place that this value takes, the one before it, and what the last participant has. Read from the
--- index in the order of ranks, one entry further than the limit: of one who came in from outside the
--- entry in front of whose old place the board ended is among them.
-create function laurel_private.place_of(
+-- The place that this value takes, the one before it, and what the last participant has. Here for leaderboards of
+-- streaks, whose entries may lapse: one entry further than the limit is read, in the order of ranks, so that of one who
+-- came in from outside the entry in front of whose old place the board ended is among them.
+create function laurel_private.place_of_streak(
   entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language sql stable as $$
@@ -5262,8 +5266,77 @@ create function laurel_private.place_of(
       limit max_participants + 1) x) n
 $$;
 
+-- How many others of the entry's group stand before a value reached with an ID, looking at `most` at most; those alone
+-- behind `until_value` reached with `until_id`, when given. Reads nothing but the index.
+create function laurel_private.count_better(
+  entry laurel.leaderboard_entries, than_value numeric, than_id uuid, most int,
+  until_value numeric default 'Infinity', until_id uuid default laurel_private.nil_metric()
+) returns int language plpgsql stable as $$
+begin
+  return (
+    select count(*) from (
+      select from laurel.leaderboard_entries o
+      where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+        and o.group_id = entry.group_id and o.value > 0 and o.value >= than_value and o.value <= until_value
+        and (o.value > than_value or o.reached_id < than_id)
+        and (o.value < until_value or o.reached_id > until_id) and o.reached_id <> entry.reached_id
+      order by o.value desc, o.reached_id
+      limit most) x);
+end
+$$;
+
+-- The same where entries hold for ever, as every event meets it. What lies between two places of the entry is counted
+-- alone, and nothing when the entry is behind the last participant: most users of a full board are.
+create function laurel_private.place_of(
+  entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
+  out rank int, out previous_rank int, out threshold numeric
+) language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  last_id uuid;
+  is_off boolean;
+  better int;
+begin
+  if as_of is not null then
+    select p.rank, p.previous_rank, p.threshold into rank, previous_rank, threshold
+    from laurel_private.place_of_streak(entry, max_participants, as_of) p;
+    return;
+  end if;
+  select o.value, o.reached_id into threshold, last_id
+  from laurel.leaderboard_entries o
+  where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+    and o.group_id = entry.group_id and o.value > 0
+  order by o.value desc, o.reached_id
+  offset max_participants - 1 limit 1;
+  is_off := found and (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id);
+  if threshold is null then
+    threshold := 0;
+  end if;
+  if is_off and (entry.previous_value is null or entry.previous_value < entry.value) then
+    return;
+  end if;
+  if not is_off then
+    better := laurel_private.count_better(entry, entry.value, entry.reached_id, max_participants);
+    if better < max_participants and entry.value > 0 and entry.group_id is not null then
+      rank := better + 1;
+    end if;
+  end if;
+  if entry.previous_value > 0 then
+    if entry.previous_value < entry.value then
+      better := better + laurel_private.count_better(
+        entry, entry.previous_value, entry.previous_reached_id, max_participants, entry.value, entry.reached_id);
+    else
+      better := laurel_private.count_better(entry, entry.previous_value, entry.previous_reached_id, max_participants);
+    end if;
+    if better < max_participants then
+      previous_rank := better + 1;
+    end if;
+  end if;
+end
+$$;
+
 comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
-  'Rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants + 1 entries at most.';
+  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants entries at a time, and no further.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
 -- entry of its run was reached with the event or one of its awards.
@@ -5285,7 +5358,8 @@ begin
     where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
       and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
     continue when not found or entry.reached_id <> all (ids);
-    place := laurel_private.place_of(entry, board.max_participants, clock_timestamp());
+    place := laurel_private.place_of(entry, board.max_participants,
+      case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
@@ -8110,7 +8184,8 @@ begin
   where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
     and e.generation = board.generation and e.run_on = shown_run and status <> 'scheduled';
   if found then
-    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants, as_of) p;
+    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants,
+      case when board.rank_by = 'streak' then as_of end) p;
   else
     entry.tenant_id := for_user.tenant_id;
     entry.user_id := for_user.id;
