@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:07f11c99f4a059d6713e835d0c1a9fe44b9a2704
+--! Hash: sha1:e802617b88263ac2da727fcd3fac044b46c885d3
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3007,6 +3007,7 @@ create table laurel_private.points_rules (
   streak text not null,
   streak_version int not null,
   counts_for_streak boolean not null,
+  streak_lengths int[] not null,
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
@@ -3029,6 +3030,8 @@ comment on column laurel_private.points_rules.has_user_boosts is 'Whether some s
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.streak_version is 'That of the streak settings: answers kept with another one are out of date.';
 comment on column laurel_private.points_rules.counts_for_streak is 'Whether events of the metric may satisfy somebody''s streak.';
+comment on column laurel_private.points_rules.streak_lengths is
+  'Lengths at multiples of which a longer streak may fire a trigger or complete an achievement; has 1 when it always may.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
 comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
@@ -3195,7 +3198,7 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(leaderboards.rules, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     streak.answer, streak.version,
-    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids),
+    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths,
     coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
       || coalesce(leaderboards.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
@@ -3205,6 +3208,14 @@ create function laurel_private.current_points_rules(for_tenant uuid)
       'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text as answer, s.version, s.has_customization,
       (select array_agg(m.id) from laurel.metrics m where m.id = any (s.metric_ids) and m.archived_at is null) as metric_ids
     from laurel_private.streak_settings s where s.tenant_id = for_tenant) streak
+  cross join (
+    select coalesce(array_agg(distinct l.length order by l.length), '{}') as lengths
+    from (
+      select (t).streak_length from trigger where (t).type = 'streak'
+      union all
+      -- Users may come to match a filter when they have long passed the length.
+      select case when (a).user_attributes = '{}' then (a).streak_length else 1 end from achievement where (a).kind = 'streak') l (length)
+  ) streak_lengths
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
   left join boosts on boosts.metric = metric.id
@@ -3232,6 +3243,7 @@ begin
     achievements = excluded.achievements, achievement_values = excluded.achievement_values, leaderboards = excluded.leaderboards,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
+    streak_lengths = excluded.streak_lengths,
     levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
   perform laurel_private.compile_shown_systems(for_tenant);
@@ -4924,7 +4936,7 @@ $$;
 
 create function laurel_private.apply_occasions(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], is_silent boolean default false,
-  ticking laurel_private.combined_rules default null,
+  ticking laurel_private.combined_rules default null, extended laurel_private.streak_effects[] default null,
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
   -- By user, in the order of work; null where nothing happened.
   out streaks laurel_private.streak_effects[]
@@ -4936,7 +4948,8 @@ declare
   rules laurel_private.combined_rules;
   boards laurel_private.leaderboard_rule[];
 begin
-  if metric_ids <> '{}' then
+  streaks := extended;
+  if extended is null and metric_ids <> '{}' then
     streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work, clock_timestamp());
   end if;
   metric_ids := metric_ids || laurel_private.nil_metric();
@@ -5010,8 +5023,9 @@ begin
 end
 $$;
 
-comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
-  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
+comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules,
+  laurel_private.streak_effects[]) is
+  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules, and whoever has extended the streaks already what came of it. LR030.';
 --! EndIncluded points/apply_occasions.sql
 --! Included leaderboards/rank_streaks.sql
 -- Leaderboards that rank by streak (LB1): an entry's value is the length of its user's streak. Derived
@@ -5222,6 +5236,60 @@ $$;
 
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
+
+-- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
+-- which costs a third.
+create function laurel_private.write_event_scores(
+  for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
+  awards laurel.points_awards[], occurred_at timestamptz
+) returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  board laurel_private.leaderboard_rule;
+  award laurel.points_awards;
+  amount numeric;
+  latest_id uuid;
+  run_on date;
+  others laurel_private.leaderboard_rule[] := '{}';
+begin
+  foreach board in array boards loop
+    continue when board.rank_by = 'streak';
+    if board.rank_by = 'metric' then
+      amount := value;
+      latest_id := event_id;
+    else
+      amount := 0;
+      latest_id := null;
+      foreach award in array awards loop
+        if award.system_id = board.source_id then
+          amount := amount + award.points;
+          latest_id := greatest(latest_id, award.id);
+        end if;
+      end loop;
+    end if;
+    continue when amount = 0;
+    if board.breakdown_attributes = '{}' then
+      run_on := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
+      if run_on is not null then
+        update laurel.leaderboard_entries e
+        set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
+        where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
+          and e.generation = board.generation and e.run_on = run_on;
+        continue when found;
+      end if;
+    end if;
+    others := others || board;
+  end loop;
+  if others <> '{}' then
+    perform laurel_private.write_scores(for_user.tenant_id, others, array(
+      select (for_user.id, for_user.time_zone, for_user.attributes, c.source_id, c.id, c.amount, occurred_at)::laurel_private.score_change
+      from (
+        select metric_id as source_id, event_id as id, value as amount
+        union all
+        select a.system_id, a.id, a.points from unnest(awards) a) c));
+  end if;
+end
+$$;
 
 -- The same for what apply_occasions() decided.
 create function laurel_private.rank_users(
@@ -6200,6 +6268,29 @@ begin
 end
 $$;
 
+-- Whether something may follow from what became of a user's streak, by these compiled rules; false means that nothing does.
+create function laurel_private.may_follow(
+  streak laurel_private.streak_effects, streak_lengths int[], webhook_types text[]
+) returns boolean language plpgsql stable as $$
+declare
+  step laurel_private.streak_step := streak.steps[1];
+begin
+  if webhook_types <> '{}' and streak.outcomes <> '{}'
+    and webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o)
+  then
+    return true;
+  end if;
+  if step.length is not null then
+    for i in 1..cardinality(streak_lengths) loop
+      if laurel_private.streak_firings(step, streak_lengths[i]) > 0 then
+        return true;
+      end if;
+    end loop;
+  end if;
+  return false;
+end
+$$;
+
 create function laurel.record_event(
   metric_key text,
   user_id text,
@@ -6243,6 +6334,9 @@ declare
   has_user_boosts boolean;
   streak text;
   is_streak_kept boolean;
+  streak_lengths int[];
+  extended laurel_private.streak_effects[];
+  step laurel_private.streak_step;
   levels jsonb;
   snapshots jsonb;
   webhook_types text[];
@@ -6290,7 +6384,7 @@ begin
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
-      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, s.streak_answer,
+      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, r.streak_lengths, s.streak_answer,
       s.streak_version = r.streak_version and (s.streak_is_satisfied or not r.counts_for_streak)
         and clock_timestamp() >= s.streak_valid_from and clock_timestamp() < s.streak_valid_until
         and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until),
@@ -6298,7 +6392,7 @@ begin
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
-      has_user_boosts, levels, snapshots, webhook_types, streak, is_streak_kept, is_current
+      has_user_boosts, levels, snapshots, webhook_types, streak_lengths, streak, is_streak_kept, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
@@ -6339,7 +6433,7 @@ begin
   end if;
 
   -- Whether more may follow than this lane does: each reason has an if of its own.
-  needs_more := locked.is_new or is_streak_kept is not true;
+  needs_more := locked.is_new;
   locked := (tenant, user_id, time_zone, user_attributes, attributes_version, locked.is_new)::laurel_private.locked_user;
   if profile is not null then
     locked := laurel_private.apply_profile(locked, profile);
@@ -6355,12 +6449,27 @@ begin
       attributes, coalesce(peak, 0), coalesce(total, 0) + value);
   end if;
 
+  -- Of a new user the lane of many knows the order of things.
+  if is_streak_kept is not true and locked.is_new is not true then
+    extended := laurel_private.extend_streaks(tenant, array[metric], array[(user_id, array[(
+      'metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
+      clock_timestamp());
+    if (extended[1]).user_id is not null then
+      streak := (extended[1]).answer;
+      step := (extended[1]).steps[1];
+      if step.extends then
+        streak := replace(streak, '"extended": false', '"extended": true');
+      end if;
+      needs_more := needs_more or laurel_private.may_follow(extended[1], streak_lengths, webhook_types);
+    end if;
+  end if;
+
   if needs_more then
     -- By the lane of many.
     select * into applied
     from laurel_private.apply_events(tenant, array[(event_id, tenant, user_id, metric, metric_key,
       value, attributes, idempotency_key, happened_at)::laurel.metric_events],
-      case when locked.is_new then array[user_id] else '{}' end);
+      case when locked.is_new then array[user_id] else '{}' end, extended);
     systems := applied.systems;
     effects := applied.effects[1];
     total := effects.totals[1];
@@ -6440,12 +6549,7 @@ begin
       end loop;
     end if;
     if leaderboards <> '{}' then
-      perform laurel_private.write_scores(tenant, leaderboards, array(
-        select (record_event.user_id, locked.time_zone, locked.attributes, c.source_id, c.id, c.amount, happened_at)::laurel_private.score_change
-        from (
-          select metric as source_id, event_id as id, value as amount
-          union all
-          select a.system_id, a.id, a.points from unnest(effects.awards) a) c));
+      perform laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
       perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects]);
@@ -6559,7 +6663,7 @@ $$;
 -- Applies events that are stored, of users who are locked, in the order given (E7). What
 -- record_event() cannot do in its own lane takes this one as well.
 create function laurel_private.apply_events(
-  tenant_id uuid, events laurel.metric_events[], new_user_ids text[],
+  tenant_id uuid, events laurel.metric_events[], new_user_ids text[], extended laurel_private.streak_effects[] default null,
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
   out streaks laurel_private.streak_effects[]
 ) language plpgsql volatile as $$
@@ -6580,7 +6684,7 @@ begin
           null, null, null)::laurel_private.occasion order by e.no))::laurel_private.user_occasions
     from unnest(events) with ordinality
       as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-    group by e.user_id));
+    group by e.user_id), extended => extended);
   systems := applied.systems;
   effects := applied.effects;
   streaks := applied.streaks;
