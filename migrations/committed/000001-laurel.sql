@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:e802617b88263ac2da727fcd3fac044b46c885d3
+--! Hash: sha1:0949a53dc36f70145ce5f3b53a3e1840814b1c90
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1656,8 +1656,9 @@ create table laurel.user_achievements (
   constraint completion_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
 );
 
--- Counts per achievement, for its rarity (A4).
-create index user_achievements_by_achievement on laurel.user_achievements (tenant_id, achievement_id);
+-- Counts per achievement, for its rarity (A4). The tenant comes last: led by it, a plan made among few rows would look for
+-- a user's completions here, among everybody's.
+create index user_achievements_by_achievement on laurel.user_achievements (achievement_id, tenant_id);
 
 comment on table laurel.user_achievements is 'Achievements that users have completed. Rule A1.';
 comment on column laurel.user_achievements.id is 'The completion''s own ID.';
@@ -3008,6 +3009,7 @@ create table laurel_private.points_rules (
   streak_version int not null,
   counts_for_streak boolean not null,
   streak_lengths int[] not null,
+  streak_values int[] not null,
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
@@ -3031,7 +3033,8 @@ comment on column laurel_private.points_rules.streak is 'The streak that respons
 comment on column laurel_private.points_rules.streak_version is 'That of the streak settings: answers kept with another one are out of date.';
 comment on column laurel_private.points_rules.counts_for_streak is 'Whether events of the metric may satisfy somebody''s streak.';
 comment on column laurel_private.points_rules.streak_lengths is
-  'Lengths at multiples of which a longer streak may fire a trigger or complete an achievement; has 1 when it always may.';
+  'At multiples of these a longer streak fires triggers; has 1 when achievements may follow from any length.';
+comment on column laurel_private.points_rules.streak_values is 'Lengths that complete achievements.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
 comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
@@ -3198,7 +3201,7 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(leaderboards.rules, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     streak.answer, streak.version,
-    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths,
+    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths, streak_lengths.values,
     coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
       || coalesce(leaderboards.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
@@ -3209,12 +3212,14 @@ create function laurel_private.current_points_rules(for_tenant uuid)
       (select array_agg(m.id) from laurel.metrics m where m.id = any (s.metric_ids) and m.archived_at is null) as metric_ids
     from laurel_private.streak_settings s where s.tenant_id = for_tenant) streak
   cross join (
-    select coalesce(array_agg(distinct l.length order by l.length), '{}') as lengths
+    select coalesce(array_agg(distinct l.length order by l.length) filter (where not l.is_value), '{}') as lengths,
+      coalesce(array_agg(distinct l.length order by l.length) filter (where l.is_value), '{}') as values
     from (
-      select (t).streak_length from trigger where (t).type = 'streak'
+      select (t).streak_length, false from trigger where (t).type = 'streak'
       union all
       -- Users may come to match a filter when they have long passed the length.
-      select case when (a).user_attributes = '{}' then (a).streak_length else 1 end from achievement where (a).kind = 'streak') l (length)
+      select case when (a).user_attributes = '{}' then (a).streak_length else 1 end, (a).user_attributes = '{}'
+      from achievement where (a).kind = 'streak') l (length, is_value)
   ) streak_lengths
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
@@ -3243,7 +3248,7 @@ begin
     achievements = excluded.achievements, achievement_values = excluded.achievement_values, leaderboards = excluded.leaderboards,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
-    streak_lengths = excluded.streak_lengths,
+    streak_lengths = excluded.streak_lengths, streak_values = excluded.streak_values,
     levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
   perform laurel_private.compile_shown_systems(for_tenant);
@@ -6270,7 +6275,7 @@ $$;
 
 -- Whether something may follow from what became of a user's streak, by these compiled rules; false means that nothing does.
 create function laurel_private.may_follow(
-  streak laurel_private.streak_effects, streak_lengths int[], webhook_types text[]
+  streak laurel_private.streak_effects, streak_lengths int[], streak_values int[], webhook_types text[]
 ) returns boolean language plpgsql stable as $$
 declare
   step laurel_private.streak_step := streak.steps[1];
@@ -6281,6 +6286,11 @@ begin
     return true;
   end if;
   if step.length is not null then
+    if streak_values <> '{}'
+      and width_bucket(step.length, streak_values) > width_bucket(coalesce((select max(j) from unnest(step.joined) j), 0), streak_values)
+    then
+      return true;
+    end if;
     for i in 1..cardinality(streak_lengths) loop
       if laurel_private.streak_firings(step, streak_lengths[i]) > 0 then
         return true;
@@ -6335,6 +6345,7 @@ declare
   streak text;
   is_streak_kept boolean;
   streak_lengths int[];
+  streak_values int[];
   extended laurel_private.streak_effects[];
   step laurel_private.streak_step;
   levels jsonb;
@@ -6384,7 +6395,7 @@ begin
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
-      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, r.streak_lengths, s.streak_answer,
+      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, r.streak_lengths, r.streak_values, s.streak_answer,
       s.streak_version = r.streak_version and (s.streak_is_satisfied or not r.counts_for_streak)
         and clock_timestamp() >= s.streak_valid_from and clock_timestamp() < s.streak_valid_until
         and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until),
@@ -6392,7 +6403,7 @@ begin
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
-      has_user_boosts, levels, snapshots, webhook_types, streak_lengths, streak, is_streak_kept, is_current
+      has_user_boosts, levels, snapshots, webhook_types, streak_lengths, streak_values, streak, is_streak_kept, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
@@ -6460,7 +6471,7 @@ begin
       if step.extends then
         streak := replace(streak, '"extended": false', '"extended": true');
       end if;
-      needs_more := needs_more or laurel_private.may_follow(extended[1], streak_lengths, webhook_types);
+      needs_more := needs_more or laurel_private.may_follow(extended[1], streak_lengths, streak_values, webhook_types);
     end if;
   end if;
 

@@ -6,7 +6,7 @@ import { withClient } from "./laboratory.ts";
 import { runPgbench } from "./pgbench.ts";
 
 /** Users who come today for the first time: more than one run uses up. */
-const newcomers = 30_000;
+const newcomers = 10_000;
 const without = "without them";
 /** What an event may cost, in costs of an event without the other sources. */
 const mostForOne = 2;

@@ -17,7 +17,7 @@ begin
   insert into laurel.leaderboards (key, name, status, rank_by, system_id, starts_on)
   select 'points', 'Points', 'active', 'points', s.id, current_date - 30 from laurel.points_systems s;
   insert into laurel.leaderboards (key, name, status, rank_by, metric_id, starts_on, run_unit, run_interval)
-  select 'words', 'Words of the week', 'active', 'metric', m.id, current_date - 14, 'day', 7
+  select 'words', 'Words of the week', 'active', 'metric', m.id, current_date - 17, 'day', 7
   from laurel.metrics m where m.key = 'words';
 end
 $$;
@@ -30,16 +30,19 @@ begin
 end
 $$;
 
--- Users d1, d2, …: each has been here on 1 to 8 days in a row, up to yesterday; all users have totals from 1 to 1,200.
+-- Users d1, d2, …: each has been here on 1 to 3 days in a row, up to yesterday, one in ten on 2, so that the third completes an
+-- achievement; all users have totals from 1 to 1,200.
 -- In the order of days, as they went by.
 create procedure bench.add_past(users int) language plpgsql as $$
 begin
-  for ago in reverse 8..1 loop
+  for ago in reverse 3..1 loop
     insert into laurel.metric_events (metric_key, user_id, value, occurred_at)
     select 'words', 'd' || n, case when ago = 1 then n * 37 % 1200 + 1 else 0.01 end,
       current_date::timestamp at time zone 'UTC' - make_interval(days => ago) + interval '12 hours'
-    from generate_series(1, users) n where n % 8 >= ago - 1;
+    from generate_series(1, users) n where case when n % 10 = 0 then 2 when n % 2 = 0 then 3 else 1 end >= ago;
     commit;
+    -- As autovacuum does, which may not come in time.
+    analyze;
   end loop;
   insert into laurel.metric_events (metric_key, user_id, value)
   select 'words', 'u' || n, n * 37 % 1200 from generate_series(1, 10000) n;
