@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:0949a53dc36f70145ce5f3b53a3e1840814b1c90
+--! Hash: sha1:5feddf21071de5a2a8fa02ca371455bf8be50bcc
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4569,6 +4569,45 @@ $$;
 comment on function laurel_private.announce_points_changes(timestamptz, int) is
   'Writes a points.changed message for users, at most so many, whose 15 minutes are over and whose points changed meanwhile; returns how many windows it dealt with, 0 when none is due. Rule H3.';
 --! EndIncluded webhooks/announce_effects.sql
+--! Included webhooks/announce_streaks.sql
+-- What happened to streaks becomes messages: streak.started, extended, lost, freeze_consumed and freeze_earned. Called
+-- by the flow for what events did, and by settle_users() for what time did, whoever found it out; under
+-- the users' locks, in the transaction that makes it durable, so that each outcome is told once.
+
+-- `wanted` are the types that somebody wants. A statement that lengthens a streak several times says so each time, with
+-- the streak as it is behind it.
+create function laurel_private.announce_streaks(tenant_id uuid, wanted text[], effects laurel_private.streak_effects[])
+  returns void language plpgsql volatile as $$
+declare
+  messages laurel_private.outgoing_message[];
+begin
+  if not wanted && array['streak.started', 'streak.extended', 'streak.lost', 'streak.freeze_consumed', 'streak.freeze_earned'] then
+    return;
+  end if;
+  messages := array(
+    select ((effects[n]).user_id, t.type, concat('{"type":"', t.type, '","user":', u.shown, ',', case
+        when o.kind in ('started', 'extended') then concat('"streak":',
+          ((effects[n]).answer::jsonb - 'extended') || jsonb_build_object('length', o.length))
+        when o.kind = 'lost' then concat('"length":', o.length)
+        else concat('"', replace(o.kind, 'freeze_', ''), '":', o.count, ',"freezes":', o.freezes) end, '}'))::laurel_private.outgoing_message
+    from generate_subscripts(effects, 1) n
+    cross join lateral unnest((effects[n]).outcomes) with ordinality as o (kind, length, count, freezes, occasion_no, no)
+    cross join lateral (select 'streak.' || o.kind as type) t
+    cross join lateral (
+      select laurel_private.user_as_json(u)::text as shown from laurel.users u
+      where u.tenant_id = announce_streaks.tenant_id and u.id = (effects[n]).user_id
+      offset 0) u
+    where t.type = any (wanted)
+    order by n, o.no);
+  if cardinality(messages) > 0 then
+    perform laurel_private.write_messages(tenant_id, messages);
+  end if;
+end
+$$;
+
+comment on function laurel_private.announce_streaks(uuid, text[], laurel_private.streak_effects[]) is
+  'Writes the messages that follow from what happened to streaks of locked users, as far as their types are among the wanted. Rule H1.';
+--! EndIncluded webhooks/announce_streaks.sql
 --! Included points/time_clocks.sql
 -- The clocks of time triggers (TR5): when a user's next tick is due, and which ticks are applied. A
 -- clock starts at the later of its trigger's activation and its user's creation; every tick's moment
@@ -5023,6 +5062,7 @@ begin
     perform laurel_private.rank_users(tenant_id, metric_ids, boards, work, effects);
   end if;
   if rules.webhook_types <> '{}' and not is_silent then
+    perform laurel_private.announce_streaks(tenant_id, rules.webhook_types, streaks);
     perform laurel_private.announce_effects(tenant_id, rules.webhook_types, systems, effects);
   end if;
 end
@@ -5163,7 +5203,8 @@ begin
     return true;
   end if;
   select u.* into streak from laurel_private.user_streaks u where u.tenant_id = entry.tenant_id and u.user_id = entry.user_id;
-  if streak.settled_on <= (moment at time zone zone)::date then
+  -- Whoever moved west may be on a day before the one that is settled.
+  if moment = as_of or streak.settled_on <= (moment at time zone zone)::date then
     return (((laurel_private.read_streak(entry.tenant_id, entry.user_id, moment)).effects).state).length > 0;
   end if;
   period := laurel_private.streak_period((moment at time zone zone)::date, streak.frequency);
@@ -5706,6 +5747,9 @@ begin
   if effects <> '{}' then
     -- The kept answers are of another moment.
     perform laurel_private.write_streaks(effects, null);
+  end if;
+  if exists (select from unnest(effects) e where e.outcomes <> '{}') then
+    perform laurel_private.announce_streaks(tenant_id, laurel_private.wanted_webhooks(tenant_id), effects);
   end if;
   return effects;
 end
@@ -7683,10 +7727,91 @@ $$;
 comment on function laurel_private.backfill_leaderboards(int) is
   'Enters the next users, at most so many, into a leaderboard that was activated after its start; returns 0 when there is nothing to do now. Rule LB1.';
 --! EndIncluded leaderboards/backfill_leaderboards.sql
+--! Included webhooks/announce_leaderboards.sql
+-- What happens on leaderboards becomes messages: a run started, its rankings changed, it became final, a user's rank
+-- changed. Called by the looks of leaderboards/upkeep_leaderboards.sql alone. An event moves the ranks of others
+-- than its user, whom its transaction must not touch; so ranks are told as the looks find them, at most once in 15
+-- minutes and never twice, and an event's own answer says at once what it did.
+
+create type laurel_private.rank_change as (user_id text, rank int, value numeric, previous_rank int, previous_value numeric);
+
+-- A leaderboard with the dates of one of its runs, as the inside of a JSON object.
+create function laurel_private.run_as_text(board laurel.leaderboards, run_on date, status text)
+  returns text language sql stable as $$
+  select trim(laurel_private.leaderboard_as_json(board, run_as_text.status, run_as_text.run_on,
+    laurel_private.run_end(laurel_private.rule_of(board), run_as_text.run_on))::text, '{}')
+$$;
+
+-- Everybody on the boards of a run, by rank; where users are ranked in groups, with what makes theirs. At most 1,000.
+create function laurel_private.rankings_as_text(board laurel.leaderboards, run_on date, as_of timestamptz)
+  returns text language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  rule laurel_private.leaderboard_rule := laurel_private.rule_of(board);
+begin
+  return (
+    select '[' || coalesce(string_agg((jsonb_build_object('userId', s.user_id, 'userName', u.name, 'rank', s.rank, 'value', floor(s.value))
+      || case when rule.breakdown_attributes = '{}' then '{}'
+        else jsonb_build_object('breakdownAttributeValues', laurel_private.attribute_pairs(e.breakdown)) end)::text,
+      ',' order by s.rank, s.user_id), '') || ']'
+    from (
+      select s.* from laurel_private.run_standing(rule, rankings_as_text.run_on, as_of) s
+      order by s.rank, s.user_id limit 1000) s
+    join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id
+    join laurel.leaderboard_entries e on e.tenant_id = s.tenant_id and e.user_id = s.user_id
+      and e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = rankings_as_text.run_on);
+end
+$$;
+
+-- `kind` is started, changed or finished.
+create function laurel_private.announce_leaderboard(board laurel.leaderboards, run_on date, kind text, as_of timestamptz)
+  returns void language plpgsql volatile as $$
+declare
+  type constant text := 'leaderboard.' || kind;
+begin
+  if type <> all (laurel_private.wanted_webhooks(board.tenant_id)) then
+    return;
+  end if;
+  perform laurel_private.write_messages(board.tenant_id, array[(null, type, concat('{"type":"', type, '","leaderboard":{',
+    laurel_private.run_as_text(board, run_on, case when kind = 'finished' then 'finished' else 'active' end),
+    ',"rankings":', laurel_private.rankings_as_text(board, run_on, as_of), '}}'))::laurel_private.outgoing_message]);
+end
+$$;
+
+comment on function laurel_private.announce_leaderboard(laurel.leaderboards, date, text, timestamptz) is
+  'Writes a leaderboard.started, changed or finished message about a run, with its rankings, if somebody wants it. Rule H1.';
+
+-- The users exist, and are held by the caller so that they stay.
+create function laurel_private.announce_ranks(board laurel.leaderboards, run_on date, changes laurel_private.rank_change[])
+  returns void language plpgsql volatile as $$
+declare
+  shown_board text;
+begin
+  if changes = '{}' or 'leaderboard.rank_changed' <> all (laurel_private.wanted_webhooks(board.tenant_id)) then
+    return;
+  end if;
+  shown_board := laurel_private.run_as_text(board, run_on, 'active');
+  perform laurel_private.write_messages(board.tenant_id, array(
+    select (c.user_id, 'leaderboard.rank_changed', concat('{"type":"leaderboard.rank_changed","user":', u.shown,
+      ',"leaderboard":{', shown_board, ',"rank":', coalesce(c.rank::text, 'null'), ',"value":', coalesce(floor(c.value)::text, 'null'),
+      ',"previousRank":', coalesce(c.previous_rank::text, 'null'), ',"previousValue":', coalesce(floor(c.previous_value)::text, 'null'),
+      '}}'))::laurel_private.outgoing_message
+    from unnest(changes) c
+    cross join lateral (
+      select laurel_private.user_as_json(u)::text as shown from laurel.users u
+      where u.tenant_id = board.tenant_id and u.id = c.user_id
+      offset 0) u
+    order by c.rank, c.user_id));
+end
+$$;
+
+comment on function laurel_private.announce_ranks(laurel.leaderboards, date, laurel_private.rank_change[]) is
+  'Writes a leaderboard.rank_changed message for each of these users, if somebody wants them. Rule H1.';
+--! EndIncluded webhooks/announce_leaderboards.sql
 --! Included leaderboards/upkeep_leaderboards.sql
 -- What happens to leaderboards as time passes: runs start and become final, leaderboards finish, places
 -- change. None of it decides anything: reads and the flow judge by dates. It is written down here, by
--- the worker, so that it can be told (webhooks) and looked up later (daily history).
+-- the worker, which tells it (webhooks/announce_leaderboards.sql), so that it can be looked up later (daily history).
 
 -- A run that has begun somewhere. Written by upkeep_leaderboards() alone.
 create table laurel_private.leaderboard_runs (
@@ -7726,33 +7851,6 @@ create index leaderboard_days_last_seen on laurel_private.leaderboard_days (lead
 comment on table laurel_private.leaderboard_days is 'Daily ranking history of users.';
 alter table laurel_private.leaderboard_days enable row level security;
 
--- What can be told: append-only, read by whoever tells it.
-create table laurel_private.leaderboard_changes (
-  id uuid primary key default laurel_private.uuid_v7(),
-  tenant_id uuid not null,
-  leaderboard_id uuid not null,
-  generation int not null,
-  run_on date not null,
-  kind text not null,
-  user_id text collate "C",
-  rank int,
-  previous_rank int,
-  value numeric,
-  previous_value numeric,
-  happened_at timestamptz not null,
-  constraint leaderboard_change_is_of_a_kind check (kind in ('started', 'changed', 'finished', 'rank_changed')),
-  constraint rank_change_is_of_a_user check ((kind = 'rank_changed') = (user_id is not null)),
-  constraint change_is_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
-    references laurel.leaderboards (tenant_id, id) on delete cascade,
-  constraint change_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
-);
-
-create index leaderboard_changes_by_leaderboard on laurel_private.leaderboard_changes (tenant_id, leaderboard_id);
-create index leaderboard_changes_by_user on laurel_private.leaderboard_changes (tenant_id, user_id) where user_id is not null;
-comment on table laurel_private.leaderboard_changes is
-  'What happened on leaderboards: a run started, finished, its rankings changed (once per look), a user''s rank changed. At most once in 15 minutes each.';
-alter table laurel_private.leaderboard_changes enable row level security;
-
 -- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
 -- index, so that a look reads participants, not entries.
 create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date, as_of timestamptz)
@@ -7786,6 +7884,8 @@ create function laurel_private.look_at_run(
 ) returns int language plpgsql volatile as $$
 declare
   changes int;
+  moves laurel_private.rank_change[];
+  board laurel.leaderboards;
 begin
   with changed as (
     select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
@@ -7818,18 +7918,15 @@ begin
     on conflict (tenant_id, user_id, leaderboard_id, generation, run_on, day) do update
     set rank = excluded.rank, value = excluded.value, is_latest = true
   ),
-  told as (
-    insert into laurel_private.leaderboard_changes
-      (tenant_id, leaderboard_id, generation, run_on, kind, user_id, rank, previous_rank, value, previous_value, happened_at)
-    select run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'rank_changed', c.user_id, c.rank, c.previous_rank,
-      c.value, c.previous_value, as_of
-    from existing c
-    where is_told and c.rank is distinct from c.previous_rank
+  moved as (
+    select array_agg((c.user_id, c.rank, c.value, c.previous_rank, c.previous_value)::laurel_private.rank_change) as users
+    from existing c where c.rank is distinct from c.previous_rank
   )
-  select count(*) into changes from existing;
+  select (select count(*) from existing), coalesce((select m.users from moved m), '{}') into changes, moves;
   if changes > 0 and is_told then
-    insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-    values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'changed', as_of);
+    select b.* into strict board from laurel.leaderboards b where b.id = run.leaderboard_id;
+    perform laurel_private.announce_ranks(board, run.run_on, moves);
+    perform laurel_private.announce_leaderboard(board, run.run_on, 'changed', as_of);
   end if;
   return changes;
 end
@@ -7846,6 +7943,7 @@ declare
   rule laurel_private.leaderboard_rule;
   run laurel_private.leaderboard_runs;
   is_final boolean;
+  begun_runs date[];
   caller_tenant text := current_setting('laurel.tenant', true);
 begin
   -- Runs that have begun, those while no worker ran included. Runs that were final when the
@@ -7872,11 +7970,11 @@ begin
       returning run_on
     ),
     told as (
-      insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-      select board.tenant_id, board.id, board.generation, b.run_on, 'started', as_of
+      select array_agg(b.run_on order by b.run_on) as runs
       from begun b where coalesce(laurel_private.final_at(rule, b.run_on) > greatest(as_of, board.activated_at), true)
     )
-    select count(*) into added from begun;
+    select (select count(*) from begun), (select t.runs from told t) into added, begun_runs;
+    perform laurel_private.announce_leaderboard(board, b.run_on, 'started', as_of) from unnest(begun_runs) b (run_on);
     done := done + added;
   end loop;
 
@@ -7902,8 +8000,7 @@ begin
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
-        insert into laurel_private.leaderboard_changes (tenant_id, leaderboard_id, generation, run_on, kind, happened_at)
-        values (run.tenant_id, run.leaderboard_id, run.generation, run.run_on, 'finished', as_of);
+        perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
     end if;
     done := done + 1;
@@ -9640,28 +9737,52 @@ create trigger users__then_move_boosts after update on laurel.users
   for each row when (old.tz is distinct from new.tz)
   execute function laurel_private.tg_users__move_boosts();
 
+-- A start or finish as a message; about its user when the boost is for one.
+create function laurel_private.boost_message(boost laurel.points_boosts, type text, happened_at timestamptz)
+  returns laurel_private.outgoing_message language sql stable as $$
+  select (boost.user_id, 'points.boost_' || type, jsonb_build_object('type', 'points.boost_' || type,
+    'timestamp', laurel_private.instant_as_text(happened_at),
+    'boost', laurel_private.boost_as_json(boost) || jsonb_build_object('status', case type when 'started' then 'active' else 'finished' end,
+      'userId', boost.user_id, 'pointsSystemId', s.id, 'pointsSystemKey', s.key, 'pointsSystemName', s.name))::json)::laurel_private.outgoing_message
+  from laurel.points_systems s where s.id = boost.system_id
+$$;
+
 -- Announces what is due, of at most so many boosts; returns of how many it dealt with, 0 when nothing is due. A start that was
--- missed is announced with its finish behind it, once each, by the next call.
+-- missed is announced with its finish behind it, once each, by the next call. Users of boosts are locked before the
+-- windows, as their own changes lock them, and so that their messages keep their order; those who are busy come with the next call.
 create function laurel_private.announce_boosts(as_of timestamptz default now(), most int default 500)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp as $$
 declare
+  due uuid[];
+  announced uuid[];
   looked_at int;
+  told record;
 begin
-  with claimed as (
-    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at
-    from laurel_private.boost_windows w
-    where w.next_at <= as_of
-    order by w.next_at
-    limit most
-    for no key update skip locked
-  ),
-  boost as (
-    select c.*, b, laurel_private.is_boost_live(b) as is_live,
+  due := array(
+    select w.boost_id from laurel_private.boost_windows w
+    where w.next_at <= as_of order by w.next_at limit greatest(most, 1));
+  with held as (
+    select b.id from unnest(due) q (id)
+    join laurel.points_boosts b on b.id = q.id
+    join laurel_private.user_states s on s.tenant_id = b.tenant_id and s.user_id = b.user_id
+    order by s.tenant_id, s.user_id
+    for no key update of s skip locked
+  )
+  select array_agg(b.id) into due from laurel.points_boosts b
+  where b.id = any (due) and (b.user_id is null or b.id in (select h.id from held h));
+  due := array(
+    select w.boost_id from laurel_private.boost_windows w
+    where w.boost_id = any (due) and w.next_at <= as_of
+    for no key update skip locked);
+  -- In a statement of its own: an edit that this overtook is in the row by now.
+  with boost as (
+    select w.tenant_id, w.boost_id, w.stage, w.next_at, w.registered_at, b, laurel_private.is_boost_live(b) as is_live,
       laurel_private.boost_starts_at(b.starts_on, laurel_private.boost_time_zone(b)) as starts_at,
       laurel_private.boost_finishes_at(b.ends_on, laurel_private.boost_time_zone(b)) as finishes_at
-    from claimed c
-    join laurel.points_boosts b on b.tenant_id = c.tenant_id and b.id = c.boost_id
+    from laurel_private.boost_windows w
+    join laurel.points_boosts b on b.tenant_id = w.tenant_id and b.id = w.boost_id
+    where w.boost_id = any (due)
   ),
   decided as (
     select x.*,
@@ -9673,21 +9794,37 @@ begin
       end as what
     from boost x
   ),
-  announced as (
+  announcement as (
     insert into laurel_private.boost_announcements (tenant_id, boost_id, type, due_at, announced_at)
     select d.tenant_id, d.boost_id, case when d.what = 'started' then 'started' else 'finished' end,
       case d.what when 'started' then d.starts_at when 'finished' then d.finishes_at else d.next_at end, clock_timestamp()
     from decided d where d.what in ('started', 'finished', 'stopped')
     order by d.next_at
+    returning id
+  ),
+  moved as (
+    update laurel_private.boost_windows w
+    set (stage, next_at) = (
+      select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
+      from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
+        when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
+    from decided d
+    where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id
+    returning w.boost_id
   )
-  update laurel_private.boost_windows w
-  set (stage, next_at) = (
-    select s.stage, case when s.stage <> 'over' then laurel_private.boost_next_at(d.b, s.stage, as_of) end
-    from (select case d.what when 'started' then 'running' when 'stopped' then 'waiting'
-      when 'finished' then 'over' when 'missed' then 'over' else d.stage end as stage) s)
-  from decided d
-  where w.tenant_id = d.tenant_id and w.boost_id = d.boost_id;
-  get diagnostics looked_at = row_count;
+  select (select count(*) from moved), array(select a.id from announcement a) into looked_at, announced;
+  for told in
+    -- One that is entered or moved when its days have begun starts then.
+    select a.tenant_id, array_agg(laurel_private.boost_message(b, a.type,
+      case a.type when 'started' then greatest(a.due_at, w.registered_at) else a.due_at end) order by a.id) as messages
+    from laurel_private.boost_announcements a
+    join laurel.points_boosts b on b.tenant_id = a.tenant_id and b.id = a.boost_id
+    join laurel_private.boost_windows w on w.tenant_id = a.tenant_id and w.boost_id = a.boost_id
+    where a.id = any (announced)
+    group by a.tenant_id
+  loop
+    perform laurel_private.write_messages(told.tenant_id, told.messages);
+  end loop;
   return looked_at;
 end
 $$;

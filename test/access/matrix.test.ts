@@ -49,7 +49,6 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.erased_points": nothing,
   "laurel_private.idempotency_keys": nothing,
   "laurel_private.leaderboard_backfills": nothing,
-  "laurel_private.leaderboard_changes": nothing,
   "laurel_private.leaderboard_days": nothing,
   "laurel_private.leaderboard_runs": nothing,
   "laurel_private.metric_event_log": nothing,

@@ -89,9 +89,13 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     await button("Activate").click();
     await field("Value").fill("3");
     await button("Send the event").click();
+    // By then the page has read that nothing is new any more; the answer is still there to be read.
+    await heading("Send a real event (done)").waitFor();
     await page.getByText("+30 XP").waitFor();
     await page.getByText("Level reached: Bronze.").waitFor();
     await page.getByText(/10 points for every 1 of tasks, reached 3 times = 30\. Total 0 → 30\./).waitFor();
+    await button("Go to the overview").click();
+    await heading("Latest events").waitFor();
   });
 
   test("declares attributes and an achievement", async () => {

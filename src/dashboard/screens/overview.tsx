@@ -1,3 +1,4 @@
+import { useEffect, useState } from "preact/hooks";
 import { ask, call } from "../api.ts";
 import { useReading } from "../data.ts";
 import * as documents from "../documents.ts";
@@ -7,7 +8,7 @@ import { useMetrics, useSystems } from "../reads.ts";
 import type { PointsSummary, SystemRow } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
 import { Bars } from "../ui/bars.tsx";
-import { Empty, Page, Read, Section } from "../ui/page.tsx";
+import { Page, Read, Section } from "../ui/page.tsx";
 import { FirstSteps } from "./overview/first_steps.tsx";
 
 interface RecentEvents {
@@ -24,12 +25,28 @@ export function Overview() {
   const isKnown = metrics.data !== undefined && systems.data !== undefined && events.data !== undefined;
   const hasActive = systems.data?.some(({ triggers }) => triggers.nodes.some(({ status }) => status === "active")) === true;
   const isNew = isKnown && (metrics.data.length === 0 || systems.data.length === 0 || !hasActive || events.data.length === 0);
+  // The last step makes nothing new any more: who is led there stays until told to go on, and reads what came back.
+  const [isLed, setIsLed] = useState(false);
+  useEffect(() => {
+    if (isNew) setIsLed(true);
+  }, [isNew]);
+  const showsSteps = isNew || isLed;
   return (
-    <Page title={isNew ? "Set up your first points" : "Overview"} lead={isNew ? "Four small steps, the last of them a real event." : "What happens now, in this tenant."}>
+    <Page title={showsSteps ? "Set up your first points" : "Overview"} lead={showsSteps ? "Four small steps, the last of them a real event." : "What happens now, in this tenant."}>
       <Read reading={metrics}>{() => null}</Read>
       <Read reading={systems}>{() => null}</Read>
-      {isNew && <FirstSteps metrics={metrics.data} systems={systems.data} hasEvents={events.data.length > 0} />}
-      {isKnown && !isNew && (
+      {isKnown && showsSteps && (
+        <FirstSteps
+          metrics={metrics.data}
+          systems={systems.data}
+          hasEvents={events.data.length > 0}
+          isOver={!isNew}
+          onLeave={() => {
+            setIsLed(false);
+          }}
+        />
+      )}
+      {isKnown && !showsSteps && (
         <>
           <div class="cards">{systems.data.map((system) => <SystemCard key={system.id} system={system} />)}</div>
           <div class="columns">
@@ -52,7 +69,6 @@ export function Overview() {
           </div>
         </>
       )}
-      {isKnown && !isNew && systems.data.length === 0 && <Empty title="No points system.">Create one.</Empty>}
     </Page>
   );
 }

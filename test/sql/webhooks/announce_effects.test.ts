@@ -7,6 +7,9 @@ import { anEndpoint, messages } from "../../support/webhooks.ts";
 
 /** Rules H2 and H3: what happens becomes messages, in the transaction that causes it. */
 
+/** Endpoints here are told of points alone unless said otherwise: announcements.test.ts has the rest. */
+const pointsTypes = ["points.changed", "points.level_changed", "achievement.completed"];
+
 async function aGame(db: Database) {
   const metric = await aMetric(db, { key: "words" });
   const system = await aSystem(db, { key: "xp" });
@@ -27,7 +30,7 @@ describe("messages are written", () => {
   test.each(waysIn)("by %s: points at once, and the level that they reach", async (_name, send) => {
     await withRollback(async (db) => {
       await aGame(db);
-      await anEndpoint(db);
+      await anEndpoint(db, { types: pointsTypes });
       await send(db, [{ metric: "words", user: "ada", value: 1 }, { metric: "words", user: "bob", value: 2 }]);
       expect((await types(db)).sort()).toEqual(["points.changed ada", "points.changed bob", "points.level_changed bob"]);
       const [level] = await messages(db, "points.level_changed");
@@ -66,7 +69,7 @@ describe("messages are written", () => {
     await withRollback(async (db) => {
       await aGame(db);
       await record(db, { metric: "words", user: "ada", value: 5 });
-      await anEndpoint(db);
+      await anEndpoint(db, { types: pointsTypes });
       await db.query("select laurel.adjust_points('xp', 'ada', -40, 'A correction')");
       const [changed, level] = await messages(db);
       expect(changed?.payload).toMatchObject({
@@ -80,7 +83,7 @@ describe("messages are written", () => {
     await withRollback(async (db) => {
       const { metric, system } = await aGame(db);
       await record(db, { metric: "words", user: "ada", value: 1 });
-      await anEndpoint(db);
+      await anEndpoint(db, { types: pointsTypes });
       const early = await anAchievement(db, { key: "early", metric, metric_value: 1 });
       await aTrigger(db, { system, type: "achievement", achievement_id: early.id, points: 500 });
       await db.query("select laurel_private.backfill_achievements()");
@@ -102,7 +105,7 @@ describe("messages are written", () => {
   test("with their cause or not at all", async () => {
     await withRollback(async (db) => {
       const { system } = await aGame(db);
-      await anEndpoint(db);
+      await anEndpoint(db, { types: pointsTypes });
       const energy = await aMetric(db, { key: "energy" });
       await aTrigger(db, { system, metric: energy, points: -1000, block_if_out_of_points: true });
       await db.query("savepoint before");
@@ -181,7 +184,7 @@ const reference = readReference();
   test("those that the flow writes", async () => {
     await withRollback(async (db) => {
       const { metric, system } = await aGame(db);
-      await anEndpoint(db);
+      await anEndpoint(db, { types: pointsTypes });
       const achievement = await anAchievement(db, { key: "many", metric, metric_value: 3 });
       await aTrigger(db, { system, type: "achievement", achievement_id: achievement.id, points: 100 });
       await aTrigger(db, { system, type: "user_creation", points: 5 });

@@ -10,10 +10,13 @@ import { ActionButton } from "../../ui/dialog.tsx";
 import { asNumber, Form, keyFrom, TextField, useForm } from "../../ui/form.tsx";
 
 /** The way from nothing to points: what is done already is read from the server, so that it can be left and taken up again. */
-export function FirstSteps({ metrics, systems, hasEvents }: {
+export function FirstSteps({ metrics, systems, hasEvents, isOver, onLeave }: {
   readonly metrics: readonly MetricRow[];
   readonly systems: readonly SystemRow[];
   readonly hasEvents: boolean;
+  /** Whether nothing is new any more, and one may go on. */
+  readonly isOver: boolean;
+  readonly onLeave: () => void;
 }) {
   const [metric] = metrics;
   const [system] = systems;
@@ -26,63 +29,74 @@ export function FirstSteps({ metrics, systems, hasEvents }: {
   const waiting = triggers.data?.find(({ status }) => status === "inactive");
   const done = [metric !== undefined, system !== undefined, active !== undefined, hasEvents];
   const current = done.indexOf(false);
+  const areAllDone = current === -1;
   return (
-    <ol class="steps">
-      <Step number={1} title="What do your users do?" isDone={done[0] === true} isCurrent={current === 0} outcome={metric === undefined ? "" : `You count ${metric.name}.`}>
-        <MetricStep />
-      </Step>
-      <Step number={2} title="What do they earn?" isDone={done[1] === true} isCurrent={current === 1} outcome={system === undefined ? "" : `They earn ${system.name}.`}>
-        <SystemStep />
-      </Step>
-      <Step
-        number={3}
-        title="How much for what?"
-        isDone={done[2] === true}
-        isCurrent={current === 2}
-        outcome={active === undefined ? "" : triggerSentence({ ...active, metric: active.metric ?? undefined, achievementName: active.achievement?.name })}
-      >
-        {system !== undefined && waiting === undefined && metric !== undefined && <RuleStep metric={metric} system={system} />}
-        {system !== undefined && waiting !== undefined && (
-          <div class="form">
-            <p class="sentence">{triggerSentence({ ...waiting, metric: waiting.metric ?? undefined, achievementName: waiting.achievement?.name })}</p>
-            <p>New triggers are inactive. This one pays nothing until you say so.</p>
-            <div class="form-actions">
-              <ActionButton
-                class="button primary"
-                run={async () => {
-                  await updateOne(`/admin/v1/points/${system.id}/triggers`, { id: waiting.id, status: "active" });
-                }}
-              >
-                Activate
-              </ActionButton>
-              <Link href={addressOf("systems", system.key, "triggers")} class="button">Change it first</Link>
+    <>
+      <ol class="steps">
+        <Step number={1} title="What do your users do?" isDone={done[0] === true} isCurrent={current === 0} outcome={metric === undefined ? "" : `You count ${metric.name}.`}>
+          <MetricStep />
+        </Step>
+        <Step number={2} title="What do they earn?" isDone={done[1] === true} isCurrent={current === 1} outcome={system === undefined ? "" : `They earn ${system.name}.`}>
+          <SystemStep />
+        </Step>
+        <Step
+          number={3}
+          title="How much for what?"
+          isDone={done[2] === true}
+          isCurrent={current === 2}
+          outcome={active === undefined ? "" : triggerSentence({ ...active, metric: active.metric ?? undefined, achievementName: active.achievement?.name })}
+        >
+          {system !== undefined && waiting === undefined && metric !== undefined && <RuleStep metric={metric} system={system} />}
+          {system !== undefined && waiting !== undefined && (
+            <div class="form">
+              <p class="sentence">{triggerSentence({ ...waiting, metric: waiting.metric ?? undefined, achievementName: waiting.achievement?.name })}</p>
+              <p>New triggers are inactive. This one pays nothing until you say so.</p>
+              <div class="form-actions">
+                <ActionButton
+                  class="button primary"
+                  run={async () => {
+                    await updateOne(`/admin/v1/points/${system.id}/triggers`, { id: waiting.id, status: "active" });
+                  }}
+                >
+                  Activate
+                </ActionButton>
+                <Link href={addressOf("systems", system.key, "triggers")} class="button">Change it first</Link>
+              </div>
             </div>
-          </div>
-        )}
-      </Step>
-      <Step number={4} title="Send a real event" isDone={done[3] === true} isCurrent={current === 3} outcome="Events arrive.">
-        <p>Your server will do this whenever something happens. Do it once by hand, and see what comes back.</p>
-        <SendEvent suggestedUser="ada" />
-      </Step>
-    </ol>
+          )}
+        </Step>
+        {/* Open when it is done, too: the answer is there to be read. */}
+        <Step number={4} title="Send a real event" isDone={done[3] === true} isCurrent={current === 3} isOpen={areAllDone} outcome="Events arrive.">
+          {!areAllDone && <p>Your server will do this whenever something happens. Do it once by hand, and see what comes back.</p>}
+          <SendEvent suggestedUser="ada" />
+        </Step>
+      </ol>
+      {isOver && (
+        <p class="steps-end">
+          That is all it takes.{" "}
+          <button type="button" class="button primary" onClick={onLeave}>Go to the overview</button>
+        </p>
+      )}
+    </>
   );
 }
 
-function Step({ number, title, isDone, isCurrent, outcome, children }: {
+function Step({ number, title, isDone, isCurrent, isOpen = false, outcome, children }: {
   readonly number: number;
   readonly title: string;
   readonly isDone: boolean;
   readonly isCurrent: boolean;
+  readonly isOpen?: boolean;
   readonly outcome: string;
   readonly children: ComponentChildren;
 }) {
   return (
-    <li class={isDone ? "step done" : isCurrent ? "step current" : "step"} {...(isCurrent ? { "aria-current": "step" } : {})}>
+    <li class={["step", isDone ? "done" : "", isCurrent ? "current" : "", isOpen ? "open" : ""].join(" ").trim()} {...(isCurrent ? { "aria-current": "step" } : {})}>
       <span class="step-number" aria-hidden="true">{isDone ? "✓" : number}</span>
       <div>
         <h2>{title}{isDone && <span class="visually-hidden"> (done)</span>}</h2>
         {isDone && <p class="muted">{outcome}</p>}
-        {isCurrent && children}
+        {(isOpen || isCurrent) && children}
       </div>
     </li>
   );
