@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:98357e9b34b049adaa00b095f18ff8dbe2564317
+--! Hash: sha1:d109cdac78d8b21ff48490947af6fb2de9f7c37c
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1656,8 +1656,9 @@ create table laurel.user_achievements (
   constraint completion_is_of_a_user foreign key (tenant_id, user_id) references laurel.users on delete cascade
 );
 
--- Counts per achievement, for its rarity (A4).
-create index user_achievements_by_achievement on laurel.user_achievements (tenant_id, achievement_id);
+-- Counts per achievement, for its rarity (A4). The tenant comes last: led by it, a plan made among few rows would look for
+-- a user's completions here, among everybody's.
+create index user_achievements_by_achievement on laurel.user_achievements (achievement_id, tenant_id);
 
 comment on table laurel.user_achievements is 'Achievements that users have completed. Rule A1.';
 comment on column laurel.user_achievements.id is 'The completion''s own ID.';
@@ -3009,6 +3010,8 @@ create table laurel_private.points_rules (
   streak text not null,
   streak_version int not null,
   counts_for_streak boolean not null,
+  streak_lengths int[] not null,
+  streak_values int[] not null,
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
@@ -3031,6 +3034,9 @@ comment on column laurel_private.points_rules.has_user_boosts is 'Whether some s
 comment on column laurel_private.points_rules.streak is 'The streak that responses show for a user without one.';
 comment on column laurel_private.points_rules.streak_version is 'That of the streak settings: answers kept with another one are out of date.';
 comment on column laurel_private.points_rules.counts_for_streak is 'Whether events of the metric may satisfy somebody''s streak.';
+comment on column laurel_private.points_rules.streak_lengths is
+  'At multiples of these a longer streak fires triggers; has 1 when achievements may follow from any length.';
+comment on column laurel_private.points_rules.streak_values is 'Lengths that complete achievements.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
 comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
@@ -3197,7 +3203,7 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(leaderboards.rules, '{}'),
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     streak.answer, streak.version,
-    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids),
+    streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths, streak_lengths.values,
     coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
       || coalesce(leaderboards.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
@@ -3207,6 +3213,16 @@ create function laurel_private.current_points_rules(for_tenant uuid)
       'periodStart', null, 'periodEnd', null, 'expires', null, 'extended', false)::text as answer, s.version, s.has_customization,
       (select array_agg(m.id) from laurel.metrics m where m.id = any (s.metric_ids) and m.archived_at is null) as metric_ids
     from laurel_private.streak_settings s where s.tenant_id = for_tenant) streak
+  cross join (
+    select coalesce(array_agg(distinct l.length order by l.length) filter (where not l.is_value), '{}') as lengths,
+      coalesce(array_agg(distinct l.length order by l.length) filter (where l.is_value), '{}') as values
+    from (
+      select (t).streak_length, false from trigger where (t).type = 'streak'
+      union all
+      -- Users may come to match a filter when they have long passed the length.
+      select case when (a).user_attributes = '{}' then (a).streak_length else 1 end, (a).user_attributes = '{}'
+      from achievement where (a).kind = 'streak') l (length, is_value)
+  ) streak_lengths
   left join triggers on triggers.metric = metric.id
   left join systems on systems.metric = metric.id
   left join boosts on boosts.metric = metric.id
@@ -3234,6 +3250,7 @@ begin
     achievements = excluded.achievements, achievement_values = excluded.achievement_values, leaderboards = excluded.leaderboards,
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
+    streak_lengths = excluded.streak_lengths, streak_values = excluded.streak_values,
     levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
   perform laurel_private.compile_shown_systems(for_tenant);
@@ -4998,7 +5015,7 @@ $$;
 
 create function laurel_private.apply_occasions(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], is_silent boolean default false,
-  ticking laurel_private.combined_rules default null,
+  ticking laurel_private.combined_rules default null, extended laurel_private.streak_effects[] default null,
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
   -- By user, in the order of work; null where nothing happened.
   out streaks laurel_private.streak_effects[]
@@ -5010,7 +5027,8 @@ declare
   rules laurel_private.combined_rules;
   boards laurel_private.leaderboard_rule[];
 begin
-  if metric_ids <> '{}' then
+  streaks := extended;
+  if extended is null and metric_ids <> '{}' then
     streaks := laurel_private.extend_streaks(tenant_id, metric_ids, work,
       case when not laurel_private.is_rehearsal(tenant_id) then clock_timestamp() end);
   end if;
@@ -5046,10 +5064,14 @@ begin
       select s.* from laurel_private.user_states s
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
+    -- The user's completions alone: among those of the achievements are everybody's.
     cross join lateral (
       select case when achievement_ids = '{}' then '{}' else array(
-        select c.achievement_id from laurel.user_achievements c
-        where c.tenant_id = tenant_id and c.user_id = o.user_id and c.achievement_id = any (achievement_ids)) end as completed) a
+        select c.achievement_id from (
+          select c.achievement_id from laurel.user_achievements c
+          where c.tenant_id = tenant_id and c.user_id = o.user_id
+          offset 0) c
+        where c.achievement_id = any (achievement_ids)) end as completed) a
     cross join lateral (
       select array_agg(coalesce(c.count, 0) order by r.no) as counts, array_agg(coalesce(c.peak, 0) order by r.no) as peaks
       from unnest(rules.triggers) with ordinality
@@ -5082,8 +5104,9 @@ begin
 end
 $$;
 
-comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules) is
-  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules. LR030.';
+comment on function laurel_private.apply_occasions(uuid, uuid[], laurel_private.user_occasions[], boolean, laurel_private.combined_rules,
+  laurel_private.streak_effects[]) is
+  'Loads, decides and applies what happened to locked users; occasions number the metrics as metric_ids does. Silent completions are not announced (A3); ticks bring their own rules, and whoever has extended the streaks already what came of it. LR030.';
 --! EndIncluded points/apply_occasions.sql
 --! Included leaderboards/rank_streaks.sql
 -- Leaderboards that rank by streak (LB1): an entry's value is the length of its user's streak. Derived
@@ -5296,6 +5319,60 @@ $$;
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
 
+-- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
+-- which costs a third.
+create function laurel_private.write_event_scores(
+  for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
+  awards laurel.points_awards[], occurred_at timestamptz
+) returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  board laurel_private.leaderboard_rule;
+  award laurel.points_awards;
+  amount numeric;
+  latest_id uuid;
+  run_on date;
+  others laurel_private.leaderboard_rule[] := '{}';
+begin
+  foreach board in array boards loop
+    continue when board.rank_by = 'streak';
+    if board.rank_by = 'metric' then
+      amount := value;
+      latest_id := event_id;
+    else
+      amount := 0;
+      latest_id := null;
+      foreach award in array awards loop
+        if award.system_id = board.source_id then
+          amount := amount + award.points;
+          latest_id := greatest(latest_id, award.id);
+        end if;
+      end loop;
+    end if;
+    continue when amount = 0;
+    if board.breakdown_attributes = '{}' then
+      run_on := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
+      if run_on is not null then
+        update laurel.leaderboard_entries e
+        set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
+        where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
+          and e.generation = board.generation and e.run_on = run_on;
+        continue when found;
+      end if;
+    end if;
+    others := others || board;
+  end loop;
+  if others <> '{}' then
+    perform laurel_private.write_scores(for_user.tenant_id, others, array(
+      select (for_user.id, for_user.time_zone, for_user.attributes, c.source_id, c.id, c.amount, occurred_at)::laurel_private.score_change
+      from (
+        select metric_id as source_id, event_id as id, value as amount
+        union all
+        select a.system_id, a.id, a.points from unnest(awards) a) c));
+  end if;
+end
+$$;
+
 -- The same for what apply_occasions() decided.
 create function laurel_private.rank_users(
   tenant_id uuid, metric_ids uuid[], boards laurel_private.leaderboard_rule[], work laurel_private.user_occasions[],
@@ -5314,10 +5391,10 @@ create function laurel_private.rank_users(
       where s.tenant_id = rank_users.tenant_id and s.user_id = c.user_id offset 0) s))
 $$;
 
--- The place that this value takes, the one before it, and what the last participant has. Read from the
--- index in the order of ranks, one entry further than the limit: of one who came in from outside the
--- entry in front of whose old place the board ended is among them.
-create function laurel_private.place_of(
+-- The place that this value takes, the one before it, and what the last participant has. Here for leaderboards of
+-- streaks, whose entries may lapse: one entry further than the limit is read, in the order of ranks, so that of one who
+-- came in from outside the entry in front of whose old place the board ended is among them.
+create function laurel_private.place_of_streak(
   entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language sql stable as $$
@@ -5339,8 +5416,77 @@ create function laurel_private.place_of(
       limit max_participants + 1) x) n
 $$;
 
+-- How many others of the entry's group stand before a value reached with an ID, looking at `most` at most; those alone
+-- behind `until_value` reached with `until_id`, when given. Reads nothing but the index.
+create function laurel_private.count_better(
+  entry laurel.leaderboard_entries, than_value numeric, than_id uuid, most int,
+  until_value numeric default 'Infinity', until_id uuid default laurel_private.nil_metric()
+) returns int language plpgsql stable as $$
+begin
+  return (
+    select count(*) from (
+      select from laurel.leaderboard_entries o
+      where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+        and o.group_id = entry.group_id and o.value > 0 and o.value >= than_value and o.value <= until_value
+        and (o.value > than_value or o.reached_id < than_id)
+        and (o.value < until_value or o.reached_id > until_id) and o.reached_id <> entry.reached_id
+      order by o.value desc, o.reached_id
+      limit most) x);
+end
+$$;
+
+-- The same where entries hold for ever, as every event meets it. What lies between two places of the entry is counted
+-- alone, and nothing when the entry is behind the last participant: most users of a full board are.
+create function laurel_private.place_of(
+  entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
+  out rank int, out previous_rank int, out threshold numeric
+) language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  last_id uuid;
+  is_off boolean;
+  better int;
+begin
+  if as_of is not null then
+    select p.rank, p.previous_rank, p.threshold into rank, previous_rank, threshold
+    from laurel_private.place_of_streak(entry, max_participants, as_of) p;
+    return;
+  end if;
+  select o.value, o.reached_id into threshold, last_id
+  from laurel.leaderboard_entries o
+  where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+    and o.group_id = entry.group_id and o.value > 0
+  order by o.value desc, o.reached_id
+  offset max_participants - 1 limit 1;
+  is_off := found and (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id);
+  if threshold is null then
+    threshold := 0;
+  end if;
+  if is_off and (entry.previous_value is null or entry.previous_value < entry.value) then
+    return;
+  end if;
+  if not is_off then
+    better := laurel_private.count_better(entry, entry.value, entry.reached_id, max_participants);
+    if better < max_participants and entry.value > 0 and entry.group_id is not null then
+      rank := better + 1;
+    end if;
+  end if;
+  if entry.previous_value > 0 then
+    if entry.previous_value < entry.value then
+      better := better + laurel_private.count_better(
+        entry, entry.previous_value, entry.previous_reached_id, max_participants, entry.value, entry.reached_id);
+    else
+      better := laurel_private.count_better(entry, entry.previous_value, entry.previous_reached_id, max_participants);
+    end if;
+    if better < max_participants then
+      previous_rank := better + 1;
+    end if;
+  end if;
+end
+$$;
+
 comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
-  'Rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants + 1 entries at most.';
+  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants entries at a time, and no further.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
 -- entry of its run was reached with the event or one of its awards.
@@ -5362,7 +5508,8 @@ begin
     where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
       and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
     continue when not found or entry.reached_id <> all (ids);
-    place := laurel_private.place_of(entry, board.max_participants, clock_timestamp());
+    place := laurel_private.place_of(entry, board.max_participants,
+      case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
@@ -6208,6 +6355,34 @@ begin
 end
 $$;
 
+-- Whether something may follow from what became of a user's streak, by these compiled rules; false means that nothing does.
+create function laurel_private.may_follow(
+  streak laurel_private.streak_effects, streak_lengths int[], streak_values int[], webhook_types text[]
+) returns boolean language plpgsql stable as $$
+declare
+  step laurel_private.streak_step := streak.steps[1];
+begin
+  if webhook_types <> '{}' and streak.outcomes <> '{}'
+    and webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o)
+  then
+    return true;
+  end if;
+  if step.length is not null then
+    if streak_values <> '{}'
+      and width_bucket(step.length, streak_values) > width_bucket(coalesce((select max(j) from unnest(step.joined) j), 0), streak_values)
+    then
+      return true;
+    end if;
+    for i in 1..cardinality(streak_lengths) loop
+      if laurel_private.streak_firings(step, streak_lengths[i]) > 0 then
+        return true;
+      end if;
+    end loop;
+  end if;
+  return false;
+end
+$$;
+
 create function laurel.record_event(
   metric_key text,
   user_id text,
@@ -6251,6 +6426,10 @@ declare
   has_user_boosts boolean;
   streak text;
   is_streak_kept boolean;
+  streak_lengths int[];
+  streak_values int[];
+  extended laurel_private.streak_effects[];
+  step laurel_private.streak_step;
   levels jsonb;
   snapshots jsonb;
   webhook_types text[];
@@ -6298,7 +6477,7 @@ begin
       s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
       s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
       r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
-      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, s.streak_answer,
+      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, r.streak_lengths, r.streak_values, s.streak_answer,
       s.streak_version = r.streak_version and (s.streak_is_satisfied or not r.counts_for_streak)
         and clock_timestamp() >= s.streak_valid_from and clock_timestamp() < s.streak_valid_until
         and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until),
@@ -6306,7 +6485,7 @@ begin
     into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
       total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
       metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
-      has_user_boosts, levels, snapshots, webhook_types, streak, is_streak_kept, is_current
+      has_user_boosts, levels, snapshots, webhook_types, streak_lengths, streak_values, streak, is_streak_kept, is_current
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
@@ -6347,7 +6526,7 @@ begin
   end if;
 
   -- Whether more may follow than this lane does: each reason has an if of its own.
-  needs_more := locked.is_new or is_streak_kept is not true;
+  needs_more := locked.is_new;
   locked := (tenant, user_id, time_zone, user_attributes, attributes_version, locked.is_new)::laurel_private.locked_user;
   if profile is not null then
     locked := laurel_private.apply_profile(locked, profile);
@@ -6363,12 +6542,27 @@ begin
       attributes, coalesce(peak, 0), coalesce(total, 0) + value);
   end if;
 
+  -- Of a new user the lane of many knows the order of things.
+  if is_streak_kept is not true and locked.is_new is not true then
+    extended := laurel_private.extend_streaks(tenant, array[metric], array[(user_id, array[(
+      'metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
+      clock_timestamp());
+    if (extended[1]).user_id is not null then
+      streak := (extended[1]).answer;
+      step := (extended[1]).steps[1];
+      if step.extends then
+        streak := replace(streak, '"extended": false', '"extended": true');
+      end if;
+      needs_more := needs_more or laurel_private.may_follow(extended[1], streak_lengths, streak_values, webhook_types);
+    end if;
+  end if;
+
   if needs_more then
     -- By the lane of many.
     select * into applied
     from laurel_private.apply_events(tenant, array[(event_id, tenant, user_id, metric, metric_key,
       value, attributes, idempotency_key, happened_at)::laurel.metric_events],
-      case when locked.is_new then array[user_id] else '{}' end);
+      case when locked.is_new then array[user_id] else '{}' end, extended);
     systems := applied.systems;
     effects := applied.effects[1];
     total := effects.totals[1];
@@ -6449,12 +6643,7 @@ begin
       end loop;
     end if;
     if leaderboards <> '{}' then
-      perform laurel_private.write_scores(tenant, leaderboards, array(
-        select (record_event.user_id, locked.time_zone, locked.attributes, c.source_id, c.id, c.amount, happened_at)::laurel_private.score_change
-        from (
-          select metric as source_id, event_id as id, value as amount
-          union all
-          select a.system_id, a.id, a.points from unnest(effects.awards) a) c));
+      perform laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
       perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
@@ -6568,7 +6757,7 @@ $$;
 -- Applies events that are stored, of users who are locked, in the order given (E7). What
 -- record_event() cannot do in its own lane takes this one as well.
 create function laurel_private.apply_events(
-  tenant_id uuid, events laurel.metric_events[], new_user_ids text[],
+  tenant_id uuid, events laurel.metric_events[], new_user_ids text[], extended laurel_private.streak_effects[] default null,
   out systems laurel_private.system_rule[], out effects laurel_private.points_effects[],
   out streaks laurel_private.streak_effects[]
 ) language plpgsql volatile as $$
@@ -6589,7 +6778,7 @@ begin
           null, null, null)::laurel_private.occasion order by e.no))::laurel_private.user_occasions
     from unnest(events) with ordinality
       as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-    group by e.user_id));
+    group by e.user_id), extended => extended);
   systems := applied.systems;
   effects := applied.effects;
   streaks := applied.streaks;
@@ -8246,7 +8435,8 @@ begin
   where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
     and e.generation = board.generation and e.run_on = shown_run and status <> 'scheduled';
   if found then
-    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants, as_of) p;
+    select p.rank into place_rank from laurel_private.place_of(entry, board.max_participants,
+      case when board.rank_by = 'streak' then as_of end) p;
   else
     entry.tenant_id := for_user.tenant_id;
     entry.user_id := for_user.id;

@@ -4,9 +4,10 @@ export interface Contestant {
   readonly run: () => Promise<number>;
 }
 
-/** What Laurel has to reach: a share of a rival's rate, or a rate of its own. */
+/** What Laurel has to reach: a share of a rival's rate, a cost of at most so many times a rival's, or a rate of its own. */
 export type Goal =
   | { readonly kind: "share"; readonly of: string; readonly least: number }
+  | { readonly kind: "cost"; readonly of: string; readonly most: number }
   | { readonly kind: "rate"; readonly least: number };
 
 /** A line of the report: Laurel against its rivals at one kind of work. */
@@ -30,12 +31,7 @@ export interface Outcome {
   readonly laurel: Rates;
   /** `share` is Laurel's rate divided by the rival's: the median over rounds. */
   readonly rivals: readonly { readonly name: string; readonly rates: Rates; readonly share: number }[];
-  readonly goals: readonly {
-    readonly text: string;
-    readonly reached: number;
-    readonly least: number;
-    readonly isReached: boolean;
-  }[];
+  readonly goals: readonly (Goal & { readonly reached: number; readonly isReached: boolean })[];
 }
 
 /** Told after each run. */
@@ -63,9 +59,12 @@ export async function holdContest(contest: Contest, rounds: number, progress: Pr
     laurel: summarise(laurelRates),
     rivals: contest.rivals.map(({ name }) => ({ name, rates: summarise(ratesOf(name)), share: shareOf(name) })),
     goals: contest.goals.map((goal) => {
+      if (goal.kind === "cost") {
+        const reached = 1 / shareOf(goal.of);
+        return { ...goal, reached, isReached: reached <= goal.most };
+      }
       const reached = goal.kind === "rate" ? median(laurelRates) : shareOf(goal.of);
-      const text = goal.kind === "rate" ? "events/s" : `of ${goal.of}`;
-      return { text, reached, least: goal.least, isReached: reached >= goal.least };
+      return { ...goal, reached, isReached: reached >= goal.least };
     }),
   };
 }

@@ -14,7 +14,7 @@ const ownTables = "bare award, own tables";
 /** The same statements sent by pgbench: what is left of the application's cost without a program in it. */
 const statements = "its statements, by pgbench";
 const application = "application, node and pg";
-const rowsPerBatch = 1000;
+export const rowsPerBatch = 1000;
 /** The users of setup.sql, from 0 to 10000, without the hot one: number 0. */
 export const distinctUsers = { first_user: 1, last_user: 10_000 };
 const hotUser = { first_user: 0, last_user: 0 };

@@ -13,9 +13,11 @@ export function formatOutcomes(outcomes: readonly Outcome[]): string {
   const header = ["", "events/s (least–most)", "Laurel’s share", "goal", ""];
   const lines = outcomes.flatMap((outcome) => {
     const goalFor = (name: string | undefined): string[] => {
-      const goal = outcome.goals.find(({ text }) => text === (name === undefined ? "events/s" : `of ${name}`));
+      const goal = outcome.goals.find((each) => (each.kind === "rate" ? undefined : each.of) === name);
       if (goal === undefined) return ["", ""];
-      return [`≥ ${goal.least < 100 ? String(goal.least) : whole(goal.least)}`, goal.isReached ? "ok" : "MISSED"];
+      const verdict = goal.isReached ? "ok" : "MISSED";
+      if (goal.kind === "cost") return [`cost × ${goal.reached.toFixed(2)} ≤ ${String(goal.most)}`, verdict];
+      return [`≥ ${goal.least < 100 ? String(goal.least) : whole(goal.least)}`, verdict];
     };
     return [
       [outcome.title, formatRates(outcome.laurel), "", ...goalFor(undefined)],

@@ -9,11 +9,12 @@ import { startLaurelProcess } from "../bench/laurel_process.ts";
 import { findPgbench } from "../bench/pgbench.ts";
 import { startRivalProcess } from "../bench/rival_process.ts";
 import { formatMachine, formatOutcomes, type Machine } from "../bench/report.ts";
+import { prepareSources, sourceContests } from "../bench/source_contests.ts";
 import { prepareTicks, tickContests } from "../bench/tick_contests.ts";
 import { prepareWebhooks, startReceiver, webhookContests } from "../bench/webhook_contests.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "http", "bulk", "ticks", "webhooks", "long"] as const;
+const parts = ["single", "batch", "http", "sources", "bulk", "ticks", "webhooks", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -88,6 +89,11 @@ async function bench(options: Options): Promise<void> {
       ...(laurel === undefined ? [] : httpContests(work, laurel, rivals.bareUrl)),
       ...(wanted.has("bulk") ? afterBulkContests(work) : []),
     ].filter(({ title }) => title.includes(options.match ?? ""));
+    if (wanted.has("sources")) {
+      const [withoutUrl, withUrl] = [await laboratory.createDatabase("without"), await laboratory.createDatabase("with")];
+      await prepareSources(withoutUrl, withUrl, progress);
+      contests.push(...sourceContests({ pgbench, withoutUrl, withUrl, seconds }).filter(({ title }) => title.includes(options.match ?? "")));
+    }
     if (wanted.has("ticks")) {
       const ticksUrl = await laboratory.createDatabase("ticks");
       await prepareTicks(ticksUrl, progress);
