@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d109cdac78d8b21ff48490947af6fb2de9f7c37c
+--! Hash: sha1:4efcdb8e676b491e5b477602ca9621ac654686c0
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6989,6 +6989,27 @@ comment on function laurel.user_profile(text) is
 grant execute on function laurel.identify_user(text, jsonb), laurel.update_user(text, jsonb), laurel.user_profile(text)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded users/identify_user.sql
+--! Included users/find_users.sql
+-- Finding users as people look for them: by how their ID, name or email address begins.
+
+create index users_by_name on laurel.users (tenant_id, lower(name) text_pattern_ops) where name is not null;
+create index users_by_email on laurel.users (tenant_id, lower(email) text_pattern_ops) where email is not null;
+
+-- In the caller's own name: row-level security decides who there is to be found.
+create function laurel.find_users(search text default '', attributes jsonb default '{}')
+  returns setof laurel.users language sql stable as $$
+  select u.* from laurel.users u,
+    (select replace(replace(replace(coalesce(find_users.search, ''), '\', '\\'), '%', '\%'), '_', '\_') || '%' as pattern) beginning
+  where u.tenant_id = (select laurel.current_tenant_id())
+    and u.attributes @> coalesce(find_users.attributes, '{}')
+    and (u.id like pattern or lower(u.name) like lower(pattern) or lower(u.email) like lower(pattern))
+  order by u.tenant_id, u.id
+$$;
+
+comment on function laurel.find_users(text, jsonb) is
+  'Users who have these attributes and whose ID (as it is written), name or email address (capitals or not) begins with this text; all users when both are empty.';
+grant execute on function laurel.find_users(text, jsonb) to laurel_admin, laurel_service;
+--! EndIncluded users/find_users.sql
 --! Included achievements/complete_achievement.sql
 -- Completion by a call (A1, A2): like an event, under the user's lock, with the points it pays.
 

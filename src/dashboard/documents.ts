@@ -59,8 +59,8 @@ export const updatePointsBoost = `mutation UpdatePointsBoost($id: UUID!, $patch:
   updatePointsBoost(input: {id: $id, patch: $patch}) { pointsBoost { id } }
 }`;
 
-export const users = `query Users($filter: UserFilter, $after: Cursor) {
-  users(first: 25, after: $after, filter: $filter) {
+export const users = `query Users($search: String, $attributes: JSON, $after: Cursor) {
+  users: findUsers(search: $search, attributes: $attributes, first: 25, after: $after) {
     pageInfo { hasNextPage endCursor }
     nodes { id name email tz attributes createdAt balances(first: 20) { nodes { systemKey total level } } }
   }

@@ -143,6 +143,7 @@ const contract: Readonly<Record<string, string>> = {
   estimate_points: "admin",
   explain_award: "admin service user",
   export_user: "admin",
+  find_users: "admin service",
   identify_user: "admin service user",
   leaderboard_rankings: "admin service user",
   list_streaks: "admin service user",

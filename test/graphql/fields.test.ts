@@ -17,6 +17,7 @@ const lists: Readonly<Record<string, Reach>> = {
   attributes: "tenant",
   auditEntries: "forbidden",
   leaderboardEntries: "own",
+  findUsers: "forbidden",
   leaderboards: "tenant",
   metricEvents: "own",
   metrics: "tenant",

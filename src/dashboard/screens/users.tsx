@@ -13,9 +13,6 @@ import { Empty, Page, Read } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 import { filterOf } from "./points_system/trigger_form.tsx";
 
-/** Everything that sorts after an ID that begins with the text. */
-const last = "\u{10FFFF}";
-
 /** Who earns points. */
 export function Users() {
   const [search, setSearch] = useState("");
@@ -25,21 +22,18 @@ export function Users() {
   const attributes = (useAttributes().data ?? []).filter(({ type }) => type === "user");
   const text = search.trim();
   const isFiltered = text !== "" || (attribute.key !== "" && attribute.value.trim() !== "");
-  const filter = {
-    ...(text === "" ? {} : { id: { greaterThanOrEqualTo: text, lessThan: `${text}${last}` } }),
-    ...(attribute.key === "" || attribute.value.trim() === "" ? {} : { attributes: { contains: { [attribute.key]: attribute.value.trim() } } }),
-  };
+  const carried = attribute.key === "" || attribute.value.trim() === "" ? {} : { [attribute.key]: attribute.value.trim() };
   const reading = useReading(async () => {
     const rows: UserRow[] = [];
     let after: string | null = null;
     for (let page = 0; page < pages; page += 1) {
-      const { users }: { users: Rows<UserRow> } = await ask(documents.users, { filter, after });
+      const { users }: { users: Rows<UserRow> } = await ask(documents.users, { search: text, attributes: carried, after });
       rows.push(...users.nodes);
       after = users.pageInfo.hasNextPage ? users.pageInfo.endCursor : null;
       if (after === null) break;
     }
     return { rows, hasMore: after !== null };
-  }, ["users", filter, pages]);
+  }, ["users", text, carried, pages]);
   const add = (
     <button type="button" class="button" onClick={() => {
       setIsOpen(true);
@@ -49,7 +43,7 @@ export function Users() {
     <Page title="Users" lead="Whoever your events name. A user begins with the first event, or when you identify one." actions={add}>
       <search class="filters">
         <div class="field">
-          <label for="user-search">ID begins with</label>
+          <label for="user-search">ID, name or email begins with</label>
           <input id="user-search" type="search" autocomplete="off" spellcheck={false} value={search} onInput={(event) => {
             setSearch(event.currentTarget.value);
             setPages(1);
@@ -82,7 +76,7 @@ export function Users() {
       <Read reading={reading}>
         {({ rows, hasMore }) => rows.length === 0 ? (
           isFiltered
-            ? <Empty title="Nobody matches.">IDs are compared letter by letter, from their beginning, capitals too.</Empty>
+            ? <Empty title="Nobody matches.">What you type is looked for at the beginning of IDs (capitals matter), names and email addresses.</Empty>
             : <Empty title="No users yet.">Send an event from the <Link href="/">overview</Link>, or identify a user.</Empty>
         ) : (
           <>
