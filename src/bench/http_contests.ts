@@ -61,7 +61,7 @@ export function httpContests(
     rivals,
     goals: [],
   };
-  const bareRead = "bare Express route with one indexed query";
+  const bareRead = "bare Express route with one indexed query, of the same awards";
   const reads: Contest = {
     title: "GET a user's points, 8 connections",
     laurel: {
@@ -78,6 +78,10 @@ export function httpContests(
     rivals: [
       {
         name: bareRead,
+        run: () => runAutocannon({ url: bareUrl, connections, seconds, next: () => ({ path: `/bare/${randomUser()}/awards` }) }),
+      },
+      {
+        name: "of their points and totals alone",
         run: () => runAutocannon({ url: bareUrl, connections, seconds, next: () => ({ path: `/bare/${randomUser()}` }) }),
       },
     ],

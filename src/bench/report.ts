@@ -17,7 +17,7 @@ export function formatOutcomes(outcomes: readonly Outcome[]): string {
       if (goal === undefined) return ["", ""];
       const verdict = goal.isReached ? "ok" : "MISSED";
       if (goal.kind === "cost") return [`cost × ${goal.reached.toFixed(2)} ≤ ${String(goal.most)}`, verdict];
-      return [`≥ ${goal.least < 100 ? String(goal.least) : whole(goal.least)}`, verdict];
+      return [`≥ ${goal.least < 100 ? String(Math.round(goal.least * 100) / 100) : whole(goal.least)}`, verdict];
     };
     return [
       [outcome.title, formatRates(outcome.laurel), "", ...goalFor(undefined)],

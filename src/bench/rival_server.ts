@@ -8,6 +8,7 @@ import { Pool, type PoolClient } from "pg";
  *   POST /          plain node:http: an award decided by the application, statement by statement (pg, prepared)
  *   POST /bare      Express: one call of a trivial function
  *   GET  /bare/:id  Express: one indexed query, of a user's ten latest ledger rows
+ *   GET  /bare/:id/awards  the same query, with all that Laurel's answer shows of them
  * Prints its two ports, comma-separated, when it listens; ends when its standard input does.
  */
 const connectionString = process.argv[2] ?? "";
@@ -133,6 +134,15 @@ bareApp.get("/bare/:id", async (request, response) => {
     values: [request.params.id],
   });
   response.json({ total: found.rows[0]?.total_after ?? 0, awards: found.rows });
+});
+bareApp.get("/bare/:id/awards", async (request, response) => {
+  const found = await pool.query<{ total: string }>({
+    name: "awards",
+    text: `select id, points as awarded, created_at as date, total_after as total, trigger, boosts
+           from bench.history where user_id = $1 order by id desc limit 10`,
+    values: [request.params.id],
+  });
+  response.json({ key: "xp", name: "XP", total: Number(found.rows[0]?.total ?? 0), awards: found.rows });
 });
 const bare = createServer(bareApp);
 

@@ -51,16 +51,21 @@ create table bench.ledger (
   total_after bigint not null,
   created_at timestamptz not null default now()
 );
--- Read only, so that the index costs no writer: ten rows of each user.
+-- Read only, so that the index costs no writer: ten rows of each user, with the trigger and boosts that an answer shows of them.
 create table bench.history (
   id bigint generated always as identity primary key,
   user_id bigint not null,
   points bigint not null,
   total_after bigint not null,
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  trigger jsonb not null,
+  boosts jsonb not null
 );
-insert into bench.history (user_id, points, total_after)
-select u, 10, 10 * n from generate_series(1, 10) n, generate_series(0, 10000) u;
+insert into bench.history (user_id, points, total_after, trigger, boosts)
+select u, 10, 10 * n, t.shown, case when u % 2 = 0 then b.shown else b.shown - 1 end
+from generate_series(1, 10) n, generate_series(0, 10000) u,
+  (select laurel_private.trigger_as_json(t) as shown from laurel.points_triggers t order by t.id limit 1) t,
+  (select jsonb_agg(laurel_private.boost_as_json(b)) as shown from laurel.points_boosts b) b;
 create index history_by_user on bench.history (user_id, id);
 
 insert into bench.balances (user_id, total) select n, 0 from generate_series(0, 10000) n;

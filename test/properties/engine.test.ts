@@ -168,7 +168,7 @@ async function attempt<T>(db: Database, work: () => Promise<T>): Promise<T | Ref
 
 test("the database does what the model does, whatever the rules and the history", async () => {
   const seed = Number(process.env["LAUREL_TEST_SEED"] ?? Date.now() % 2 ** 31);
-  const deadline = Date.now() + 40_000;
+  const deadline = Date.now() + 20_000;
   let runs = 0;
   await fc.assert(
     fc.asyncProperty(world, async (given) => {
