@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4efcdb8e676b491e5b477602ca9621ac654686c0
+--! Hash: sha1:339eb58b9be3935de3851ce0e59cf7aadd10d2e9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -10169,7 +10169,7 @@ create function laurel_private.broken_streaks(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
   language sql stable as $$
   with run as materialized (
-    select r.* from laurel_private.streak_runs r where for_tenant is null or r.tenant_id = for_tenant
+    select r.*, r as whole from laurel_private.streak_runs r where for_tenant is null or r.tenant_id = for_tenant
   ),
   period as materialized (
     select p.* from laurel_private.streak_periods p where for_tenant is null or p.tenant_id = for_tenant
@@ -10184,6 +10184,48 @@ create function laurel_private.broken_streaks(for_tenant uuid)
   latest as (
     select distinct on (r.tenant_id, r.user_id, r.frequency) r.* from run r
     order by r.tenant_id, r.user_id, r.frequency, r.first_period desc
+  ),
+  -- What an event may still be answered (record_event.sql), for users whose answer is of the settings of now.
+  answer as (
+    select s.tenant_id, s.user_id, concat_ws(' ', s.streak_answer, s.streak_is_satisfied, s.streak_valid_from, s.streak_valid_until) as kept,
+      concat_ws(' ',
+        laurel_private.streak_as_json(h.rule, s.time_zone, laurel_private.streak_pauses_of(s.tenant_id, s.user_id), u, l.whole) || '{"extended": false}',
+        not (h.rule).is_enabled or coalesce(l.last_period = h.current_period, false),
+        h.current_period::timestamp at time zone s.time_zone,
+        laurel_private.next_streak_period(h.current_period, x.frequency)::timestamp at time zone s.time_zone) as expected
+    from laurel_private.streak_settings x
+    cross join lateral (select laurel_private.streak_rule_for(x, null) as rule offset 0) d
+    join laurel_private.user_states s on s.tenant_id = x.tenant_id and s.streak_version = x.version
+    left join laurel_private.user_streaks u on u.tenant_id = s.tenant_id and u.user_id = s.user_id
+    left join latest l on l.tenant_id = s.tenant_id and l.user_id = s.user_id and l.frequency = u.frequency
+    cross join lateral (
+      select case when s.streak_preferences is null then d.rule else laurel_private.streak_rule_for(x, s.streak_preferences) end as rule,
+        laurel_private.streak_period(u.settled_on, x.frequency) as current_period
+      offset 0) h
+    where for_tenant is null or x.tenant_id = for_tenant
+  ),
+  -- Where settings, preferences and time zone have been the same since before the period began: else nothing tells from
+  -- when on, or to which period, an event counted. Events ahead of the clock counted for the period they arrived
+  -- in; by less than a second, that matters to a period's first second alone.
+  progress as (
+    select g.tenant_id, g.user_id, g.frequency, g.period_start, g.metric_id, g.total,
+      coalesce(sum(e.value) filter (where e.occurred_at >= b.begins_at and e.occurred_at < b.ends_at), 0) as expected,
+      coalesce(bool_or(e.id < laurel_private.first_uuid_v7(e.occurred_at - interval '1 second')
+        or e.occurred_at >= b.begins_at and e.occurred_at < b.begins_at + interval '1 second'
+        or e.occurred_at >= b.ends_at and e.occurred_at < b.ends_at + interval '1 second'), false) as is_unclear
+    from laurel_private.streak_progress g
+    join laurel_private.streak_settings x on x.tenant_id = g.tenant_id and x.frequency = g.frequency
+      and x.updated_at < (g.period_start - 1)::timestamp at time zone 'UTC'
+    join laurel_private.user_states s on s.tenant_id = g.tenant_id and s.user_id = g.user_id and s.streak_preferences is null
+    cross join lateral (
+      select g.period_start::timestamp at time zone s.time_zone as begins_at,
+        laurel_private.next_streak_period(g.period_start, g.frequency)::timestamp at time zone s.time_zone as ends_at) b
+    left join laurel.metric_events e on e.tenant_id = g.tenant_id and e.user_id = g.user_id and e.metric_id = g.metric_id
+      and e.occurred_at >= b.begins_at - interval '2 days' and e.occurred_at < b.ends_at + interval '2 days'
+    where (for_tenant is null or g.tenant_id = for_tenant)
+      and not exists (
+        select from laurel_private.time_zone_changes z where z.tenant_id = g.tenant_id and z.user_id = g.user_id)
+    group by g.tenant_id, g.user_id, g.frequency, g.period_start, g.metric_id, g.total
   ),
   counted as (
     select r.tenant_id, r.user_id, r.frequency, r.first_period, r.last_period, r.through_period, r.length,
@@ -10250,6 +10292,13 @@ create function laurel_private.broken_streaks(for_tenant uuid)
   where p.kind = 'frozen' and not exists (
     select from laurel_private.streak_freezes f
     where f.tenant_id = p.tenant_id and f.user_id = p.user_id and f.cause = 'consumed' and f.on_date = p.period_start)
+  union all
+  select 'streak_progress_is_the_sum_of_its_period', g.tenant_id, g.user_id, g.frequency || ' ' || g.period_start || ' ' || g.metric_id,
+    g.expected::text, g.total::text
+  from progress g where g.total <> g.expected and not g.is_unclear
+  union all
+  select 'kept_streak_answer_is_that_of_the_streak', a.tenant_id, a.user_id, 'answer', a.expected, a.kept
+  from answer a where a.kept is distinct from a.expected
   union all
   select 'award_for_a_streak_has_its_length', a.tenant_id, a.user_id, a.system_key || ' ' || a.id, 'a length', a.streak_length::text
   from laurel.points_awards a
