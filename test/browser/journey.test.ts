@@ -277,7 +277,7 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     await go("Users");
     await page.getByRole("rowheader", { name: "eve/1" }).waitFor();
     await page.getByRole("rowheader", { name: "ada" }).waitFor();
-    await field("ID begins with").fill("ev");
+    await field("ID, name or email begins with").fill("ev");
     await page.getByRole("rowheader", { name: "ada" }).waitFor({ state: "detached" });
     expect(await page.getByRole("rowheader").allTextContents()).toEqual(["eve/1"]);
   });
