@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:339eb58b9be3935de3851ce0e59cf7aadd10d2e9
+--! Hash: sha1:6167aaca24b9d44d0fd409faa6b92a16f47fa162
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4970,11 +4970,13 @@ begin
   if not found then
     return 0;
   end if;
+  -- Held so that nobody is erased between being read and having a clock, which would refer to nobody.
   user_ids := array(
-    select s.user_id from laurel_private.user_states s
-    where s.tenant_id = span.tenant_id and s.user_id > span.after_user_id
-    order by s.user_id
-    limit most);
+    select u.id::text from laurel.users u
+    where u.tenant_id = span.tenant_id and u.id > span.after_user_id
+    order by u.id
+    limit most
+    for key share);
   perform laurel_private.start_clocks(span.tenant_id, user_ids, array[span.id], span.looks_from);
   update laurel_private.time_trigger_spans p
   set looked_since = coalesce(p.looked_since, pg_snapshot_xmin(pg_current_snapshot())),
