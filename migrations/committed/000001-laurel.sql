@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:6167aaca24b9d44d0fd409faa6b92a16f47fa162
+--! Hash: sha1:d115cfe30448982275ae0b0236ac236c9b48628c
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7455,8 +7455,8 @@ begin
 end
 $$;
 
--- A ledger row as the REST contract shows an award, as JSON text; `snapshots` are those of its
--- metric's compiled rules, or of the nil metric's. The trigger and the boosts are shown as they are today; explain_award()
+-- A ledger row as the REST contract shows an award, as JSON text; `snapshots` are those of the
+-- compiled rules or of the shown system. The trigger and the boosts are shown as they are today; explain_award()
 -- tells how they were. One expression, so that a query takes it in. Boosts come as text, so as to be
 -- written once: that some have an end is seen in it, where a path query takes three times as long.
 create function laurel_private.award_as_text(
@@ -10177,10 +10177,7 @@ create function laurel_private.broken_streaks(for_tenant uuid)
     select p.* from laurel_private.streak_periods p where for_tenant is null or p.tenant_id = for_tenant
   ),
   streak as materialized (
-    select u.*, s.streak_preferences, x.frequency as frequency_now
-    from laurel_private.user_streaks u
-    join laurel_private.user_states s on s.tenant_id = u.tenant_id and s.user_id = u.user_id
-    join laurel_private.streak_settings x on x.tenant_id = u.tenant_id
+    select u.* from laurel_private.user_streaks u
     where for_tenant is null or u.tenant_id = for_tenant
   ),
   latest as (

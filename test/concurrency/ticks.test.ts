@@ -299,6 +299,16 @@ describe("one against one", () => {
     expect(await verify(owner)).toEqual([]);
   });
 
+  test.each(["commit", "rollback"] as const)("a new trigger's look at all users waits for one who is being erased (%s)", async (how) => {
+    await aTrigger(owner, { system, type: "time", points: 1, time_unit: "hours", time_interval: 1 });
+    const erasing = await openTransaction(owner);
+    await erasing.client.query("select laurel.erase_user($1)", [ada]);
+    const { result } = await startAndBlock(owner, owner, (client) => run(client, now()));
+    await erasing.end(how);
+    expect(await result).toBe(how === "commit" ? 3 : 6);
+    expect(await verify(owner)).toEqual([]);
+  });
+
   test("an erasure waits for the user's ticks, and takes them along", async () => {
     const ticking = await openTransaction(owner);
     expect(await run(ticking.client, now())).toBe(6);
