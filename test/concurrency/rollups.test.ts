@@ -154,15 +154,23 @@ test("folds, events and erasures at once leave every figure right", async () => 
     }
   };
   const folders = [folder(3), folder(100)];
-  await Promise.all([actor(1), actor(2), actor(3)]).finally(() => { isOver = true; });
+  let rounds = 0;
+  try {
+    // A fold waits for the transactions of all databases of the server, so for those of other tests as well: until one came about.
+    while (folded === 0) {
+      await Promise.all([actor(1), actor(2), actor(3)]);
+      rounds += 1;
+    }
+  } finally {
+    isOver = true;
+  }
   await Promise.all(folders);
   // 30 of each actor's 40 events award 3; 10 deduct 2, all from users who have 3 at least, unless they were erased just before.
   const [found] = await days(day);
-  expect(found?.earned).toBe(3 * 30 * 3);
+  expect(found?.earned).toBe(rounds * 3 * 30 * 3);
   expect(await verify(owner)).toEqual([]);
   await foldAll();
   expect(await days(day)).toEqual([found]);
-  expect(folded).toBeGreaterThan(0);
   expect(await verify(owner)).toEqual([]);
 });
 
