@@ -16,7 +16,7 @@ export const builtDashboard = (): Promise<void> =>
 
 /** Does what test files share: one of them does it, the others wait, and find it done. */
 export async function oneAtATime<T>(what: keyof typeof locks, work: () => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: process.env["LAUREL_TEST_ADMIN_URL"] });
+  const client = new Client({ connectionString: process.env["LAUREL_TEST_ADMIN_URLS"]?.split(" ")[0] });
   await client.connect();
   try {
     await client.query("select pg_advisory_lock($1)", [locks[what]]);

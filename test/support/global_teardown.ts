@@ -5,11 +5,11 @@ import { Client, escapeIdentifier } from "pg";
 export default async function globalTeardown(): Promise<void> {
   const run = globalThis.laurelTestRun;
   if (run === undefined) return;
-  if (run.server !== undefined) {
-    await run.server.stop();
-    rmSync(run.server.dataDirectory, { recursive: true, force: true });
-    return;
+  for (const server of run.servers) {
+    await server.stop();
+    rmSync(server.dataDirectory, { recursive: true, force: true });
   }
+  if (run.servers.length > 0) return;
   const admin = new Client({ connectionString: run.adminUrl });
   await admin.connect();
   const left = await admin.query<{ datname: string }>(

@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -9,17 +10,26 @@ import { isAlive } from "../../src/postgres/processes.ts";
 
 const folderPrefix = "laurel-test-";
 
-/** A server for one test run, in a temporary folder that carries this process's id. */
-export async function startTestServer(): Promise<EmbeddedPostgres> {
+/** A server for one test run, in a temporary folder that carries this process's id, or in one that is there. */
+export async function startTestServer(dataDirectory = temporaryDirectory()): Promise<EmbeddedPostgres> {
   const wanted = process.env["LAUREL_TEST_POSTGRES"];
   return startEmbedded({
-    dataDirectory: temporaryDirectory(),
+    dataDirectory,
     logger: pino({ level: "silent" }),
     isThrowaway: true,
     ...(wanted === undefined || wanted === ""
       ? {}
       : { binaries: installedBinaries(`/usr/lib/postgresql/${wanted}/bin`) }),
   });
+}
+
+/** Copies a server that is stopped; returns the folder that another can be started in. */
+export function copyServer({ clusterDirectory }: EmbeddedPostgres): string {
+  const dataDirectory = temporaryDirectory();
+  mkdirSync(dataDirectory, { mode: 0o755 });
+  // With its owner, which Node.js does not copy.
+  execFileSync("cp", ["-a", clusterDirectory, dataDirectory]);
+  return dataDirectory;
 }
 
 /** A name for a temporary folder, which `sweepTemporaryDirectories` of a later run removes if this one cannot. */
