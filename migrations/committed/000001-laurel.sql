@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d115cfe30448982275ae0b0236ac236c9b48628c
+--! Hash: sha1:88c8e54634b79e66e99a8be452af9ffa4584344f
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11747,24 +11747,42 @@ begin
 end
 $$;
 
+-- Which of these endpoints are active: nothing is sent to others, and what is replayed to one would wait unseen. LR020 when
+-- none is. Holds them, or a receiver that says at this moment that it is gone would leave behind what is replayed.
+create function laurel_private.require_active_webhooks(endpoint_ids uuid[])
+  returns uuid[] language plpgsql volatile as $$
+declare
+  active uuid[];
+begin
+  perform from laurel.webhook_endpoints e where e.id = any (endpoint_ids) order by e.id for share;
+  active := array(select e.id from laurel.webhook_endpoints e where e.id = any (endpoint_ids) and e.is_active);
+  if active = '{}' then
+    perform laurel_private.fail('LR020', 'is_active', 'The webhook is not active; activate it first.');
+  end if;
+  return active;
+end
+$$;
+
 create function laurel.replay_webhook_message(message_id uuid, endpoint_id uuid default null)
   returns int language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  replayed int;
-begin
-  replayed := laurel_private.replay_deliveries(laurel.current_tenant_id(), array(
-    select d from laurel.webhook_deliveries d
+  had_it uuid[] := array(
+    select d.endpoint_id from laurel.webhook_deliveries d
     where d.tenant_id = laurel.current_tenant_id() and d.message_id = replay_webhook_message.message_id
-      and (replay_webhook_message.endpoint_id is null or d.endpoint_id = replay_webhook_message.endpoint_id)));
-  if replayed = 0 then
+      and (replay_webhook_message.endpoint_id is null or d.endpoint_id = replay_webhook_message.endpoint_id));
+begin
+  if had_it = '{}' then
     perform laurel_private.fail('LR006', null, 'webhook message', coalesce(message_id::text, 'null'));
   end if;
-  return replayed;
+  had_it := laurel_private.require_active_webhooks(had_it);
+  return laurel_private.replay_deliveries(laurel.current_tenant_id(), array(
+    select d from laurel.webhook_deliveries d
+    where d.tenant_id = laurel.current_tenant_id() and d.message_id = replay_webhook_message.message_id and d.endpoint_id = any (had_it)));
 end
 $$;
 
 comment on function laurel.replay_webhook_message(uuid, uuid) is
-  'Delivers a message again, to one endpoint or to all that had it, whatever came of it; returns to how many. LR006.';
+  'Delivers a message again, to one endpoint or to all active ones that had it, whatever came of it; returns to how many. LR006, LR020 when none of them is active.';
 
 create function laurel.replay_webhook_endpoint(
   endpoint_id uuid, since timestamptz default null, until timestamptz default null, only_parked boolean default true
@@ -11772,6 +11790,7 @@ create function laurel.replay_webhook_endpoint(
 declare
   endpoint laurel.webhook_endpoints := laurel_private.require_webhook(endpoint_id);
 begin
+  perform laurel_private.require_active_webhooks(array[endpoint.id]);
   return laurel_private.replay_deliveries(endpoint.tenant_id, array(
     select d from laurel.webhook_deliveries d
     join laurel.webhook_messages m on m.tenant_id = d.tenant_id and m.id = d.message_id
@@ -11782,7 +11801,7 @@ end
 $$;
 
 comment on function laurel.replay_webhook_endpoint(uuid, timestamptz, timestamptz, boolean) is
-  'Delivers again what was parked (or, if told, everything) for an endpoint, of messages written from one moment to another; null bounds nothing. Returns how many. LR006.';
+  'Delivers again what was parked (or, if told, everything) for an endpoint that is active, of messages written from one moment to another; null bounds nothing. Returns how many. LR006, LR020.';
 
 -- A body of each type about nobody real, for a receiver to be tried with.
 create function laurel_private.sample_webhook_payload(event_type text)

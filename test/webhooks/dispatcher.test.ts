@@ -4,9 +4,11 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/
 import { Webhook } from "standardwebhooks";
 import { cloneDatabase, type TestDatabase } from "../support/database.ts";
 import { record, verify } from "../support/engine.ts";
-import { aMetric, aSystem, aTrigger } from "../support/factories.ts";
+import { aMetric, aSystem, aTrigger, type Database } from "../support/factories.ts";
 import { aClock, aDispatcher, aReceivingEndpoint, attempts, deliveries, testBox, testSecret, writeMessages } from "../support/dispatch.ts";
 import { httpReceiver, type Receiver } from "../support/faulty_receivers.ts";
+import { openTransaction, startAndBlock } from "../support/races.ts";
+import type { Endpoint } from "../support/webhooks.ts";
 
 /** Rules H1 and H2: what dispatchers do, with receivers on loopback and a clock of the test's own. */
 
@@ -304,6 +306,58 @@ describe("replay", () => {
     expect(await replayed("replay_webhook_endpoint($1, since => now() + interval '1 minute', only_parked => false)", [endpoint.id])).toBe(0);
     expect(await replayed("replay_webhook_endpoint($1, since => now() - interval '1 hour', until => now() + interval '1 minute', only_parked => false)", [endpoint.id])).toBe(2);
     await expect(replayed("replay_webhook_message($1)", [endpoint.id])).rejects.toMatchObject({ code: "LR006" });
+    await dispatcher.stop();
+  });
+});
+
+describe("replay to an inactive endpoint", () => {
+  test("is refused: it would wait unseen; of several endpoints the active ones are sent to", async () => {
+    const { owner } = database.pools;
+    const [one, two] = [await keeper(), await keeper()];
+    const clock = aClock();
+    const dispatcher = aDispatcher(database, clock);
+    const [left, kept] = [await aReceivingEndpoint(database, one.url), await aReceivingEndpoint(database, two.url)];
+    await writeMessages(database, ["ada"]);
+    expect(await dispatcher.runOnce()).toBe(2);
+    const [message] = await deliveries(database, left);
+    const deactivate = (endpoint: Endpoint) => owner.query("update laurel.webhook_endpoints set is_active = false where id = $1", [endpoint.id]);
+    const replayed = async (call: string, values: unknown[]): Promise<unknown> =>
+      (await owner.query<{ count: number }>(`select laurel.${call} as count`, values)).rows[0]?.count;
+    const refused = { code: "LR020", message: "The webhook is not active; activate it first." };
+
+    await deactivate(left);
+    await expect(replayed("replay_webhook_endpoint($1, only_parked => false)", [left.id])).rejects.toMatchObject(refused);
+    await expect(replayed("replay_webhook_message($1, $2)", [message?.message_id, left.id])).rejects.toMatchObject(refused);
+    expect((await deliveries(database, left)).map(({ status }) => status)).toEqual(["delivered"]);
+    expect(await replayed("replay_webhook_message($1)", [message?.message_id])).toBe(1);
+    expect(await dispatcher.runOnce()).toBe(1);
+    expect([one.got.length, two.got.length]).toEqual([1, 2]);
+    await deactivate(kept);
+    await expect(replayed("replay_webhook_message($1)", [message?.message_id])).rejects.toMatchObject(refused);
+    await owner.query("update laurel.webhook_endpoints set is_active = true where id = $1", [left.id]);
+    expect(await replayed("replay_webhook_endpoint($1, only_parked => false)", [left.id])).toBe(1);
+    expect(await dispatcher.runOnce()).toBe(1);
+    await dispatcher.stop();
+  });
+
+  test.each(["replay", "410"])("when both come at once, the %s first: nothing is left to wait", async (first) => {
+    const { owner } = database.pools;
+    const receiver = await keeper();
+    const clock = aClock();
+    const dispatcher = aDispatcher(database, clock);
+    const endpoint = await aReceivingEndpoint(database, receiver.url);
+    await writeMessages(database, ["ada"]);
+    await dispatcher.runOnce();
+    const replay = (db: Database) => db.query("select laurel.replay_webhook_endpoint($1, only_parked => false)", [endpoint.id]);
+    const disable = (db: Database) =>
+      db.query("select laurel_private.disable_webhook_endpoint(laurel.current_tenant_id(), $1, 'Gone', now())", [endpoint.id]);
+    const holder = await openTransaction(owner);
+    await (first === "replay" ? replay : disable)(holder.client);
+    const { result } = await startAndBlock(owner, owner, first === "replay" ? disable : replay);
+    await holder.end("commit");
+    if (first === "replay") await result;
+    else await expect(result).rejects.toMatchObject({ code: "LR020" });
+    expect((await deliveries(database, endpoint)).map(({ status }) => status)).toEqual([first === "replay" ? "parked" : "delivered"]);
     await dispatcher.stop();
   });
 });

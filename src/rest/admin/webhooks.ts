@@ -123,7 +123,7 @@ export const webhookOperations: readonly Operation[] = [
   defineOperation({
     ...common,
     id: "admin_webhooks_replay",
-    summary: "Sends again: one message, or what was parked (with onlyParked false everything) of messages written in a range of time. An extension of ours.",
+    summary: "Sends again: one message, or what was parked (with onlyParked false everything) of messages written in a range of time. The webhook must be active. An extension of ours.",
     method: "post",
     path: "/webhooks/:id/replay",
     body: z.object({ messageId: z.guid().nullish(), from: instant.nullish(), to: instant.nullish(), onlyParked: z.boolean().nullish() }),
