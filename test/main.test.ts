@@ -41,7 +41,7 @@ function launch(environment: Readonly<Record<string, string>> = {}, ...parts: st
     {
       cwd: projectDirectory,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH: process.env["PATH"], PORT: "0", LAUREL_DATA_DIR: dataDirectory, ...environment },
+      env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"], PORT: "0", LAUREL_DATA_DIR: dataDirectory, ...environment },
     },
   );
   let output = "";
@@ -64,6 +64,7 @@ function launch(environment: Readonly<Record<string, string>> = {}, ...parts: st
   return run;
 }
 
+const ready = (url: string): Promise<unknown> => eventually("it to be ready", async () => (await fetch(`${url}/readyz`)).status === 200);
 const adminKeyIn = (output: string): string | undefined => /Admin key +(\S+)/.exec(output)?.[1];
 
 describe("npm start", () => {
@@ -72,12 +73,12 @@ describe("npm start", () => {
     const url = await first.url();
     expect(url).toMatch(/^http:\/\/localhost:\d+$/);
     expect(adminKeyIn(first.output())).toMatch(/^\w+\..{32,}$/);
-    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    await ready(url);
     first.child.kill("SIGKILL");
     await first.exitCode();
 
     const second = launch();
-    expect((await fetch(`${await second.url()}/readyz`)).status).toBe(200);
+    await ready(await second.url());
     expect(adminKeyIn(second.output())).toBeUndefined();
   });
 

@@ -30,7 +30,7 @@ function launch(script: "main.ts" | "cli/migrate.ts", ...args: string[]): Part {
     cwd: projectDirectory,
     stdio: ["ignore", "pipe", "pipe"],
     env: {
-      PATH: process.env["PATH"], PORT: "0", DATABASE_URL: databaseUrl, LAUREL_ADMIN_KEY: adminKey,
+      PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"], PORT: "0", DATABASE_URL: databaseUrl, LAUREL_ADMIN_KEY: adminKey,
       LAUREL_SECRET_KEY: "a key that is long enough", LAUREL_LOG_LEVEL: "warn",
     },
   });
@@ -45,7 +45,8 @@ function launch(script: "main.ts" | "cli/migrate.ts", ...args: string[]): Part {
     running: () =>
       eventually("it to run", () => {
         if (child.exitCode !== null) throw new Error(`it ended: ${output}`);
-        return output.includes("Laurel is running") && output.endsWith("\n\n") ? output : undefined;
+        // A warning may come after it: that it was slow, say.
+        return /Laurel is running .*\n\n(?: {2}\S.*\n)*\n/.test(output) ? output : undefined;
       }, deadlineMs),
   };
   parts.push(part);
@@ -79,7 +80,7 @@ beforeAll(async () => {
   await owner.query(
     `insert into laurel.points_triggers (system_id, type, points, metric_id, metric_threshold, status)
      select s.id, 'metric', 10, m.id, 1, 'active' from laurel.points_systems s, laurel.metrics m`);
-}, 120_000);
+}, 240_000);
 
 afterAll(async () => {
   for (const { child, exitCode } of parts) {
@@ -87,7 +88,7 @@ afterAll(async () => {
     await exitCode();
   }
   await Promise.allSettled([holder.end(), owner.end()]);
-}, 60_000);
+}, 240_000);
 
 beforeEach(async () => {
   await owner.query("insert into laurel.users (id) values ('ada') on conflict do nothing");
@@ -129,9 +130,9 @@ test("servers and workers, as many as started, answer and work on one database",
   const trigger = await dueTicks("one");
   await applyTicks();
   await eventually("the worker to apply the ticks", async () => (await ticksOf(trigger)) === 3, deadlineMs);
-  expect((await fetch(`${baseUrl}/readyz`)).status).toBe(200);
+  await eventually("the server to be ready", async () => (await fetch(`${baseUrl}/readyz`)).status === 200, deadlineMs);
   expect(await count("select count(*) as n from graphile_migrate.migrations")).toBe(1);
-}, 90_000);
+}, 180_000);
 
 test.each(["SIGTERM", "SIGINT"] as const)("a server that is stopped by %s in the middle of a request answers it first", async (signal) => {
   const victim = signal === "SIGTERM" ? server : launch("main.ts", "server");
@@ -156,7 +157,7 @@ test.each(["SIGTERM", "SIGINT"] as const)("a server that is stopped by %s in the
   expect(await victim.exitCode()).toBe(0);
   expect(await count("select count(*) as n from laurel.metric_events where idempotency_key = $1", [signal])).toBe(1);
   expect(await verify(owner)).toEqual([]);
-}, 120_000);
+}, 240_000);
 
 test("a worker that is stopped in the middle of a job finishes it; nothing is left or done twice", async () => {
   const trigger = await dueTicks("two");
@@ -169,7 +170,7 @@ test("a worker that is stopped in the middle of a job finishes it; nothing is le
   expect(await ticksOf(trigger)).toBe(3);
   expect(await count("select count(*) as n from graphile_worker.jobs where locked_at is not null or attempts > 0")).toBe(0);
   expect(await verify(owner)).toEqual([]);
-}, 90_000);
+}, 180_000);
 
 test("a worker that is frozen in the middle of a job is replaced by another, and doubles nothing when it wakes; nor does one that is killed", async () => {
   const zombie = launch("main.ts", "worker");

@@ -161,7 +161,7 @@ test(`${connections} connections x ${events} calls on ${users.length} users: not
   );
   await sequencesAreDense(owner);
   expect(await verify(owner)).toEqual([]);
-}, 120_000);
+}, 240_000);
 
 test("many connections meet the same new users in one statement each, in any order: each user is new once", async () => {
   const owner = database.pools.owner;
@@ -195,7 +195,7 @@ test("many connections meet the same new users in one statement each, in any ord
   ]);
   await sequencesAreDense(owner);
   expect(await verify(owner)).toEqual([]);
-}, 120_000);
+}, 240_000);
 
 describe("while configuration changes", () => {
   test("events go on, verify() is content at every moment, and the rules end as configured", async () => {
@@ -233,5 +233,5 @@ describe("while configuration changes", () => {
     expect(broken).toEqual([]);
     expect(await verify(owner)).toEqual([]);
     await sequencesAreDense(owner);
-  }, 120_000);
+  }, 240_000);
 });

@@ -203,7 +203,7 @@ describe("everything at once", () => {
       [capped.id],
     );
     expect(pro.rows).toEqual([{ total: String(cap) }]);
-  }, 120_000);
+  }, 240_000);
 
   /** In the order applied. */
   const ticksOf = async (user: string, trigger: Trigger): Promise<number[]> =>

@@ -180,7 +180,7 @@ test("the database does what the model does, whatever the rules and the history"
   );
   process.stdout.write(`engine property: seed ${seed}, ${runs} runs\n`);
   expect(runs).toBeGreaterThan(20);
-}, 90_000);
+}, 240_000);
 
 async function compare(db: Database, given: World): Promise<void> {
   await anAttribute(db, { key: "plan", type: "user" });

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { staysInOne } from "../support/clocks.ts";
 import { cloneDatabase, eventually, type TestDatabase } from "../support/database.ts";
 import { insertEvents, record, verify } from "../support/engine.ts";
 import { anAttribute, aMetric, aSystem, aTrigger, aUser, type Attributes, unique } from "../support/factories.ts";
@@ -67,7 +68,7 @@ describe("leaderboards", () => {
         { kind: "event", user: 0, value: 1, hoursAgo: 0 }, { kind: "move", user: 1, value: 0, hoursAgo: 0 },
       ],
     );
-  }, 120_000);
+  }, 240_000);
 });
 
 async function hold(
@@ -75,6 +76,7 @@ async function hold(
   givenUsers: readonly { zone: string; city: string | undefined }[],
   givenSteps: readonly { kind: string; user: number; value: number; hoursAgo: number }[],
 ): Promise<void> {
+  await staysInOne("quarter", 20);
   const { owner } = database.pools;
   const metric = await aMetric(owner);
   const system = await aSystem(owner, { max_points: 30 });
@@ -206,5 +208,5 @@ async function lookBack(): Promise<void> {
     await database.pools.owner.query("select laurel_private.backfill_leaderboards(2)");
     const { rows } = await database.pools.owner.query("select from laurel_private.leaderboard_backfills where finished_at is null");
     return rows.length === 0;
-  }, 60_000);
+  }, 240_000);
 }

@@ -117,7 +117,7 @@ export async function createEmptyDatabase(): Promise<string> {
 export async function eventually<T>(
   what: string,
   check: () => T | undefined | false | Promise<T | undefined | false>,
-  deadlineMs = 15_000,
+  deadlineMs = 60_000,
 ): Promise<T> {
   return waitFor(what, deadlineMs, check);
 }

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "@jest/globals";
+import { beforeEach, describe, expect, test } from "@jest/globals";
+import { staysInOne } from "../../support/clocks.ts";
 import { withRollback } from "../../support/database.ts";
 import { actFor, as, first, ledger, record, refusal, steps, total, verify } from "../../support/engine.ts";
 import {
@@ -16,6 +17,8 @@ import {
 } from "../../support/factories.ts";
 
 /** Rules TR5, Q4: ticks. Clocks are set back in time here, since the database's own clock decides when they start. */
+
+beforeEach(() => staysInOne("hour"));
 
 const run = async (db: Database, asOf: string, most: number | null = null): Promise<number> =>
   Number(first((await db.query<{ count: string }>("select laurel.run_due_time_triggers($1, $2) as count", [asOf, most])).rows).count);
