@@ -1,9 +1,6 @@
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Locator, Page } from "playwright-core";
 import { type DashboardSetting, startDashboard, type Window } from "../support/browser.ts";
-
-// Steps take a second or two on a machine with nothing else to do.
-jest.setTimeout(180_000);
 
 let dashboard: DashboardSetting;
 

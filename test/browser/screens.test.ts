@@ -1,10 +1,7 @@
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { type DashboardSetting, findAxeFaults, loadAxe, startDashboard } from "../support/browser.ts";
 import { aClock, aDispatcher, aReceivingEndpoint } from "../support/dispatch.ts";
 import { httpReceiver } from "../support/faulty_receivers.ts";
-
-// A score of screens in each test: seconds on a machine with nothing else to do.
-jest.setTimeout(240_000);
 
 let dashboard: DashboardSetting;
 
