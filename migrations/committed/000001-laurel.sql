@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:88c8e54634b79e66e99a8be452af9ffa4584344f
+--! Hash: sha1:4fa1fcc1362a85a087145a5b4a67ca5dcf23d0a2
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -853,6 +853,97 @@ $$;
 comment on function laurel_private.lock_users(uuid, text[]) is
   'Locks these users, in the order given, until the transaction ends; returns those it added.';
 --! EndIncluded users/user_states.sql
+--! Included users/user_counts.sql
+-- How many users a tenant has, by the UTC day on which they were added: nobody counts a million rows to
+-- show a share. Whoever adds or erases users appends what changed; the worker folds that (fold_user_counts()).
+-- Read by count_users() and analytics (insight/points_analytics.sql).
+-- Invariant: counts and changes together are the users there are (verify() checks).
+
+create table laurel_private.user_counts (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  joined_on date not null,
+  users bigint not null,
+  constraint user_counts_are_one_per_day primary key (tenant_id, joined_on)
+);
+
+comment on table laurel_private.user_counts is 'Users by the UTC day on which they were added, as far as folded.';
+alter table laurel_private.user_counts enable row level security;
+
+-- Appended to, never updated: an event that adds a user waits for nobody. No key and no index: rows are few and soon gone.
+create table laurel_private.user_count_changes (
+  tenant_id uuid not null,
+  joined_on date not null,
+  users int not null
+);
+
+comment on table laurel_private.user_count_changes is 'Users who came (1) or went (-1) since the last fold into user_counts.';
+alter table laurel_private.user_count_changes enable row level security;
+
+create function laurel_private.utc_day(moment timestamptz)
+  returns date language sql immutable parallel safe
+  return (moment at time zone 'UTC')::date;
+
+create function laurel_private.tg_users__count()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op <> 'DELETE' then
+    insert into laurel_private.user_count_changes (tenant_id, joined_on, users)
+    values (new.tenant_id, laurel_private.utc_day(new.created_at), 1);
+  end if;
+  if tg_op <> 'INSERT' then
+    insert into laurel_private.user_count_changes (tenant_id, joined_on, users)
+    values (old.tenant_id, laurel_private.utc_day(old.created_at), -1);
+  end if;
+  return null;
+end
+$$;
+
+create trigger users__count after insert or delete or update of created_at on laurel.users
+  for each row execute function laurel_private.tg_users__count();
+
+-- Users who were added on these days; null for no bound.
+create function laurel_private.count_users(for_tenant uuid, from_on date default null, to_on date default null)
+  returns bigint language sql stable as $$
+  select coalesce(sum(c.users), 0)::bigint
+  from (
+    select c.users from laurel_private.user_counts c
+    where c.tenant_id = for_tenant and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')
+    union all
+    select c.users from laurel_private.user_count_changes c
+    where c.tenant_id = for_tenant and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')) c
+$$;
+
+-- Takes the changes away and counts them in one statement: in any snapshot each is there once. Returns how many there were.
+create function laurel_private.fold_user_counts()
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+declare
+  folded int;
+begin
+  -- Two folds at once could wait for each other's days.
+  if not pg_try_advisory_xact_lock(hashtext('laurel_private.fold_user_counts')) then
+    return 0;
+  end if;
+  with gone as (
+    delete from laurel_private.user_count_changes c returning c.*
+  ),
+  day as (
+    select g.tenant_id, g.joined_on, sum(g.users) as users, count(*) as changes from gone g group by 1, 2
+  ),
+  counted as (
+    insert into laurel_private.user_counts as c (tenant_id, joined_on, users)
+    select d.tenant_id, d.joined_on, d.users from day d
+    where exists (select from laurel.tenants t where t.id = d.tenant_id)
+    on conflict on constraint user_counts_are_one_per_day do update set users = c.users + excluded.users
+  )
+  select coalesce(sum(d.changes), 0) into folded from day d;
+  return folded;
+end
+$$;
+
+comment on function laurel_private.fold_user_counts() is
+  'Folds into user_counts who came and went since; how many changes that were. One does it at a time.';
+--! EndIncluded users/user_counts.sql
 --! Included streaks/streak_settings.sql
 -- How a tenant's streaks are judged (S1, S2): one row per tenant. Written by admins, through
 -- streak_settings functions alone; read whenever an event may extend a streak. A change takes effect for what
@@ -7273,12 +7364,6 @@ create index users_by_sign_up on laurel.users (tenant_id, sign_up_on) where sign
 --! Included achievements/achievements_catalogue.sql
 -- Reading achievements as REST shows them: all with how many have them, and one user's.
 
--- Users are counted once for a whole list: that is the slow part.
-create function laurel_private.count_users(for_tenant uuid)
-  returns bigint language sql stable as $$
-  select count(*) from laurel_private.user_states s where s.tenant_id = for_tenant
-$$;
-
 create function laurel_private.achievement_stats(achievement laurel.achievements, users bigint)
   returns jsonb language sql stable as $$
   select jsonb_build_object('completions', count(*),
@@ -8202,32 +8287,22 @@ comment on function laurel_private.parse_user_attributes(uuid, text) is
   'A filter such as plan:pro,country:fr as jsonb; LR013 when it is of another form, LR012 for undeclared keys. Rule RP1.';
 
 create function laurel.points_summary(system_key text, user_attributes text default '')
-  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.parse_user_attributes(system.tenant_id, user_attributes);
-  summary jsonb;
+  width bigint;
+  users bigint[];
 begin
-  with total as materialized (
-    select coalesce(s.totals[array_position(s.system_ids, system.id)], 0) as total, count(*) as users
-    from laurel_private.user_states s
-    where s.tenant_id = system.tenant_id and s.attributes @> filter
-    group by 1
-  ),
-  step as (
-    -- The highest total rounded up to a power of ten, at least 10, in ten equal ranges.
-    select greatest(('1' || repeat('0', length((greatest(max(t.total), 1) - 1)::text)))::bigint, 10) / 10 as width
-    from total t
-  )
-  select jsonb_agg(jsonb_build_object(
-      'from', case when r.no > 0 then (r.no - 1) * step.width + 1 else 0 end,
-      'to', r.no * step.width,
-      'users', (
-        select coalesce(sum(t.users), 0) from total t
-        where case when t.total > 0 then (t.total - 1) / step.width + 1 else 0 end = r.no)) order by r.no)
-  into summary
-  from step, generate_series(0, 10) r (no);
-  return summary;
+  -- The highest total rounded up to a power of ten, at least 10, in ten equal ranges.
+  width := greatest(('1' || repeat('0', length((greatest(laurel_private.highest_total(system, filter), 1) - 1)::text)))::bigint, 10) / 10;
+  users := laurel_private.users_by_total(system, array(select r.no * width + 1 from generate_series(0, 9) r (no)), filter);
+  return (
+    select jsonb_agg(jsonb_build_object(
+      'from', case when r.no > 0 then (r.no - 1) * width + 1 else 0 end,
+      'to', r.no * width,
+      'users', users[r.no + 1]) order by r.no)
+    from generate_series(0, 10) r (no));
 end
 $$;
 
@@ -8235,26 +8310,22 @@ comment on function laurel.points_summary(text, text) is
   'How many users have how many points: 0, then ten equal ranges up to the highest total rounded up to a power of ten, as [{from, to, users}]. user_attributes (key:value,key:value) narrows it to matching users. LR004, LR012, LR013. Rule RP1.';
 
 create function laurel.points_level_summary(system_key text)
-  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   thresholds bigint[] := array(
     select l.points::bigint from laurel.points_levels l where l.system_id = system.id order by l.points);
-  summary jsonb;
+  users bigint[];
 begin
   if thresholds = '{}' then
     perform laurel_private.fail('LR024', null, system_key);
   end if;
-  with reached as (
-    select width_bucket(coalesce(s.totals[array_position(s.system_ids, system.id)], 0), thresholds) as level, count(*) as users
-    from laurel_private.user_states s where s.tenant_id = system.tenant_id group by 1
-  )
-  select jsonb_agg(jsonb_build_object('level', laurel_private.level_as_json(l), 'users', coalesce(r.users, 0)) order by l.points)
-  into summary
-  from laurel.points_levels l
-  left join reached r on thresholds[r.level] = l.points
-  where l.system_id = system.id;
-  return summary;
+  users := laurel_private.users_by_total(system, thresholds, '{}');
+  return (
+    select jsonb_agg(jsonb_build_object('level', laurel_private.level_as_json(l),
+      'users', users[array_position(thresholds, l.points::bigint) + 1]) order by l.points)
+    from laurel.points_levels l
+    where l.system_id = system.id);
 end
 $$;
 
@@ -10305,12 +10376,13 @@ create function laurel_private.broken_streaks(for_tenant uuid)
 $$;
 --! EndIncluded streaks/verify_streaks.sql
 --! Included insight/points_rollups.sql
--- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user. Folded from the
--- append-only ledger by the worker, never written by an award: an award waits for nobody. Readers add the ledger's
--- tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC days of the awards' dates.
+-- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user, and how many users have how
+-- much. Folded from the append-only ledger by the worker, never written by an award: an award waits for nobody.
+-- Readers add the ledger's tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC
+-- days of the awards' dates.
 --
--- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify()
--- checks). What is folded are all rows with IDs below the watermark. Rows get their IDs under
+-- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify() compares
+-- each with its view expected_… below). What is folded are all rows with IDs below the watermark. Rows get their IDs under
 -- their user's lock, so in a transaction that has an ID of its own by then: once all transactions up to one that began
 -- after some moment have ended, no row with an ID from before that moment can appear any more.
 
@@ -10328,7 +10400,7 @@ create table laurel_private.earnings_fold (
 comment on table laurel_private.earnings_fold is 'How far the ledger is folded into the rollups.';
 comment on column laurel_private.earnings_fold.watermark is 'Rows with IDs below it are folded.';
 comment on column laurel_private.earnings_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
-comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the 7, 30 and 90 days in user_earnings.';
+comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the windows in user_earnings.';
 alter table laurel_private.earnings_fold enable row level security;
 insert into laurel_private.earnings_fold default values;
 
@@ -10387,6 +10459,8 @@ create index user_points_days_by_user on laurel_private.user_points_days (tenant
 comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
 alter table laurel_private.user_points_days enable row level security;
 
+-- Windows of 7, 30 and 90 days, and as many days before each. None of them is indexed, so that a fold's update
+-- stays on its page; who has most is kept in top_earners.
 create table laurel_private.user_earnings (
   tenant_id uuid not null,
   user_id text collate "C" not null,
@@ -10395,23 +10469,25 @@ create table laurel_private.user_earnings (
   last_7 numeric not null default 0,
   last_30 numeric not null default 0,
   last_90 numeric not null default 0,
+  before_7 numeric not null default 0,
+  before_30 numeric not null default 0,
+  before_90 numeric not null default 0,
   first_14 numeric not null default 0,
   constraint user_earnings_are_one_per_system primary key (tenant_id, user_id, system_id),
   constraint user_earnings_belong_to_a_user foreign key (tenant_id, user_id)
     references laurel.users on delete cascade
 ) with (fillfactor = 70);
 
-create index user_earnings_of_7_days on laurel_private.user_earnings (tenant_id, system_id, last_7 desc, user_id);
-create index user_earnings_of_30_days on laurel_private.user_earnings (tenant_id, system_id, last_30 desc, user_id);
-create index user_earnings_of_90_days on laurel_private.user_earnings (tenant_id, system_id, last_90 desc, user_id);
-comment on table laurel_private.user_earnings is 'Points that a user earned in the last 7, 30 and 90 days, up to windows_end_on of the fold, and in its own first 14, as far as folded.';
+comment on table laurel_private.user_earnings is 'Points that a user earned in the last 7, 30 and 90 days, up to windows_end_on of the fold, in as many days before those, and in its own first 14, as far as folded.';
 alter table laurel_private.user_earnings enable row level security;
+
+create type laurel_private.earning_figure as enum ('last_7', 'last_30', 'last_90', 'before_7', 'before_30', 'before_90', 'first_14');
 
 -- How many users earned how much: by the same figures, in ranges. For first_14 by day of joining; the epoch for the others.
 create table laurel_private.earning_buckets (
   tenant_id uuid not null references laurel.tenants on delete cascade,
   system_id uuid not null,
-  figure text not null,
+  figure laurel_private.earning_figure not null,
   joined_on date not null,
   bucket int not null,
   users bigint not null,
@@ -10421,6 +10497,32 @@ create table laurel_private.earning_buckets (
 
 comment on table laurel_private.earning_buckets is 'Users, and their points, by range of points earned. Users with none are in no bucket.';
 alter table laurel_private.earning_buckets enable row level security;
+
+create table laurel_private.top_earners (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  figure laurel_private.earning_figure not null,
+  earned numeric not null,
+  user_id text collate "C" not null,
+  constraint top_earners_are_one_per_figure primary key (tenant_id, system_id, figure)
+);
+
+comment on table laurel_private.top_earners is 'Who earned most in each window, the first by ID of equals; no row when nobody earned anything.';
+alter table laurel_private.top_earners enable row level security;
+
+-- How many users have how much. Beside the exact totals there are those with all but their first three digits
+-- zeroed: 9,000 rows at most count all users, and the exact ones are read between two of those alone.
+create table laurel_private.points_totals (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  is_rounded boolean not null,
+  total bigint not null,
+  users bigint not null,
+  constraint points_totals_are_counted_once primary key (tenant_id, system_id, is_rounded, total)
+) with (fillfactor = 80);
+
+comment on table laurel_private.points_totals is 'Users with awards by their total, exact and rounded down to three digits, as far as folded.';
+alter table laurel_private.points_totals enable row level security;
 
 -- Counting users who joined in some days.
 create index users_by_creation on laurel.users (tenant_id, created_at);
@@ -10437,19 +10539,27 @@ create function laurel_private.bucket_of(earned numeric, starts numeric[])
   returns int language sql immutable parallel safe
   return width_bucket(earned, starts);
 
-create function laurel_private.utc_day(moment timestamptz)
-  returns date language sql immutable parallel safe
-  return (moment at time zone 'UTC')::date;
+create function laurel_private.step_of_three_digits(total bigint)
+  returns bigint language sql immutable parallel safe
+  return (10::numeric ^ greatest(length(total::text) - 3, 0))::bigint;
+
+create function laurel_private.first_three_digits(total bigint)
+  returns bigint language sql immutable parallel safe
+  return total - total % laurel_private.step_of_three_digits(total);
+
+create function laurel_private.next_three_digits(total bigint)
+  returns bigint language sql immutable parallel safe
+  return laurel_private.first_three_digits(total) + laurel_private.step_of_three_digits(total);
 
 -- Ledger rows as the rollups count them.
 create view laurel_private.award_figures as
   select a.id, a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
     coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
     greatest(a.points, 0) as earned, case when a.boosts is null then 0 else greatest(a.points, 0) end as boosted,
-    greatest(-a.points, 0) as deducted
+    greatest(-a.points, 0) as deducted, a.sequence, a.total_before, a.total_after
   from laurel.points_awards a;
 
-comment on view laurel_private.award_figures is 'What each ledger row adds to points_days.';
+comment on view laurel_private.award_figures is 'What each ledger row adds to the rollups.';
 
 create function laurel_private.add_to_days(figures laurel_private.award_figures[])
   returns void language sql volatile as $$
@@ -10463,11 +10573,50 @@ create function laurel_private.add_to_days(figures laurel_private.award_figures[
     deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards
 $$;
 
--- What changes for users: per figure what comes in addition. Moves users between buckets as well.
+-- Every row moves its user from one total to the next; the first one brings it in. `sign` is -1 to take rows back.
+create function laurel_private.add_to_totals(figures laurel_private.award_figures[], sign int default 1)
+  returns void language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  changes laurel_private.points_totals[];
+begin
+  changes := array(
+    select (c.tenant_id, c.system_id, c.is_rounded, c.total, sum(c.users))::laurel_private.points_totals
+    from (
+      select m.tenant_id, m.system_id, m.users, r.is_rounded,
+        case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total
+      from (
+        select f.tenant_id, f.system_id, f.total_after as total, sign as users from unnest(figures) f
+        union all
+        select f.tenant_id, f.system_id, f.total_before, -sign from unnest(figures) f where f.sequence > 1) m
+      cross join (values (false), (true)) r (is_rounded)) c
+    where exists (select from laurel.tenants t where t.id = c.tenant_id)
+    group by c.tenant_id, c.system_id, c.is_rounded, c.total
+    having sum(c.users) <> 0);
+  insert into laurel_private.points_totals as t (tenant_id, system_id, is_rounded, total, users)
+  select c.* from unnest(changes) c
+  on conflict on constraint points_totals_are_counted_once do update set users = t.users + excluded.users;
+  -- Users leave many totals behind.
+  delete from laurel_private.points_totals t using unnest(changes) c
+  where t.tenant_id = c.tenant_id and t.system_id = c.system_id and t.is_rounded = c.is_rounded and t.total = c.total and t.users = 0;
+end
+$$;
+
+-- What changes for users: per figure what comes in addition.
 create type laurel_private.earning_change as (
-  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric, first_14 numeric
+  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric,
+  before_7 numeric, before_30 numeric, before_90 numeric, first_14 numeric
 );
 
+-- In which windows a day lies that is so many days ago, and with how much. Null: after them.
+create function laurel_private.windows_of(age int)
+  returns table (last_7 boolean, last_30 boolean, last_90 boolean, before_7 boolean, before_30 boolean, before_90 boolean)
+  language sql immutable parallel safe as $$
+  select age between 0 and 6, age between 0 and 29, age between 0 and 89,
+    age between 7 and 13, age between 30 and 59, age between 90 and 179
+$$;
+
+-- Moves users between buckets, and who has more than the top earner takes its place.
 create function laurel_private.change_earnings(changes laurel_private.earning_change[])
   returns void language sql volatile as $$
   with change as (
@@ -10477,39 +10626,57 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
     join laurel.users u on u.tenant_id = c.tenant_id and u.id = c.user_id
   ),
   before as materialized (
-    select c.*, coalesce(e.last_7, 0) as old_7, coalesce(e.last_30, 0) as old_30, coalesce(e.last_90, 0) as old_90,
-      coalesce(e.first_14, 0) as old_14, coalesce(e.joined_on, c.joined_on) as cohort
+    select c.*, coalesce(e.last_7, 0) as old_last_7, coalesce(e.last_30, 0) as old_last_30, coalesce(e.last_90, 0) as old_last_90,
+      coalesce(e.before_7, 0) as old_before_7, coalesce(e.before_30, 0) as old_before_30, coalesce(e.before_90, 0) as old_before_90,
+      coalesce(e.first_14, 0) as old_first_14, coalesce(e.joined_on, c.joined_on) as cohort
     from change c
     left join laurel_private.user_earnings e on e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.system_id = c.system_id
   ),
   written as (
-    insert into laurel_private.user_earnings as e (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, first_14)
-    select b.tenant_id, b.user_id, b.system_id, b.cohort, b.last_7, b.last_30, b.last_90, b.first_14 from before b
+    insert into laurel_private.user_earnings as e
+      (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, before_7, before_30, before_90, first_14)
+    select b.tenant_id, b.user_id, b.system_id, b.cohort, b.last_7, b.last_30, b.last_90, b.before_7, b.before_30, b.before_90, b.first_14
+    from before b
     on conflict on constraint user_earnings_are_one_per_system do update
-    set last_7 = e.last_7 + excluded.last_7, last_30 = e.last_30 + excluded.last_30,
-      last_90 = e.last_90 + excluded.last_90, first_14 = e.first_14 + excluded.first_14
+    set last_7 = e.last_7 + excluded.last_7, last_30 = e.last_30 + excluded.last_30, last_90 = e.last_90 + excluded.last_90,
+      before_7 = e.before_7 + excluded.before_7, before_30 = e.before_30 + excluded.before_30,
+      before_90 = e.before_90 + excluded.before_90, first_14 = e.first_14 + excluded.first_14
+  ),
+  moved as materialized (
+    select b.tenant_id, b.system_id, b.user_id, f.figure, f.joined_on, f.old, f.old + f.change as new
+    from before b
+    cross join lateral (values
+      ('last_7'::laurel_private.earning_figure, date 'epoch', b.old_last_7, b.last_7), ('last_30', 'epoch', b.old_last_30, b.last_30),
+      ('last_90', 'epoch', b.old_last_90, b.last_90), ('before_7', 'epoch', b.old_before_7, b.before_7),
+      ('before_30', 'epoch', b.old_before_30, b.before_30), ('before_90', 'epoch', b.old_before_90, b.before_90),
+      ('first_14', b.cohort, b.old_first_14, b.first_14)
+    ) f (figure, joined_on, old, change)
+    where f.change <> 0
   ),
   starts as (
     select laurel_private.bucket_starts() as starts
   ),
-  moved as (
-    select b.tenant_id, b.system_id, f.figure, f.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
-    from before b
+  counted as (
+    insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
+    select m.tenant_id, m.system_id, m.figure, m.joined_on, x.bucket, sum(x.users), sum(x.points)
+    from moved m
     cross join starts
     cross join lateral (values
-      ('7', date 'epoch', b.old_7, b.old_7 + b.last_7), ('30', date 'epoch', b.old_30, b.old_30 + b.last_30),
-      ('90', date 'epoch', b.old_90, b.old_90 + b.last_90), ('first', b.cohort, b.old_14, b.old_14 + b.first_14)
-    ) f (figure, joined_on, old, new)
-    cross join lateral (values
-      (laurel_private.bucket_of(f.old, starts.starts), -1, -f.old), (laurel_private.bucket_of(f.new, starts.starts), 1, f.new)
+      (laurel_private.bucket_of(m.old, starts.starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts.starts), 1, m.new)
     ) x (bucket, users, points)
-    where f.old <> f.new and x.bucket > 0
+    where x.bucket > 0
     group by 1, 2, 3, 4, 5
+    on conflict on constraint earning_buckets_are_one_per_range do update
+    set users = k.users + excluded.users, points = k.points + excluded.points
   )
-  insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
-  select m.tenant_id, m.system_id, m.figure, m.joined_on, m.bucket, m.users, m.points from moved m
-  on conflict on constraint earning_buckets_are_one_per_range do update
-  set users = k.users + excluded.users, points = k.points + excluded.points
+  insert into laurel_private.top_earners as t (tenant_id, system_id, figure, earned, user_id)
+  select distinct on (m.tenant_id, m.system_id, m.figure) m.tenant_id, m.system_id, m.figure, m.new, m.user_id
+  from moved m
+  where m.figure <> 'first_14' and m.new > m.old
+  order by m.tenant_id, m.system_id, m.figure, m.new desc, m.user_id collate "C"
+  on conflict on constraint top_earners_are_one_per_figure do update
+  set earned = excluded.earned, user_id = excluded.user_id
+  where excluded.earned > t.earned or excluded.earned = t.earned and excluded.user_id < t.user_id
 $$;
 
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
@@ -10552,6 +10719,7 @@ begin
     else laurel_private.next_uuid((figures[most]).id) end;
 
   perform laurel_private.add_to_days(figures);
+  perform laurel_private.add_to_totals(figures);
 
   insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
   select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)
@@ -10563,18 +10731,20 @@ begin
 
   perform laurel_private.change_earnings(array(
     select (a.tenant_id, a.system_id, a.user_id,
-      coalesce(sum(a.earned) filter (where a.age < 7), 0), coalesce(sum(a.earned) filter (where a.age < 30), 0),
-      coalesce(sum(a.earned) filter (where a.age < 90), 0),
-      coalesce(sum(a.earned) filter (where a.day - a.joined_on between 0 and 13), 0))::laurel_private.earning_change
+      coalesce(sum(a.earned) filter (where w.last_7), 0), coalesce(sum(a.earned) filter (where w.last_30), 0),
+      coalesce(sum(a.earned) filter (where w.last_90), 0), coalesce(sum(a.earned) filter (where w.before_7), 0),
+      coalesce(sum(a.earned) filter (where w.before_30), 0), coalesce(sum(a.earned) filter (where w.before_90), 0),
+      coalesce(sum(a.earned) filter (where a.is_first), 0))::laurel_private.earning_change
     from (
-      select f.tenant_id, f.system_id, f.user_id, f.earned, f.day, laurel_private.utc_day(u.created_at) as joined_on,
-        -- What lies after the windows comes in when they move on.
-        case when f.day <= fold.windows_end_on then fold.windows_end_on - f.day end as age
+      select f.tenant_id, f.system_id, f.user_id, f.earned,
+        -- What lies after the windows, at a negative age, comes in when they move on.
+        fold.windows_end_on - f.day as age, f.day - laurel_private.utc_day(u.created_at) between 0 and 13 as is_first
       from unnest(figures) f
       join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
       where f.earned > 0) a
+    cross join lateral laurel_private.windows_of(a.age) w
     group by a.tenant_id, a.system_id, a.user_id
-    having bool_or(a.age < 90 or a.day - a.joined_on between 0 and 13)));
+    having bool_or(a.age between 0 and 179 or a.is_first)));
 
   update laurel_private.earnings_fold f
   set watermark = beyond,
@@ -10587,36 +10757,70 @@ $$;
 comment on function laurel_private.fold_earnings(int, interval) is
   'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
 
--- Moves the windows of 7, 30 and 90 days on by a day when a day has begun: it comes in, and one of each leaves.
-create function laurel_private.move_windows(as_of timestamptz)
+-- Who earned most, anew: after figures went down.
+create function laurel_private.find_top_earners(of_tenant uuid, of_system uuid)
+  returns void language plpgsql volatile as $$
+begin
+  delete from laurel_private.top_earners t where t.tenant_id = of_tenant and t.system_id = of_system;
+  insert into laurel_private.top_earners (tenant_id, system_id, figure, earned, user_id)
+  select e.tenant_id, e.system_id, e.figure, e.earned, e.user_id from laurel_private.expected_top_earners e
+  where e.tenant_id = of_tenant and e.system_id = of_system;
+end
+$$;
+
+-- Moves the windows on by a day when a day has begun: it comes in, and another leaves each window.
+create function laurel_private.move_windows(as_of timestamptz, most int default 20000)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set jit = off
 as $$
 declare
   fold laurel_private.earnings_fold;
+  system record;
+  edge int;
+  -- Users are taken so many at a time: a day may have millions.
+  part laurel_private.user_points_days[];
+  has_moved boolean;
 begin
   select f.* into fold from laurel_private.earnings_fold f
   where f.windows_end_on < laurel_private.utc_day(as_of) for update skip locked;
   if not found then
     return 0;
   end if;
-  perform laurel_private.change_earnings(array(
-    select (d.tenant_id, d.system_id, d.user_id,
-      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 7)), 0), coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 30)), 0),
-      coalesce(sum(x.sign * d.earned) filter (where x.days in (1, 90)), 0), 0)::laurel_private.earning_change
-    from laurel.points_systems s
-    cross join (values (0, 1, 1), (7, -1, 7), (30, -1, 30), (90, -1, 90)) x (ago, sign, days)
-    join laurel_private.user_points_days d on d.tenant_id = s.tenant_id and d.system_id = s.id
-      and d.day = fold.windows_end_on + 1 - x.ago
-    group by d.tenant_id, d.system_id, d.user_id));
+  for system in select s.tenant_id, s.id from laurel.points_systems s order by s.tenant_id, s.id loop
+    has_moved := false;
+    -- The days that come in or go over, by how long ago they will be.
+    foreach edge in array array[0, 7, 14, 30, 60, 90, 180] loop
+      part := '{}';
+      loop
+        part := array(
+          select d from laurel_private.user_points_days d
+          where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day = fold.windows_end_on + 1 - edge
+            and (part = '{}' or d.user_id > (part[cardinality(part)]).user_id)
+          order by d.user_id limit most);
+        exit when part = '{}';
+        has_moved := true;
+        perform laurel_private.change_earnings(array(
+          select (d.tenant_id, d.system_id, d.user_id,
+            d.earned * (w.last_7::int - v.last_7::int), d.earned * (w.last_30::int - v.last_30::int), d.earned * (w.last_90::int - v.last_90::int),
+            d.earned * (w.before_7::int - v.before_7::int), d.earned * (w.before_30::int - v.before_30::int),
+            d.earned * (w.before_90::int - v.before_90::int), 0)::laurel_private.earning_change
+          from unnest(part) d
+          cross join laurel_private.windows_of(edge) w
+          cross join laurel_private.windows_of(edge - 1) v));
+      end loop;
+    end loop;
+    if has_moved then
+      perform laurel_private.find_top_earners(system.tenant_id, system.id);
+    end if;
+  end loop;
   update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
   return 1;
 end
 $$;
 
-comment on function laurel_private.move_windows(timestamptz) is
-  'Moves the windows of user_earnings on by one day if a UTC day has begun since; 0 when they end today.';
+comment on function laurel_private.move_windows(timestamptz, int) is
+  'Moves the windows of user_earnings on by one day if a UTC day has begun since, so many users at a time; 0 when they end today.';
 
 -- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under the fold's lock,
 -- taken after the user's and kept until its ledger rows are gone: a fold finds all of them or none.
@@ -10635,104 +10839,355 @@ begin
   from laurel_private.award_figures f
   where f.tenant_id = of_tenant and f.user_id = of_user
   group by 1, 2, 3, 4, 5;
+  perform laurel_private.add_to_totals(array(
+    select f from laurel_private.award_figures f
+    where f.tenant_id = of_tenant and f.user_id = of_user and f.id < fold.watermark), -1);
   perform laurel_private.change_earnings(array(
-    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.first_14)::laurel_private.earning_change
+    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.before_7, -e.before_30, -e.before_90,
+      -e.first_14)::laurel_private.earning_change
     from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
+  perform laurel_private.find_top_earners(t.tenant_id, t.system_id)
+  from (
+    select distinct t.tenant_id, t.system_id from laurel_private.top_earners t
+    where t.tenant_id = of_tenant and t.user_id = of_user) t;
   -- The rows themselves go with the user.
 end
 $$;
+
+-- What the rollups must be, by the ledger and by each other: verify() compares, rebuild_rollups() writes.
+
+create view laurel_private.expected_points_days as
+  select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.earned) as earned, sum(s.boosted) as boosted,
+    sum(s.deducted) as deducted, sum(s.awards)::bigint as awards
+  from (
+    select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric, f.boosted::numeric, f.deducted::numeric, 1::bigint as awards
+    from laurel_private.award_figures f
+    where f.id < (select f.watermark from laurel_private.earnings_fold f)
+    union all
+    select e.tenant_id, e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
+    from laurel_private.erased_points e) s
+  group by 1, 2, 3, 4, 5;
+
+create view laurel_private.expected_user_points_days as
+  select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)::numeric as earned
+  from laurel_private.award_figures f
+  where f.earned > 0 and f.id < (select f.watermark from laurel_private.earnings_fold f)
+  group by 1, 2, 3, 4;
+
+create view laurel_private.expected_points_totals as
+  select m.tenant_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
+    sum(m.users)::bigint as users
+  from (
+    select m.tenant_id, m.system_id, x.total, sum(x.users) as users
+    from laurel_private.award_figures m
+    cross join lateral (values (m.total_after, 1), (case when m.sequence > 1 then m.total_before end, -1)) x (total, users)
+    where x.total is not null and m.id < (select f.watermark from laurel_private.earnings_fold f)
+    group by 1, 2, 3) m
+  cross join (values (false), (true)) r (is_rounded)
+  group by 1, 2, 3, 4
+  having sum(m.users) <> 0;
+
+-- From the users' days.
+create view laurel_private.expected_user_earnings as
+  select d.tenant_id, d.user_id, d.system_id, laurel_private.utc_day(u.created_at) as joined_on,
+    d.last_7, d.last_30, d.last_90, d.before_7, d.before_30, d.before_90, d.first_14
+  from (
+    select d.tenant_id, d.user_id, d.system_id,
+      coalesce(sum(d.earned) filter (where w.last_7), 0) as last_7, coalesce(sum(d.earned) filter (where w.last_30), 0) as last_30,
+      coalesce(sum(d.earned) filter (where w.last_90), 0) as last_90, coalesce(sum(d.earned) filter (where w.before_7), 0) as before_7,
+      coalesce(sum(d.earned) filter (where w.before_30), 0) as before_30, coalesce(sum(d.earned) filter (where w.before_90), 0) as before_90,
+      coalesce(sum(d.earned) filter (where d.day - laurel_private.utc_day(u.created_at) between 0 and 13), 0) as first_14
+    from laurel_private.user_points_days d
+    join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
+    cross join laurel_private.earnings_fold f
+    cross join lateral laurel_private.windows_of(f.windows_end_on - d.day) w
+    group by 1, 2, 3) d
+  join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
+  where (d.last_7, d.last_30, d.last_90, d.before_7, d.before_30, d.before_90, d.first_14) <> (0, 0, 0, 0, 0, 0, 0);
+
+-- A row for each figure of a user.
+create view laurel_private.earning_figures as
+  select e.tenant_id, e.system_id, e.user_id, f.figure, f.joined_on, f.earned
+  from laurel_private.user_earnings e
+  cross join lateral (values
+    ('last_7'::laurel_private.earning_figure, date 'epoch', e.last_7), ('last_30', 'epoch', e.last_30), ('last_90', 'epoch', e.last_90),
+    ('before_7', 'epoch', e.before_7), ('before_30', 'epoch', e.before_30), ('before_90', 'epoch', e.before_90),
+    ('first_14', e.joined_on, e.first_14)) f (figure, joined_on, earned)
+  where f.earned > 0;
+
+create view laurel_private.expected_earning_buckets as
+  select f.tenant_id, f.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket,
+    count(*) as users, sum(f.earned) as points
+  from laurel_private.earning_figures f
+  cross join (select laurel_private.bucket_starts() as starts) s
+  group by 1, 2, 3, 4, 5;
+
+-- Two passes rather than a sort of all figures.
+create view laurel_private.expected_top_earners as
+  select f.tenant_id, f.system_id, f.figure, f.earned, min(f.user_id) as user_id
+  from (
+    select f.tenant_id, f.system_id, f.figure, max(f.earned) as earned
+    from laurel_private.earning_figures f where f.figure <> 'first_14' group by 1, 2, 3) m
+  join laurel_private.earning_figures f
+    on f.tenant_id = m.tenant_id and f.system_id = m.system_id and f.figure = m.figure and f.earned = m.earned
+  group by 1, 2, 3, 4;
+
+-- Makes the rollups anew from the ledger, up to the watermark: after figures were loaded or mended by hand.
+-- Erasures wait for it, events do not.
+create function laurel_private.rebuild_rollups()
+  returns void language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+begin
+  perform from laurel_private.earnings_fold f for update;
+  delete from laurel_private.points_days;
+  delete from laurel_private.user_points_days;
+  delete from laurel_private.points_totals;
+  delete from laurel_private.user_earnings;
+  delete from laurel_private.earning_buckets;
+  delete from laurel_private.top_earners;
+  insert into laurel_private.points_days (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select e.* from laurel_private.expected_points_days e;
+  insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
+  select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
+  insert into laurel_private.points_totals (tenant_id, system_id, is_rounded, total, users)
+  select e.* from laurel_private.expected_points_totals e;
+  insert into laurel_private.user_earnings
+    (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, before_7, before_30, before_90, first_14)
+  select e.* from laurel_private.expected_user_earnings e;
+  insert into laurel_private.earning_buckets (tenant_id, system_id, figure, joined_on, bucket, users, points)
+  select e.* from laurel_private.expected_earning_buckets e;
+  insert into laurel_private.top_earners (tenant_id, system_id, figure, earned, user_id)
+  select e.* from laurel_private.expected_top_earners e;
+end
+$$;
+
+comment on function laurel_private.rebuild_rollups() is
+  'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned. Rule D3.';
 --! EndIncluded insight/points_rollups.sql
+--! Included insight/users_by_total.sql
+-- How many users of a system have how much (RP1, L4), from the rollup of totals and the ledger's tail
+-- (points_rollups.sql): exact at any moment, without a look at the users. Narrowed to users with attributes
+-- it reads those users' own states.
+
+-- The ledger rows that are not folded yet.
+create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid)
+  returns setof laurel.points_awards language sql stable as $$
+  select a.* from laurel.points_awards a
+  where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
+$$;
+
+-- Where users of the tail came to (1) and whence (-1).
+create function laurel_private.moves_of_tail(of_tenant uuid, of_system uuid)
+  returns table (total bigint, users int) language sql stable as $$
+  select x.total, x.users
+  from laurel_private.ledger_tail(of_tenant, of_system) a
+  cross join lateral (values (a.total_after, 1), (case when a.sequence > 1 then a.total_before end, -1)) x (total, users)
+  where x.total is not null
+$$;
+
+-- The IDs of users with these attributes; null when they are more than `most`.
+create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
+  returns text[] language plpgsql stable as $$
+declare
+  ids text[] := array(select u.id from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter limit most + 1);
+begin
+  return case when cardinality(ids) <= most then ids end;
+end
+$$;
+
+-- Up to so many users are looked up one by one; of more, everybody's rows are read.
+create function laurel_private.few_users()
+  returns int language sql immutable parallel safe
+  return 5000;
+
+-- The totals of users with these attributes: few by their key, many by a look at all.
+create function laurel_private.totals_with(system laurel.points_systems, filter jsonb)
+  returns table (total bigint, users bigint) language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users());
+begin
+  return query
+    select s.total, count(*)
+    from (
+      select coalesce(s.totals[array_position(s.system_ids, system.id)], 0) as total
+      from unnest(few) u (id)
+      cross join lateral (
+        select s.totals, s.system_ids from laurel_private.user_states s
+        where s.tenant_id = system.tenant_id and s.user_id = u.id offset 0) s
+      union all
+      select coalesce(s.totals[array_position(s.system_ids, system.id)], 0)
+      from laurel_private.user_states s
+      where few is null and s.tenant_id = system.tenant_id and s.attributes @> filter) s
+    group by 1;
+end
+$$;
+
+create function laurel_private.highest_total(system laurel.points_systems, filter jsonb)
+  returns bigint language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  if filter <> '{}' then
+    return (select max(t.total) from laurel_private.totals_with(system, filter) t);
+  end if;
+  return (
+    with tail as materialized (
+      select m.* from laurel_private.moves_of_tail(system.tenant_id, system.id) m
+    ),
+    -- The highest rounded total that somebody has, then the highest exact one of those.
+    rounded as (
+      select c.total
+      from (
+        select t.total, t.users from laurel_private.points_totals t
+        where t.tenant_id = system.tenant_id and t.system_id = system.id and t.is_rounded
+        union all
+        select laurel_private.first_three_digits(m.total), m.users from tail m) c
+      group by c.total having sum(c.users) > 0
+      order by c.total desc limit 1
+    )
+    select c.total
+    from (
+      select t.total, t.users
+      from rounded r
+      join laurel_private.points_totals t
+        on t.tenant_id = system.tenant_id and t.system_id = system.id and not t.is_rounded
+        and t.total >= r.total and t.total < laurel_private.next_three_digits(r.total)
+      union all
+      select m.total, m.users from tail m join rounded r on laurel_private.first_three_digits(m.total) = r.total) c
+    group by c.total having sum(c.users) > 0
+    order by c.total desc limit 1);
+end
+$$;
+
+-- How many users there are below the first bound, from each to the next, and from the last on.
+create function laurel_private.users_by_total(system laurel.points_systems, bounds bigint[], filter jsonb)
+  returns bigint[] language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  if filter <> '{}' then
+    return array(
+      select coalesce(sum(t.users), 0)
+      from generate_series(0, cardinality(bounds)) n
+      left join laurel_private.totals_with(system, filter) t on width_bucket(t.total, bounds) = n
+      group by n order by n);
+  end if;
+  return (
+    with split as materialized (
+      -- Rounded totals with a bound among the exact ones that they stand for.
+      select distinct laurel_private.first_three_digits(b.bound) as total
+      from unnest(bounds) b (bound) where b.bound <> laurel_private.first_three_digits(b.bound)
+    ),
+    part as materialized (
+      select width_bucket(t.total, bounds) as bucket, sum(t.users) as users
+      from laurel_private.points_totals t
+      where t.tenant_id = system.tenant_id and t.system_id = system.id and t.is_rounded
+        and t.total <> all (array(select s.total from split s))
+      group by 1
+      union all
+      select width_bucket(t.total, bounds), sum(t.users)
+      from split s
+      cross join lateral (
+        select t.total, t.users from laurel_private.points_totals t
+        where t.tenant_id = system.tenant_id and t.system_id = system.id and not t.is_rounded
+          and t.total >= s.total and t.total < laurel_private.next_three_digits(s.total) offset 0) t
+      group by 1
+      union all
+      select width_bucket(m.total, bounds), sum(m.users)
+      from laurel_private.moves_of_tail(system.tenant_id, system.id) m group by 1
+    ),
+    bucket as (
+      select p.bucket, p.users from part p
+      union all
+      -- Users without awards have 0.
+      select width_bucket(0::bigint, bounds), laurel_private.count_users(system.tenant_id) - coalesce((select sum(p.users) from part p), 0)
+    )
+    select array_agg(n.users order by n.no)
+    from (
+      select n as no, coalesce(sum(b.users), 0)::bigint as users
+      from generate_series(0, cardinality(bounds)) n
+      left join bucket b on b.bucket = n
+      group by n) n);
+end
+$$;
+
+comment on function laurel_private.users_by_total(laurel.points_systems, bigint[], jsonb) is
+  'Users below the first bound, from each bound to the next, and from the last one on. Rules RP1, L4.';
+--! EndIncluded insight/users_by_total.sql
 --! Included insight/verify_rollups.sql
--- What must be true of the rollups (points_rollups.sql); a part of verify().
+-- What must be true of the rollups (points_rollups.sql) and of the count of users; a part of verify().
 
 create function laurel_private.broken_rollups(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
-  language plpgsql stable as $$
+  language plpgsql stable
+  -- Millions of rows are compared with millions: never one by one, whatever statistics say.
+  set enable_nestloop = off
+as $$
 #variable_conflict use_column
-declare
-  fold laurel_private.earnings_fold;
 begin
-  select f.* into strict fold from laurel_private.earnings_fold f;
   return query
-    with source as (
-      select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric as earned, f.boosted::numeric as boosted,
-        f.deducted::numeric as deducted, 1::bigint as awards
-      from laurel_private.award_figures f
-      where f.id < fold.watermark and (for_tenant is null or f.tenant_id = for_tenant)
-      union all
-      select e.tenant_id, e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
-      from laurel_private.erased_points e where for_tenant is null or e.tenant_id = for_tenant
-    ),
-    expected as (
-      select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id,
-        array[sum(s.earned), sum(s.boosted), sum(s.deducted), sum(s.awards)] as figures
-      from source s group by 1, 2, 3, 4, 5
-    ),
-    days as (
-      select d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id, array[d.earned, d.boosted, d.deducted, d.awards] as figures
-      from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant
-    )
-    select 'days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), null::text,
-      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day), coalesce(x.trigger_id, d.trigger_id)),
-      x.figures::text, d.figures::text
-    from expected x
-    full join days d on (d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id) = (x.tenant_id, x.system_id, x.day, x.cause, x.trigger_id)
-    where x.figures is distinct from d.figures;
+    with days as (select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_points_days e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'days_add_up_to_the_ledger', tenant_id, null::text, concat_ws(' ', system_id, day, trigger_id),
+      case when x.earned is not null then concat_ws(' ', x.earned, x.boosted, x.deducted, x.awards) end,
+      case when d.earned is not null then concat_ws(' ', d.earned, d.boosted, d.deducted, d.awards) end
+    from expected x full join days d using (tenant_id, system_id, day, cause, trigger_id)
+    where (x.earned, x.boosted, x.deducted, x.awards) is distinct from (d.earned, d.boosted, d.deducted, d.awards);
   return query
-    with expected as (
-      select a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, sum(a.points) as earned
-      from laurel.points_awards a
-      where a.points > 0 and a.id < fold.watermark and (for_tenant is null or a.tenant_id = for_tenant)
-      group by 1, 2, 3, 4
-    ),
-    days as (
-      select d.* from laurel_private.user_points_days d where for_tenant is null or d.tenant_id = for_tenant
-    )
-    select 'users_days_add_up_to_the_ledger', coalesce(x.tenant_id, d.tenant_id), coalesce(x.user_id, d.user_id),
-      concat_ws(' ', coalesce(x.system_id, d.system_id), coalesce(x.day, d.day)), x.earned::text, d.earned::text
-    from expected x
-    full join days d on (d.tenant_id, d.user_id, d.system_id, d.day) = (x.tenant_id, x.user_id, x.system_id, x.day)
+    with days as (select d.* from laurel_private.user_points_days d where for_tenant is null or d.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_user_points_days e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'users_days_add_up_to_the_ledger', tenant_id, user_id, concat_ws(' ', system_id, day), x.earned::text, d.earned::text
+    from expected x full join days d using (tenant_id, user_id, system_id, day)
     where x.earned is distinct from d.earned;
   return query
-    with expected as (
-      select d.tenant_id, d.user_id, d.system_id,
-        coalesce(sum(d.earned) filter (where x.age < 7), 0) as last_7, coalesce(sum(d.earned) filter (where x.age < 30), 0) as last_30,
-        coalesce(sum(d.earned) filter (where x.age < 90), 0) as last_90,
-        coalesce(sum(d.earned) filter (where d.day - laurel_private.utc_day(u.created_at) between 0 and 13), 0) as first_14
-      from laurel_private.user_points_days d
-      join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
-      cross join lateral (select case when d.day <= fold.windows_end_on then fold.windows_end_on - d.day end) x (age)
-      where for_tenant is null or d.tenant_id = for_tenant
-      group by 1, 2, 3
-    ),
-    earnings as (
-      select e.* from laurel_private.user_earnings e where for_tenant is null or e.tenant_id = for_tenant
-    )
-    select 'earnings_are_sums_of_days', coalesce(x.tenant_id, e.tenant_id), coalesce(x.user_id, e.user_id), coalesce(x.system_id, e.system_id)::text,
-      concat_ws(' ', x.last_7, x.last_30, x.last_90, x.first_14), concat_ws(' ', e.last_7, e.last_30, e.last_90, e.first_14)
-    from expected x
-    full join earnings e on (e.tenant_id, e.user_id, e.system_id) = (x.tenant_id, x.user_id, x.system_id)
-    where (coalesce(x.last_7, 0), coalesce(x.last_30, 0), coalesce(x.last_90, 0), coalesce(x.first_14, 0))
-      is distinct from (coalesce(e.last_7, 0), coalesce(e.last_30, 0), coalesce(e.last_90, 0), coalesce(e.first_14, 0));
+    with totals as (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_points_totals e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'totals_count_users', tenant_id, null::text, concat_ws(' ', system_id, case when is_rounded then 'about' end, total), x.users::text, t.users::text
+    from expected x full join totals t using (tenant_id, system_id, is_rounded, total)
+    where x.users is distinct from t.users;
   return query
-    with expected as (
-      select e.tenant_id, e.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket, count(*) as users, sum(f.earned) as points
-      from laurel_private.user_earnings e
-      cross join (select laurel_private.bucket_starts() as starts) s
-      cross join lateral (values ('7', date 'epoch', e.last_7), ('30', date 'epoch', e.last_30), ('90', date 'epoch', e.last_90),
-        ('first', e.joined_on, e.first_14)) f (figure, joined_on, earned)
-      where f.earned > 0 and (for_tenant is null or e.tenant_id = for_tenant)
-      group by 1, 2, 3, 4, 5
-    ),
-    buckets as (
-      select k.* from laurel_private.earning_buckets k where (k.users, k.points) <> (0, 0) and (for_tenant is null or k.tenant_id = for_tenant)
-    )
-    select 'buckets_count_users', coalesce(x.tenant_id, k.tenant_id), null::text,
-      concat_ws(' ', coalesce(x.system_id, k.system_id), coalesce(x.figure, k.figure), coalesce(x.joined_on, k.joined_on), coalesce(x.bucket, k.bucket)),
+    with earnings as (
+      select e.* from laurel_private.user_earnings e
+      where (for_tenant is null or e.tenant_id = for_tenant)
+        and (e.last_7, e.last_30, e.last_90, e.before_7, e.before_30, e.before_90, e.first_14) <> (0, 0, 0, 0, 0, 0, 0)),
+    expected as (select e.* from laurel_private.expected_user_earnings e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'earnings_are_sums_of_days', tenant_id, user_id, system_id::text,
+      concat_ws(' ', x.joined_on, x.last_7, x.last_30, x.last_90, x.before_7, x.before_30, x.before_90, x.first_14),
+      concat_ws(' ', e.joined_on, e.last_7, e.last_30, e.last_90, e.before_7, e.before_30, e.before_90, e.first_14)
+    from expected x full join earnings e using (tenant_id, user_id, system_id)
+    where (x.joined_on, x.last_7, x.last_30, x.last_90, x.before_7, x.before_30, x.before_90, x.first_14)
+      is distinct from (e.joined_on, e.last_7, e.last_30, e.last_90, e.before_7, e.before_30, e.before_90, e.first_14);
+  return query
+    with buckets as (
+      select k.* from laurel_private.earning_buckets k where (k.users, k.points) <> (0, 0) and (for_tenant is null or k.tenant_id = for_tenant)),
+    expected as (select e.* from laurel_private.expected_earning_buckets e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'buckets_count_users', tenant_id, null::text, concat_ws(' ', system_id, figure, joined_on, bucket),
       concat_ws(' ', x.users, x.points), concat_ws(' ', k.users, k.points)
-    from expected x
-    full join buckets k on (k.tenant_id, k.system_id, k.figure, k.joined_on, k.bucket) = (x.tenant_id, x.system_id, x.figure, x.joined_on, x.bucket)
+    from expected x full join buckets k using (tenant_id, system_id, figure, joined_on, bucket)
     where (x.users, x.points) is distinct from (k.users, k.points);
+  return query
+    with tops as (select t.* from laurel_private.top_earners t where for_tenant is null or t.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_top_earners e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'top_earner_earned_most', tenant_id, t.user_id, concat_ws(' ', system_id, figure), concat_ws(' ', x.earned, x.user_id), concat_ws(' ', t.earned, t.user_id)
+    from expected x full join tops t using (tenant_id, system_id, figure)
+    where (x.earned, x.user_id) is distinct from (t.earned, t.user_id);
+  return query
+    with counts as (
+      select c.tenant_id, c.joined_on, sum(c.users) as users
+      from (
+        select c.tenant_id, c.joined_on, c.users from laurel_private.user_counts c
+        union all
+        select c.tenant_id, c.joined_on, c.users from laurel_private.user_count_changes c) c
+      where for_tenant is null or c.tenant_id = for_tenant
+      group by 1, 2 having sum(c.users) <> 0),
+    expected as (
+      select u.tenant_id, laurel_private.utc_day(u.created_at) as joined_on, count(*) as users
+      from laurel.users u where for_tenant is null or u.tenant_id = for_tenant
+      group by 1, 2)
+    select 'user_counts_are_the_users', tenant_id, null::text, joined_on::text, x.users::text, c.users::text
+    from expected x full join counts c using (tenant_id, joined_on)
+    where x.users is distinct from c.users;
 end
 $$;
 --! EndIncluded insight/verify_rollups.sql
@@ -11148,7 +11603,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups, the count of users and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -14379,13 +14834,6 @@ begin
 end
 $$;
 
--- The ledger rows that are not folded yet.
-create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid)
-  returns setof laurel.points_awards language sql stable as $$
-  select a.* from laurel.points_awards a
-  where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
-$$;
-
 -- A system's days, by trigger; of all users, or of those with these attributes.
 create function laurel_private.system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
   returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
@@ -14472,32 +14920,42 @@ create function laurel.points_breakdown(system_key text, from_on date, to_on dat
 declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+  length int := to_on - from_on + 1;
 begin
   return (
     with trigger as materialized (
-      select d.cause, d.trigger_id, sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted, sum(d.awards) as awards
-      from laurel_private.system_days(system, from_on, to_on, filter) d group by d.cause, d.trigger_id
+      select d.cause, d.trigger_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as earned,
+        coalesce(sum(d.boosted) filter (where d.day >= from_on), 0) as boosted,
+        coalesce(sum(d.deducted) filter (where d.day >= from_on), 0) as deducted,
+        coalesce(sum(d.awards) filter (where d.day >= from_on), 0) as awards,
+        coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before
+      from laurel_private.system_days(system, from_on - length, to_on, filter) d group by d.cause, d.trigger_id
     ),
-    total as (select coalesce(sum(t.earned), 0) as earned from trigger t),
+    total as (select coalesce(sum(t.earned), 0) as earned, coalesce(sum(t.before), 0) as before from trigger t),
     cause as (
-      select t.cause, sum(t.earned) as earned, sum(t.boosted) as boosted, sum(t.deducted) as deducted, sum(t.awards) as awards
+      select t.cause, sum(t.earned) as earned, sum(t.boosted) as boosted, sum(t.deducted) as deducted, sum(t.awards) as awards, sum(t.before) as before
       from trigger t group by t.cause
     )
     select jsonb_build_object('from', from_on, 'to', to_on, 'earned', total.earned,
+      'before', jsonb_build_object('from', from_on - length, 'to', from_on - 1, 'earned', total.before),
+      'changePercent', laurel_private.change_in_percent(total.earned, total.before),
       'byType', (
         select coalesce(jsonb_agg(jsonb_build_object('type', c.cause, 'earned', c.earned, 'boosted', c.boosted, 'deducted', c.deducted,
-          'awards', c.awards, 'share', round(c.earned / nullif(total.earned, 0), 4)) order by c.earned desc, c.cause), '[]') from cause c),
+          'awards', c.awards, 'share', round(c.earned / nullif(total.earned, 0), 4), 'before', c.before,
+          'changePercent', laurel_private.change_in_percent(c.earned, c.before)) order by c.earned desc, c.cause), '[]')
+        from cause c where c.awards > 0),
       'byTrigger', (
         select coalesce(jsonb_agg(jsonb_build_object('trigger', laurel_private.trigger_as_json(x), 'type', t.cause, 'earned', t.earned,
-          'boosted', t.boosted, 'deducted', t.deducted, 'awards', t.awards, 'share', round(t.earned / nullif(total.earned, 0), 4))
+          'boosted', t.boosted, 'deducted', t.deducted, 'awards', t.awards, 'share', round(t.earned / nullif(total.earned, 0), 4),
+          'before', t.before, 'changePercent', laurel_private.change_in_percent(t.earned, t.before))
           order by t.earned desc, t.trigger_id), '[]')
-        from trigger t left join laurel.points_triggers x on x.id = t.trigger_id))
+        from trigger t left join laurel.points_triggers x on x.id = t.trigger_id where t.awards > 0))
     from total);
 end
 $$;
 
 comment on function laurel.points_breakdown(text, date, date, text) is
-  'What a system''s points from one UTC day to another came from: by type of trigger and by trigger (null for adjustments), with shares of what was earned. LR004, LR012, LR013, LR023. Rule D3.';
+  'What a system''s points from one UTC day to another came from: by type of trigger and by trigger (null for adjustments), with shares of what was earned, and beside what came from them in the range of the same length before. LR004, LR012, LR013, LR023. Rule D3.';
 
 -- Buckets as [{from, to, users}], `nobody` in front: users who earned nothing.
 create function laurel_private.histogram(buckets int[], users bigint[], nobody bigint)
@@ -14509,114 +14967,208 @@ create function laurel_private.histogram(buckets int[], users bigint[], nobody b
     cross join generate_series(1, (select max(b.bucket) from unnest(buckets, users) b (bucket, users) where b.users > 0)) n), '[]')
 $$;
 
--- What users earned on some days, by range: how many users, their points, and who earned most.
-create type laurel_private.earnings_by_users as (buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
+-- What users earned on some days, by range: how many users, their points, and who earned most. `is_before` says which
+-- of the two it is of, the days themselves or as many days before.
+create type laurel_private.earnings_by_users as (is_before boolean, buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
 
--- From the sums of the last 7, 30 or 90 days, each user of the tail moved to where it is now.
+-- From the sums of the last 7, 30 or 90 days and those before, each user of the tail moved to where it is now.
 create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date)
-  returns laurel_private.earnings_by_users language plpgsql stable as $$
-#variable_conflict use_variable
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+#variable_conflict use_column
 declare
-  answer laurel_private.earnings_by_users;
   starts numeric[] := laurel_private.bucket_starts();
-  first_most numeric;
-  first_id text;
 begin
-  with tail as (
-    select a.user_id, sum(a.points) as points
-    from laurel_private.ledger_tail(system.tenant_id, system.id) a
-    where a.points > 0 and laurel_private.utc_day(a.occurred_at) between ends_on - days + 1 and ends_on
-    group by a.user_id
-  ),
-  moved as materialized (
-    select t.user_id, coalesce(e.earned, 0) as old, coalesce(e.earned, 0) + t.points as new
-    from tail t
-    left join lateral (
-      select case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end as earned
-      from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id) e on true
-  ),
-  bucket as (
-    select b.bucket, sum(b.users) as users, sum(b.points) as points
-    from (
-      select k.bucket, k.users, k.points from laurel_private.earning_buckets k
-      where k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = days::text and k.joined_on = 'epoch'
-      union all
-      select laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
-      union all
-      select laurel_private.bucket_of(m.new, starts), 1, m.new from moved m) b
-    group by b.bucket
-  ),
-  most as (
-    select m.new, m.user_id from moved m order by m.new desc, m.user_id limit 1
-  )
-  select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.new from most m), (select m.user_id from most m)
-  into answer.buckets, answer.users, answer.points, answer.most, answer.most_user_id from bucket b;
-  -- One query for each, so that each takes its index.
-  case days
-    when 7 then
-      select e.last_7, e.user_id into first_most, first_id from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_7 desc, e.user_id limit 1;
-    when 30 then
-      select e.last_30, e.user_id into first_most, first_id from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_30 desc, e.user_id limit 1;
-    else
-      select e.last_90, e.user_id into first_most, first_id from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.system_id = system.id order by e.last_90 desc, e.user_id limit 1;
-  end case;
-  if first_most > 0 and (answer.most is null or first_most > answer.most or first_most = answer.most and first_id < answer.most_user_id) then
-    answer.most := first_most;
-    answer.most_user_id := first_id;
-  end if;
-  return answer;
+  return query
+    with part as (
+      select p.is_before, (case when p.is_before then 'before_' else 'last_' end || days)::laurel_private.earning_figure as figure
+      from (values (false), (true)) p (is_before)
+    ),
+    tail as materialized (
+      select ends_on - t.day >= days as is_before, t.user_id, sum(t.points) as points
+      from (
+        select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
+        from laurel_private.ledger_tail(system.tenant_id, system.id) a where a.points > 0) t
+      where t.day between ends_on - 2 * days + 1 and ends_on
+      group by 1, 2
+    ),
+    moved as materialized (
+      select t.is_before, t.user_id, coalesce(e.earned, 0) as old, coalesce(e.earned, 0) + t.points as new
+      from tail t
+      -- One by one through the key, however many the planner takes the tail for.
+      left join lateral (
+        select case days when 7 then case when t.is_before then e.before_7 else e.last_7 end
+          when 30 then case when t.is_before then e.before_30 else e.last_30 end
+          else case when t.is_before then e.before_90 else e.last_90 end end as earned
+        from laurel_private.user_earnings e
+        where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id offset 0) e on true
+    ),
+    bucket as (
+      select b.is_before, b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
+      from (
+        select p.is_before, k.bucket, k.users, k.points
+        from part p
+        join laurel_private.earning_buckets k on k.figure = p.figure
+        where k.tenant_id = system.tenant_id and k.system_id = system.id and k.joined_on = 'epoch'
+        union all
+        select m.is_before, laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
+        union all
+        select m.is_before, laurel_private.bucket_of(m.new, starts), 1, m.new from moved m) b
+      group by 1, 2
+    ),
+    most as (
+      select distinct on (m.is_before) m.*
+      from (
+        select p.is_before, t.earned, t.user_id
+        from part p join laurel_private.top_earners t on t.figure = p.figure
+        where t.tenant_id = system.tenant_id and t.system_id = system.id
+        union all
+        select m.is_before, m.new, m.user_id from moved m) m
+      order by m.is_before, m.earned desc, m.user_id
+    )
+    select p.is_before, b.buckets, b.users, b.points, m.earned, m.user_id
+    from part p
+    left join (
+      select b.is_before, array_agg(b.bucket) as buckets, array_agg(b.users) as users, sum(b.points) as points
+      from bucket b group by 1) b on b.is_before = p.is_before
+    left join most m on m.is_before = p.is_before;
 end
 $$;
 
 -- For any days, and any users: from what each earned per day.
 create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns laurel_private.earnings_by_users language sql stable as $$
-  with earned as materialized (
-    select d.user_id, sum(d.earned) as earned
-    from (
-      select d.user_id, d.earned from laurel_private.user_points_days d
-      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
-      union all
-      select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
-    where filter = '{}' or exists (
-      select from laurel.users u where u.tenant_id = system.tenant_id and u.id = d.user_id and u.attributes @> filter)
-    group by d.user_id
-  ),
-  bucket as (
-    select laurel_private.bucket_of(e.earned, s.starts) as bucket, count(*) as users, sum(e.earned) as points
-    from earned e cross join (select laurel_private.bucket_starts() as starts) s group by 1
-  ),
-  most as (
-    select e.earned, e.user_id from earned e order by e.earned desc, e.user_id limit 1
-  )
-  select array_agg(b.bucket), array_agg(b.users::bigint), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
-  from bucket b
-$$;
-
-create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns laurel_private.earnings_by_users language plpgsql stable as $$
+  returns setof laurel_private.earnings_by_users language plpgsql stable
+  -- A group for every user, in memory; and joins of many with many, whatever the planner takes a filter for.
+  set work_mem = '128MB' set enable_nestloop = off as $$
+#variable_conflict use_column
+declare
+  first_on date := from_on - (to_on - from_on + 1);
+  few text[] := case when filter <> '{}' then laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users()) end;
+  starts numeric[] := laurel_private.bucket_starts();
 begin
-  if filter = '{}' and to_on - from_on + 1 in (7, 30, 90)
-    and exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on)
-  then
-    return laurel_private.window_earnings(system, to_on - from_on + 1, to_on);
-  end if;
-  return laurel_private.range_earnings(system, from_on, to_on, filter);
+  return query
+    with day as (
+      select d.user_id, d.day, d.earned from laurel_private.user_points_days d
+      where few is null and d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between first_on and to_on
+      union all
+      select u.id, d.day, d.earned
+      from unnest(few) u (id)
+      cross join lateral (
+        select d.day, d.earned from laurel_private.user_points_days d
+        where d.tenant_id = system.tenant_id and d.user_id = u.id and d.system_id = system.id and d.day between first_on and to_on offset 0) d
+      union all
+      select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id = any (few))
+    ),
+    earned as materialized (
+      select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
+        coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before_earned
+      from day d
+      group by d.user_id
+    ),
+    part as materialized (
+      select x.is_before, e.user_id, x.earned
+      from earned e
+      cross join lateral (values (false, e.now_earned), (true, e.before_earned)) x (is_before, earned)
+      where x.earned > 0 and (filter = '{}' or few is not null or e.user_id in (
+        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+    ),
+    bucket as (
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      from part p group by 1, 2
+    ),
+    most as (
+      select p.is_before, p.earned, min(p.user_id) as user_id
+      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
+      group by 1, 2
+    )
+    select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
+    from bucket b join most m using (is_before)
+    group by 1, 5, 6;
 end
 $$;
 
-create function laurel_private.count_users(of_tenant uuid, filter jsonb)
+-- The same for users with attributes in the windows: each user's sums are at hand.
+create function laurel_private.filtered_window_earnings(system laurel.points_systems, days int, ends_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable
+  set work_mem = '128MB' set enable_nestloop = off as $$
+#variable_conflict use_column
+declare
+  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users());
+  starts numeric[] := laurel_private.bucket_starts();
+begin
+  return query
+    with sums as (
+      select u.id as user_id, e.*
+      from unnest(few) u (id)
+      cross join lateral (
+        select case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end as now_earned,
+          case days when 7 then e.before_7 when 30 then e.before_30 else e.before_90 end as before_earned
+        from laurel_private.user_earnings e
+        where e.tenant_id = system.tenant_id and e.user_id = u.id and e.system_id = system.id offset 0) e
+      union all
+      select e.user_id, case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end,
+        case days when 7 then e.before_7 when 30 then e.before_30 else e.before_90 end
+      from laurel_private.user_earnings e
+      where few is null and e.tenant_id = system.tenant_id and e.system_id = system.id and e.user_id in (
+        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
+      union all
+      select t.user_id, case when ends_on - t.day < days then t.points else 0 end, case when ends_on - t.day < days then 0 else t.points end
+      from (
+        select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
+        from laurel_private.ledger_tail(system.tenant_id, system.id) a
+        where a.points > 0 and (few is null or a.user_id = any (few))) t
+      where t.day between ends_on - 2 * days + 1 and ends_on and (few is not null or t.user_id in (
+        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+    ),
+    part as materialized (
+      select x.is_before, s.user_id, sum(x.earned) as earned
+      from sums s
+      cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
+      where x.earned > 0
+      group by 1, 2
+    ),
+    bucket as (
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      from part p group by 1, 2
+    ),
+    most as (
+      select p.is_before, p.earned, min(p.user_id) as user_id
+      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
+      group by 1, 2
+    )
+    select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
+    from bucket b join most m using (is_before)
+    group by 1, 5, 6;
+end
+$$;
+
+create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+declare
+  days int := to_on - from_on + 1;
+begin
+  if days not in (7, 30, 90) or not exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on) then
+    return query select * from laurel_private.range_earnings(system, from_on, to_on, filter);
+  elsif filter = '{}' then
+    return query select * from laurel_private.window_earnings(system, days, to_on);
+  else
+    return query select * from laurel_private.filtered_window_earnings(system, days, to_on, filter);
+  end if;
+end
+$$;
+
+-- Users with these attributes who were added on these days; null for no bound.
+create function laurel_private.count_matching_users(of_tenant uuid, filter jsonb, from_on date default null, to_on date default null)
   returns bigint language plpgsql stable as $$
 begin
   if filter = '{}' then
-    return (select count(*) from laurel.users u where u.tenant_id = of_tenant);
+    return laurel_private.count_users(of_tenant, from_on, to_on);
   end if;
-  return (select count(*) from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter);
+  return (
+    select count(*) from laurel.users u
+    where u.tenant_id = of_tenant and u.attributes @> filter
+      and (from_on is null or u.created_at >= from_on::timestamp at time zone 'UTC')
+      and (to_on is null or u.created_at < (to_on + 1)::timestamp at time zone 'UTC'));
 end
 $$;
 
@@ -14625,76 +15177,101 @@ create function laurel.points_by_users(system_key text, from_on date, to_on date
 declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
-  found_earnings laurel_private.earnings_by_users := laurel_private.earnings_by_users(system, from_on, to_on, filter);
-  earners bigint := coalesce((select sum(n) from unnest(found_earnings.users) n), 0);
-  users bigint := laurel_private.count_users(system.tenant_id, filter);
+  length int := to_on - from_on + 1;
+  users bigint := laurel_private.count_matching_users(system.tenant_id, filter);
+  part laurel_private.earnings_by_users;
+  figures jsonb;
+  earners bigint;
+  answer jsonb := jsonb_build_object('from', from_on, 'to', to_on, 'users', users, 'most', 0, 'mostUserId', null, 'earners', 0, 'average', null,
+    'histogram', laurel_private.histogram('{}', '{}', users), 'before',
+    jsonb_build_object('from', from_on - length, 'to', from_on - 1, 'most', 0, 'mostUserId', null, 'earners', 0, 'average', null));
 begin
-  return jsonb_build_object('from', from_on, 'to', to_on,
-    'most', coalesce(found_earnings.most, 0), 'mostUserId', found_earnings.most_user_id,
-    'users', users, 'earners', earners, 'average', round(coalesce(found_earnings.points, 0) / nullif(earners, 0), 2),
-    'histogram', laurel_private.histogram(found_earnings.buckets, found_earnings.users, users - earners));
+  for part in select * from laurel_private.earnings_by_users(system, from_on, to_on, filter) loop
+    earners := coalesce((select sum(n) from unnest(part.users) n), 0);
+    figures := jsonb_build_object('most', coalesce(part.most, 0), 'mostUserId', part.most_user_id, 'earners', earners,
+      'average', round(coalesce(part.points, 0) / nullif(earners, 0), 2));
+    answer := case when part.is_before then answer || jsonb_build_object('before', answer -> 'before' || figures)
+      else answer || figures || jsonb_build_object('histogram', laurel_private.histogram(part.buckets, part.users, users - earners)) end;
+  end loop;
+  return answer || jsonb_build_object('changePercent',
+    laurel_private.change_in_percent((answer ->> 'most')::numeric, (answer #>> '{before,most}')::numeric));
 end
 $$;
 
 comment on function laurel.points_by_users(text, date, date, text) is
-  'What single users earned in a system from one UTC day to another: the most by one user and who, how many earned anything and what on average, and a histogram of users (0, 1, 2–4, 5–9, 10–19 …). LR004, LR012, LR013, LR023. Rule D3.';
+  'What single users earned in a system from one UTC day to another: the most by one user and who, how many earned anything and what on average, and a histogram of users (0, 1, 2–4, 5–9, 10–19 …); beside the most in the range of the same length before. LR004, LR012, LR013, LR023. Rule D3.';
 
 create function laurel.points_in_first_days(system_key text, from_on date, to_on date, user_attributes text default '')
-  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+  returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+  set work_mem = '64MB' as $$
 declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
+  first_on date := from_on - (to_on - from_on + 1);
+  joined bigint := laurel_private.count_matching_users(system.tenant_id, filter, from_on, to_on);
+  joined_before bigint := laurel_private.count_matching_users(system.tenant_id, filter, first_on, from_on - 1);
   starts numeric[] := laurel_private.bucket_starts();
-  joined bigint;
   found_buckets int[];
   found_users bigint[];
   points numeric;
+  points_before numeric;
+  average numeric;
+  average_before numeric;
 begin
-  select count(*) into joined from laurel.users u
-  where u.tenant_id = system.tenant_id and u.created_at >= from_on::timestamp at time zone 'UTC'
-    and u.created_at < (to_on + 1)::timestamp at time zone 'UTC' and (filter = '{}' or u.attributes @> filter);
   with tail as (
-    select a.user_id, sum(a.points) as points
+    select a.user_id, u.joined_on, u.attributes, sum(a.points) as points
     from laurel_private.ledger_tail(system.tenant_id, system.id) a
-    join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-    where a.points > 0 and laurel_private.utc_day(u.created_at) between from_on and to_on
-      and laurel_private.utc_day(a.occurred_at) - laurel_private.utc_day(u.created_at) between 0 and 13
-    group by a.user_id
+    cross join lateral (
+      select u.attributes, laurel_private.utc_day(u.created_at) as joined_on
+      from laurel.users u where u.tenant_id = system.tenant_id and u.id = a.user_id offset 0) u
+    where a.points > 0 and u.joined_on between first_on and to_on and laurel_private.utc_day(a.occurred_at) - u.joined_on between 0 and 13
+    group by 1, 2, 3
   ),
   moved as (
-    select coalesce(e.first_14, 0) as old, coalesce(e.first_14, 0) + t.points as new, t.user_id
+    select t.joined_on, coalesce(e.first_14, 0) as old, coalesce(e.first_14, 0) + t.points as new
     from tail t
-    left join laurel_private.user_earnings e on e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id
+    left join lateral (
+      select e.first_14 from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id offset 0) e on true
+    where t.attributes @> filter
   ),
   part as (
-    select k.bucket, k.users, k.points from laurel_private.earning_buckets k
-    where filter = '{}' and k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = 'first' and k.joined_on between from_on and to_on
+    select k.joined_on, k.bucket, k.users, k.points from laurel_private.earning_buckets k
+    where filter = '{}' and k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = 'first_14' and k.joined_on between first_on and to_on
     union all
-    select laurel_private.bucket_of(e.first_14, starts), 1, e.first_14
-    from laurel_private.user_earnings e
-    join laurel.users u on u.tenant_id = e.tenant_id and u.id = e.user_id
-    where filter <> '{}' and e.tenant_id = system.tenant_id and e.system_id = system.id and e.first_14 > 0
-      and e.joined_on between from_on and to_on and u.attributes @> filter
+    select e.joined_on, laurel_private.bucket_of(e.first_14, starts), 1, e.first_14
+    from laurel.users u
+    cross join lateral (
+      select e.joined_on, e.first_14 from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.user_id = u.id and e.system_id = system.id offset 0) e
+    where filter <> '{}' and u.tenant_id = system.tenant_id and u.attributes @> filter
+      and u.created_at >= first_on::timestamp at time zone 'UTC' and u.created_at < (to_on + 1)::timestamp at time zone 'UTC' and e.first_14 > 0
     union all
-    select x.bucket, x.users, x.points
+    select m.joined_on, x.bucket, x.users, x.points
     from moved m
     cross join lateral (values
       (laurel_private.bucket_of(m.old, starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts), 1, m.new)) x (bucket, users, points)
-    where x.bucket > 0 and (filter = '{}' or exists (
-      select from laurel.users u where u.tenant_id = system.tenant_id and u.id = m.user_id and u.attributes @> filter))
+    where x.bucket > 0
   ),
   bucket as (
-    select p.bucket, sum(p.users)::bigint as users, sum(p.points) as points from part p group by p.bucket
+    select p.bucket, coalesce(sum(p.users) filter (where p.joined_on >= from_on), 0)::bigint as users,
+      coalesce(sum(p.points) filter (where p.joined_on >= from_on), 0) as points,
+      coalesce(sum(p.points) filter (where p.joined_on < from_on), 0) as points_before
+    from part p group by p.bucket
   )
-  select array_agg(b.bucket), array_agg(b.users), sum(b.points) into found_buckets, found_users, points from bucket b;
-  return jsonb_build_object('from', from_on, 'to', to_on, 'users', joined,
-    'average', round(coalesce(points, 0) / nullif(joined, 0), 2),
-    'histogram', laurel_private.histogram(found_buckets, found_users, joined - coalesce((select sum(n)::bigint from unnest(found_users) n), 0)));
+  select array_agg(b.bucket), array_agg(b.users), coalesce(sum(b.points), 0), coalesce(sum(b.points_before), 0)
+  into found_buckets, found_users, points, points_before from bucket b;
+  average := round(points / nullif(joined, 0), 2);
+  average_before := round(points_before / nullif(joined_before, 0), 2);
+  return jsonb_build_object('from', from_on, 'to', to_on, 'users', joined, 'average', average,
+    'histogram', laurel_private.histogram(found_buckets, found_users, joined - coalesce((select sum(n)::bigint from unnest(found_users) n), 0)),
+    'before', jsonb_build_object('from', first_on, 'to', from_on - 1, 'users', joined_before, 'average', average_before),
+    'changePercent', laurel_private.change_in_percent(average, average_before));
 end
 $$;
 
 comment on function laurel.points_in_first_days(text, date, date, text) is
-  'What users who were added from one UTC day to another earned in a system in their first 14 UTC days, so far: on average (null without such users), and as a histogram of users. LR004, LR012, LR013, LR023. Rule D3.';
+  'What users who were added from one UTC day to another earned in a system in their first 14 UTC days, so far: on average (null without such users), and as a histogram of users; beside the average of those added in the range of the same length before. LR004, LR012, LR013, LR023. Rule D3.';
 
 create function laurel.points_insights(system_key text, from_on date, to_on date, user_attributes text default '')
   returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$

@@ -258,8 +258,8 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     await page.getByRole("radio", { name: "Last 90 days" }).check({ force: true });
     await card("Points earned").getByText("nothing to compare with in the 90 days before").waitFor();
     await field("Users with").selectOption({ label: "Plan" });
-    await field("equal to").fill("premium");
-    await field("equal to").press("Enter");
+    await field("Plan equal to").fill("premium");
+    await field("Plan equal to").press("Enter");
     await figureOf("Points earned", "65");
     await page.getByRole("radio", { name: "Custom" }).check({ force: true });
     await field("To").fill("2020-01-01");
@@ -267,7 +267,7 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     await field("From").fill("2019-12-01");
     await figureOf("Points earned", "0");
     await page.getByText("Nothing was earned or deducted in this time.").waitFor();
-    expect(await field("equal to").inputValue()).toBe("premium");
+    expect(await field("Plan equal to").inputValue()).toBe("premium");
   });
 
   test("lists users, and finds them", async () => {

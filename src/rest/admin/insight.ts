@@ -122,9 +122,9 @@ export const insightOperations: readonly Operation[] = [
   },
   figure("earned", "Points earned by all users over time, boosted and not, and deducted, beside the range before.", "points_earned", earnedAnswer,
     z.enum(["day", "week", "month"]).default("day")),
-  figure("breakdown", "What the points came from: by type of trigger and by trigger.", "points_breakdown", breakdownAnswer),
-  figure("users", "The most that one user earned, and a histogram of users.", "points_by_users", byUsersAnswer),
-  figure("first-days", "What users who joined in this time earned in their first 14 days.", "points_in_first_days", firstDaysAnswer),
+  figure("breakdown", "What the points came from: by type of trigger and by trigger, beside the range before.", "points_breakdown", breakdownAnswer),
+  figure("users", "The most that one user earned, beside the range before, and a histogram of users.", "points_by_users", byUsersAnswer),
+  figure("first-days", "What users who joined in this time earned in their first 14 days, beside those of the range before.", "points_in_first_days", firstDaysAnswer),
   figure("insights", "The figures in plain sentences.", "points_insights", insightsAnswer),
   defineOperation({
     ...common,

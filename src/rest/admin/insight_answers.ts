@@ -62,24 +62,34 @@ export const earnedAnswer = named("PointsEarned", z.object({
   series: z.array(z.object({ date: z.iso.date(), ...sums, notBoosted: z.number() })),
 }));
 
-const part = { type: cause, ...sums, awards: z.int(), share: z.number().nullable() };
+const change = { changePercent: z.number().nullable() };
+const part = { type: cause, ...sums, awards: z.int(), share: z.number().nullable(), before: z.number(), ...change };
 export const breakdownAnswer = named("PointsBreakdown", z.object({
   ...range,
   earned: z.number(),
+  before: z.object({ ...range, earned: z.number() }),
+  ...change,
   byType: z.array(z.object(part)),
   byTrigger: z.array(z.object({ trigger: triggerAnswer.nullable(), ...part })),
 }));
 
+const most = { most: z.number(), mostUserId: z.string().nullable(), earners: z.int(), average: z.number().nullable() };
 export const byUsersAnswer = named("PointsByUsers", z.object({
   ...range,
-  most: z.number(),
-  mostUserId: z.string().nullable(),
+  ...most,
   users: z.int(),
-  earners: z.int(),
-  average: z.number().nullable(),
   histogram,
+  before: z.object({ ...range, ...most }),
+  ...change,
 }));
 
-export const firstDaysAnswer = named("PointsInFirstDays", z.object({ ...range, users: z.int(), average: z.number().nullable(), histogram }));
+const joined = { users: z.int(), average: z.number().nullable() };
+export const firstDaysAnswer = named("PointsInFirstDays", z.object({
+  ...range,
+  ...joined,
+  histogram,
+  before: z.object({ ...range, ...joined }),
+  ...change,
+}));
 
 export const insightsAnswer = named("PointsInsights", z.object({ ...range, sentences: z.array(z.string()) }));

@@ -24,8 +24,8 @@ interface Choice {
   readonly range: "7" | "30" | "90" | "custom";
   readonly from: string;
   readonly to: string;
-  readonly attribute: string;
-  readonly value: string;
+  /** By attribute; users have to carry them all. */
+  readonly attributes: Readonly<Record<string, string>>;
 }
 
 /** What was chosen, by system: it outlives a look at another screen. */
@@ -34,7 +34,7 @@ const choices = new Map<string, Store<Choice>>();
 function choiceOf(system: System): Store<Choice> {
   const known = choices.get(system.id);
   if (known !== undefined) return known;
-  const made = createStore<Choice>({ range: "30", from: daysBefore(today(), 29), to: today(), attribute: "", value: "" });
+  const made = createStore<Choice>({ range: "30", from: daysBefore(today(), 29), to: today(), attributes: {} });
   choices.set(system.id, made);
   return made;
 }
@@ -52,25 +52,20 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
   const choice = useStore(store);
   const { from, to } = choice.range === "custom" ? choice : { from: daysBefore(today(), Number(choice.range) - 1), to: today() };
   const length = lengthOf(from, to);
-  const filter = choice.attribute === "" || choice.value.trim() === "" ? "" : `${choice.attribute}:${choice.value.trim()}`;
-  const read = <T,>(name: string, first: string, last: string, more = ""): Promise<T> =>
-    call<T>("GET", `/admin/v1/points/${system.id}/analytics/${name}?${new URLSearchParams({ from: first, to: last, userAttributes: filter }).toString()}${more}`);
+  const wanted = Object.entries(choice.attributes).filter(([, value]) => value !== "");
+  const filter = wanted.map(([key, value]) => `${key}:${value}`).join(",");
+  const read = <T,>(name: string, more = ""): Promise<T> =>
+    call<T>("GET", `/admin/v1/points/${system.id}/analytics/${name}?${new URLSearchParams({ from, to, userAttributes: filter }).toString()}${more}`);
   const figures = useReading(async () => {
     const [earned, breakdown, users, firstDays, insights] = await Promise.all([
-      read<Earned>("earned", from, to, `&unit=${length > mostDaysByDay ? "week" : "day"}`),
-      read<Breakdown>("breakdown", from, to),
-      read<ByUsers>("users", from, to),
-      read<FirstDays>("first-days", from, to),
-      read<z.output<typeof insightsAnswer>>("insights", from, to),
+      read<Earned>("earned", `&unit=${length > mostDaysByDay ? "week" : "day"}`),
+      read<Breakdown>("breakdown"),
+      read<ByUsers>("users"),
+      read<FirstDays>("first-days"),
+      read<z.output<typeof insightsAnswer>>("insights"),
     ]);
     return { earned, breakdown, users, firstDays, insights };
   }, ["analytics", system.id, from, to, filter], refreshMs);
-  // What came before does not change any more, but for late events: it is read once.
-  const before = useReading(async () => {
-    const [first, last] = [daysBefore(from, length), daysBefore(from, 1)];
-    const [users, firstDays] = await Promise.all([read<ByUsers>("users", first, last), read<FirstDays>("first-days", first, last)]);
-    return { users, firstDays };
-  }, ["analytics before", system.id, from, to, filter]);
   const levels = useReading(async () => {
     try {
       return await call<LevelSummary>("GET", `/admin/v1/points/${system.id}/analytics/levels`);
@@ -82,14 +77,14 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
   }, ["levels", system.id]);
   return (
     <>
-      <Section title="Analytics" lead={`From ${day(from)} to ${day(to)}, both included, by UTC days${filter === "" ? "" : `; only users with ${choice.attribute} = ${choice.value.trim()}`}.`}>
+      <Section title="Analytics" lead={`From ${day(from)} to ${day(to)}, both included, by UTC days${wanted.length === 0 ? "" : `; only users with ${wanted.map(([key, value]) => `${key} = ${value}`).join(" and ")}`}.`}>
         <Filters choice={choice} set={store.set} />
       </Section>
       <Read reading={figures}>
         {({ earned, breakdown, users, firstDays, insights }) => (
           <>
             <div class="cards analytics-cards">
-              <Card title="Points earned" value={figure(earned.earned)} change={<Change now={earned.earned} before={earned.before.earned} days={length} />}>
+              <Card title="Points earned" value={figure(earned.earned)} change={<Change percent={earned.changePercent} before={earned.before.earned} days={length} />}>
                 <TimeChart
                   title="Points earned"
                   dates={earned.series.map(({ date }) => date)}
@@ -103,7 +98,7 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
               <Card
                 title="Most by one user"
                 value={figure(users.most)}
-                change={<Change now={users.most} before={before.data?.users.most} days={length} />}
+                change={<Change percent={users.changePercent} before={users.before.most} days={length} />}
                 note={users.mostUserId === null ? "Nobody earned anything." : <>by <Link href={addressOf("users", users.mostUserId)}>{users.mostUserId}</Link>; {figure(users.earners)} of {count(users.users, "user")} earned points, {figure(String(users.average ?? 0))} on average</>}
               >
                 <Histogram caption="Users by points earned in this time" ranges={users.histogram} />
@@ -111,7 +106,7 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
               <Card
                 title="Average in the first 14 days"
                 value={firstDays.average === null ? "–" : figure(String(firstDays.average))}
-                change={<Change now={firstDays.average} before={before.data?.firstDays.average} days={length} />}
+                change={<Change percent={firstDays.changePercent} before={firstDays.before.average} days={length} />}
                 note={firstDays.users === 0 ? "Nobody joined in this time." : `of ${count(firstDays.users, "user")} who joined in this time, so far`}
               >
                 <Histogram caption="Users who joined, by points earned in their first 14 days" ranges={firstDays.histogram} />
@@ -160,6 +155,8 @@ const ranges = [
 
 function Filters({ choice, set }: { readonly choice: Choice; readonly set: (next: Choice) => void }) {
   const attributes = (useAttributes().data ?? []).filter(({ type }) => type === "user");
+  const keys = Object.keys(choice.attributes);
+  const others = attributes.filter(({ key }) => !keys.includes(key));
   return (
     <div class="filters" role="group" aria-label="Days and users">
       <fieldset class="choices">
@@ -182,38 +179,54 @@ function Filters({ choice, set }: { readonly choice: Choice; readonly set: (next
           }} />
         </div>
       ))}
-      {attributes.length > 0 && (
+      {keys.map((key) => (
+        <AttributeValue key={key} name={attributes.find((each) => each.key === key)?.name ?? key} id={key} value={choice.attributes[key] ?? ""} set={(value) => {
+          set({ ...choice, attributes: { ...choice.attributes, [key]: value } });
+        }} remove={() => {
+          set({ ...choice, attributes: Object.fromEntries(Object.entries(choice.attributes).filter(([other]) => other !== key)) });
+        }} />
+      ))}
+      {others.length > 0 && (
         <div class="field">
-          <label for="analytics-attribute">Users with</label>
-          <select id="analytics-attribute" value={choice.attribute} onChange={(event) => {
-            set({ ...choice, attribute: event.currentTarget.value });
+          <label for="analytics-attribute">{keys.length === 0 ? "Users with" : "and with"}</label>
+          <select id="analytics-attribute" value="" onChange={(event) => {
+            const key = event.currentTarget.value;
+            // Shows its own first line again, whatever was taken.
+            event.currentTarget.value = "";
+            if (key !== "") set({ ...choice, attributes: { ...choice.attributes, [key]: "" } });
           }}>
-            <option value="">anything</option>
-            {attributes.map(({ key, name }) => <option key={key} value={key} selected={key === choice.attribute}>{name}</option>)}
+            <option value="">{keys.length === 0 ? "anything" : "anything else"}</option>
+            {others.map(({ key, name }) => <option key={key} value={key}>{name}</option>)}
           </select>
         </div>
       )}
-      {choice.attribute !== "" && <AttributeValue key={choice.attribute} value={choice.value} set={(value) => {
-        set({ ...choice, value });
-      }} />}
     </div>
   );
 }
 
 /** Applied when it is left or Enter is pressed: half a value matches nobody. */
-function AttributeValue({ value, set }: { readonly value: string; readonly set: (next: string) => void }) {
+function AttributeValue({ name, id, value, set, remove }: {
+  readonly name: string;
+  readonly id: string;
+  readonly value: string;
+  readonly set: (next: string) => void;
+  readonly remove: () => void;
+}) {
   const [typed, setTyped] = useState(value);
   return (
     <div class="field">
-      <label for="analytics-value">equal to</label>
-      <input id="analytics-value" autocomplete="off" spellcheck={false} value={typed}
-        onInput={(event) => {
-          setTyped(event.currentTarget.value);
-        }}
-        onChange={() => {
-          set(typed);
-        }}
-      />
+      <label for={`analytics-value-${id}`}>{name} equal to</label>
+      <span class="pair">
+        <input id={`analytics-value-${id}`} autocomplete="off" spellcheck={false} value={typed}
+          onInput={(event) => {
+            setTyped(event.currentTarget.value);
+          }}
+          onChange={() => {
+            set(typed.trim());
+          }}
+        />
+        <button type="button" class="icon-button" aria-label={`Any ${name}`} onClick={remove}>×</button>
+      </span>
     </div>
   );
 }
@@ -237,12 +250,10 @@ function Card({ title, value, change, note, children }: {
 }
 
 /** "12.5 % more than in the 30 days before (1,234)" */
-function Change({ now, before, days }: { readonly now: number | null; readonly before: number | null | undefined; readonly days: number }) {
+function Change({ percent, before, days }: { readonly percent: number | null; readonly before: number | null; readonly days: number }) {
   const range = days === 1 ? "the day before" : `the ${figure(days)} days before`;
-  if (before === undefined) return <p class="change muted">comparing with {range} …</p>;
-  if (before === null || before === 0) return <p class="change muted">nothing to compare with in {range}</p>;
-  const percent = Math.round((1000 * ((now ?? 0) - before)) / before) / 10;
-  const was = figure(String(before));
+  if (percent === null) return <p class="change muted">nothing to compare with in {range}</p>;
+  const was = figure(String(before ?? 0));
   if (percent === 0) return <p class="change muted">as in {range} ({was})</p>;
   return (
     <p class="change">
