@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d115cfe30448982275ae0b0236ac236c9b48628c
+--! Hash: sha1:9a61e115a42e8534a62259189dc67919e7f6f226
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2458,12 +2458,12 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! Included leaderboards/leaderboard_entries.sql
 -- Where a user stands in a run of a leaderboard (LB1): one row per user, leaderboard and run, so that
 -- an event writes rows of its own user alone. Ranks are not stored: a rank is how many entries of the
--- group are better, read from the index in order and never further than max_participants. Whoever
+-- group are better, counted in the index and never further than max_participants. Whoever
 -- falls off keeps the entry, and is on again as soon as its rank is.
 --
 -- Written by write_scores() and rank_streaks() under the user's lock, and by the look back of
--- backfill_leaderboards.sql; read by the flow for its answer, and by callers. Values of 0 or less are
--- not ranked.
+-- backfill_leaderboards.sql, all of which tell the marks (leaderboard_marks.sql); read by the flow for
+-- its answer, and by callers. Values of 0 or less are not ranked.
 -- Invariant: a value is the sum of what leaderboard_history() finds, or the length of the stored streak
 -- (verify() checks).
 
@@ -2561,9 +2561,24 @@ create table laurel_private.time_zone_changes (
 comment on table laurel_private.time_zone_changes is 'Users whose time zone changed after their first event or award, with the last time.';
 alter table laurel_private.time_zone_changes enable row level security;
 
--- What follows from a change of the user itself, under the user's lock: its row.
+-- An entry's place before and after, each null when it is in no group.
+create type laurel_private.entry_move as (
+  leaderboard_id uuid,
+  generation int,
+  run_on date,
+  group_before uuid,
+  value_before numeric,
+  id_before uuid,
+  group_after uuid,
+  value_after numeric,
+  id_after uuid
+);
+
+-- What follows from a change of the user itself.
 create function laurel_private.tg_users__rank_anew()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  moves laurel_private.entry_move[];
 begin
   if new.tz is distinct from old.tz and exists (
     select from laurel_private.user_states s
@@ -2573,17 +2588,31 @@ begin
     on conflict (tenant_id, user_id) do update set changed_at = excluded.changed_at;
   end if;
   if new.attributes <> old.attributes then
+    -- The user's lock: an event may be moving the same entries.
+    perform from laurel_private.user_states s where s.tenant_id = new.tenant_id and s.user_id = new.id for no key update;
     -- The group follows the user, final runs aside.
-    update laurel.leaderboard_entries e
-    set breakdown = n.breakdown, group_id = laurel_private.group_of(r.rule, n.breakdown),
-      previous_value = null, previous_reached_id = null
-    from laurel.leaderboards b
-    cross join lateral (select laurel_private.rule_of(b) as rule) r
-    cross join lateral (select laurel_private.breakdown_of(r.rule, new.attributes) as breakdown) n
-    where b.tenant_id = new.tenant_id and b.status = 'active' and b.breakdown_attributes <> '{}'
-      and e.tenant_id = new.tenant_id and e.user_id = new.id and e.leaderboard_id = b.id and e.generation = b.generation
-      and e.breakdown <> n.breakdown
-      and coalesce(laurel_private.final_at(r.rule, e.run_on) > clock_timestamp(), true);
+    with ranked_anew as (
+      update laurel.leaderboard_entries e
+      set breakdown = n.breakdown, group_id = laurel_private.group_of(r.rule, n.breakdown),
+        previous_value = null, previous_reached_id = null
+      from laurel.leaderboards b
+      cross join lateral (select laurel_private.rule_of(b) as rule) r
+      cross join lateral (select laurel_private.breakdown_of(r.rule, new.attributes) as breakdown) n
+      where b.tenant_id = new.tenant_id and b.status = 'active' and b.breakdown_attributes <> '{}'
+        and e.tenant_id = new.tenant_id and e.user_id = new.id and e.leaderboard_id = b.id and e.generation = b.generation
+        and e.breakdown <> n.breakdown
+        and coalesce(laurel_private.final_at(r.rule, e.run_on) > clock_timestamp(), true)
+      returning e.leaderboard_id, e.generation, e.run_on, e.value, e.reached_id, e.group_id
+    )
+    select array_agg((a.leaderboard_id, a.generation, a.run_on, e.group_id, a.value, a.reached_id,
+      a.group_id, a.value, a.reached_id)::laurel_private.entry_move) into moves
+    from ranked_anew a
+    -- As it was before this statement.
+    join laurel.leaderboard_entries e on e.tenant_id = new.tenant_id and e.user_id = new.id
+      and e.leaderboard_id = a.leaderboard_id and e.generation = a.generation and e.run_on = a.run_on;
+    if moves is not null then
+      perform laurel_private.append_moves(new.tenant_id, moves);
+    end if;
   end if;
   return null;
 end
@@ -2593,6 +2622,170 @@ create trigger users__rank_anew after update on laurel.users
   for each row when (old.tz is distinct from new.tz or old.attributes <> new.attributes)
   execute function laurel_private.tg_users__rank_anew();
 --! EndIncluded leaderboards/leaderboard_entries.sql
+--! Included leaderboards/leaderboard_marks.sql
+-- Where ranks are counted from (LB1). A rank is how many entries stand in front of it; of a long group some places are
+-- marked, with how many entries have passed each mark, so that an event counts a few dozen entries from the nearest
+-- mark on rather than a thousand from the top.
+--
+-- An entry that passes marks, or falls behind them, appends a move in its transaction: nobody waits for anybody. In any
+-- snapshot a mark has been passed by counts + the visible moves over it (verify() checks). Written by the worker
+-- (keep_marks.sql), which picks marks, counts and folds moves; ranks are right without it, and without marks.
+-- Invariant: whoever changes laurel.leaderboard_entries appends its moves after it has a transaction ID, in READ COMMITTED:
+-- so it sees marks that were proposed before it had one, and of others the count waits for it to end. One whose
+-- snapshot may be older than that voids its groups' marks instead. Leaderboards of streaks, whose entries lapse, have none.
+
+create table laurel_private.leaderboard_marks (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  group_id uuid not null,
+  marks_id uuid,
+  mark_values numeric[],
+  mark_ids uuid[],
+  counts int[],
+  next_id uuid,
+  next_values numeric[],
+  next_ids uuid[],
+  next_after xid8,
+  is_due boolean not null default true,
+  constraint marks_are_one_set_per_group primary key (tenant_id, leaderboard_id, generation, run_on, group_id),
+  constraint marks_are_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
+    references laurel.leaderboards (tenant_id, id) on delete cascade,
+  constraint marks_in_use_are_counted check (
+    (marks_id is null) = (counts is null) and (marks_id is null) = (mark_values is null) and (marks_id is null) = (mark_ids is null)
+    and cardinality(counts) = cardinality(mark_values) and cardinality(counts) = cardinality(mark_ids)),
+  constraint proposed_marks_are_complete check (
+    (next_id is null) = (next_values is null) and (next_id is null) = (next_ids is null)
+    and cardinality(next_values) = cardinality(next_ids) and (next_id is not null or next_after is null))
+) with (fillfactor = 40);
+
+create index leaderboard_marks_to_look_at on laurel_private.leaderboard_marks (tenant_id, leaderboard_id) where is_due or next_id is not null;
+comment on table laurel_private.leaderboard_marks is 'Marked places of groups of leaderboards'' runs with many entries. Rule LB1.';
+comment on column laurel_private.leaderboard_marks.marks_id is 'Names the marks in use: moves are theirs. Null while there are none.';
+comment on column laurel_private.leaderboard_marks.mark_values is 'The marks from the last place forward: an entry has passed a mark when it has this value, and the same or a lower ID, or more.';
+comment on column laurel_private.leaderboard_marks.counts is 'How many entries had passed each mark, but for moves not folded yet.';
+comment on column laurel_private.leaderboard_marks.next_id is 'Names marks that are proposed: they get moves, and counts once nobody is left who may not know of them. Null without.';
+comment on column laurel_private.leaderboard_marks.next_after is 'They are counted once all transactions up to this one have ended; null until the look that follows the proposal.';
+comment on column laurel_private.leaderboard_marks.is_due is 'Whether the worker is to see if the marks are where they should be.';
+alter table laurel_private.leaderboard_marks enable row level security;
+
+-- Without foreign keys: their checks would lock rows that all events of a leaderboard share.
+create table laurel_private.leaderboard_moves (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  group_id uuid not null,
+  marks_id uuid,
+  passed_before smallint,
+  passed_after smallint,
+  constraint move_is_over_marks_or_voids_them check ((marks_id is null) = (passed_before is null) and (marks_id is null) = (passed_after is null)),
+  constraint move_changes_something check (passed_before <> passed_after)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+
+create index leaderboard_moves_by_group on laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id);
+comment on table laurel_private.leaderboard_moves is 'Entries that passed marks, or fell behind them, since the marks'' counts were written. Rule LB1.';
+comment on column laurel_private.leaderboard_moves.marks_id is 'Whose marks; null when all marks of the group are void.';
+comment on column laurel_private.leaderboard_moves.passed_before is 'How many of the marks the entry had passed, 0 when it was not there; null with marks_id.';
+alter table laurel_private.leaderboard_moves enable row level security;
+
+-- How many of the marks this value, reached with this ID, has passed; none when it is null.
+create function laurel_private.marks_passed(mark_values numeric[], mark_ids uuid[], value numeric, reached_id uuid)
+  returns int language plpgsql immutable parallel safe as $$
+declare
+  passed int := coalesce(width_bucket(value, mark_values), 0);
+begin
+  while passed > 0 and mark_values[passed] = value and mark_ids[passed] < reached_id loop
+    passed := passed - 1;
+  end loop;
+  return passed;
+end
+$$;
+
+create function laurel_private.append_moves(tenant_id uuid, changes laurel_private.entry_move[])
+  returns void language plpgsql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+#variable_conflict use_variable
+begin
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    -- Its snapshot may be of before a proposal, and its ID of after it.
+    insert into laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id)
+    select distinct tenant_id, c.leaderboard_id, c.generation, c.run_on, g.id
+    from unnest(changes) c
+    cross join lateral (values (c.group_before), (c.group_after)) g (id)
+    where g.id is not null;
+    return;
+  end if;
+  insert into laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id, marks_id, passed_before, passed_after)
+  select tenant_id, c.leaderboard_id, c.generation, c.run_on, m.group_id, s.id, p.before, p.after
+  from unnest(changes) c
+  cross join lateral (
+    select m.* from laurel_private.leaderboard_marks m
+    where m.tenant_id = tenant_id and m.leaderboard_id = c.leaderboard_id and m.generation = c.generation and m.run_on = c.run_on
+      and m.group_id in (c.group_before, c.group_after) offset 0) m
+  cross join lateral (values (m.marks_id, m.mark_values, m.mark_ids), (m.next_id, m.next_values, m.next_ids)) s (id, mark_values, mark_ids)
+  cross join lateral (
+    select laurel_private.marks_passed(s.mark_values, s.mark_ids, case when c.group_before = m.group_id then c.value_before end, c.id_before) as before,
+      laurel_private.marks_passed(s.mark_values, s.mark_ids, case when c.group_after = m.group_id then c.value_after end, c.id_after) as after) p
+  where s.id is not null and p.before <> p.after;
+end
+$$;
+
+comment on function laurel_private.append_moves(uuid, laurel_private.entry_move[]) is
+  'Tells the marks of what became of entries, in the transaction that changes them. Rule LB1.';
+
+-- Entries vanish with their user, whoever deletes it.
+create function laurel_private.tg_leaderboard_entries__leave_marks()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.group_id is not null then
+    perform laurel_private.append_moves(old.tenant_id, array[(old.leaderboard_id, old.generation, old.run_on,
+      old.group_id, old.value, old.reached_id, null, null, null)::laurel_private.entry_move]);
+  end if;
+  return null;
+end
+$$;
+
+create trigger leaderboard_entries__leave_marks after delete on laurel.leaderboard_entries
+  for each row execute function laurel_private.tg_leaderboard_entries__leave_marks();
+
+create type laurel_private.counted_marks as (mark_values numeric[], mark_ids uuid[], counts int[]);
+
+-- Those of an entry's group as a snapshot has them. None are as good as ones that take longer to count than to do without.
+create function laurel_private.marks_for(entry laurel.leaderboard_entries)
+  returns laurel_private.counted_marks language plpgsql stable as $$
+declare
+  most_moves constant int := 250;
+  found_marks record;
+begin
+  select m.mark_values, m.mark_ids, m.counts, v.moves, v.are_void, v.befores, v.afters into found_marks
+  from laurel_private.leaderboard_marks m
+  cross join lateral (
+    select count(*) as moves, coalesce(bool_or(x.marks_id is null), false) as are_void,
+      array_agg(x.passed_before) filter (where x.marks_id = m.marks_id) as befores,
+      array_agg(x.passed_after) filter (where x.marks_id = m.marks_id) as afters
+    from (
+      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit most_moves + 1) x) v
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null;
+  if not found or found_marks.are_void or found_marks.moves > most_moves then
+    return ('{}', '{}', '{}')::laurel_private.counted_marks;
+  end if;
+  for i in 1..coalesce(cardinality(found_marks.befores), 0) loop
+    for mark in least(found_marks.befores[i], found_marks.afters[i]) + 1..greatest(found_marks.befores[i], found_marks.afters[i]) loop
+      found_marks.counts[mark] := found_marks.counts[mark] + sign(found_marks.afters[i] - found_marks.befores[i])::int;
+    end loop;
+  end loop;
+  return (found_marks.mark_values, found_marks.mark_ids, found_marks.counts)::laurel_private.counted_marks;
+end
+$$;
+--! EndIncluded leaderboards/leaderboard_marks.sql
 --! Included webhooks/webhook_endpoints.sql
 -- Endpoints: where a tenant's webhook messages go (H1). Written by admins; compiled into points_rules,
 -- so that the flow knows which types somebody wants; read by write_messages() and by the dispatcher
@@ -5284,42 +5477,60 @@ create function laurel_private.write_scores(
   tenant_id uuid, boards laurel_private.leaderboard_rule[], changes laurel_private.score_change[]
 ) returns void language plpgsql volatile as $$
 #variable_conflict use_column
+declare
+  moves laurel_private.entry_move[];
 begin
-  insert into laurel.leaderboard_entries as e
-    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
-  select write_scores.tenant_id, c.user_id, (c.board).leaderboard_id, (c.board).generation, c.run_on,
-    coalesce(found.value + c.amount,
-      -- The first since it counts: what happened before is in the log, and so is this.
-      case when laurel_private.has_history(c.board, c.run_on) then (
-        select h.value from laurel_private.leaderboard_history(c.board, write_scores.tenant_id, c.user_id, c.time_zone) h
-        where h.run_on = c.run_on) else c.amount end),
-    c.reached_id, n.breakdown, laurel_private.group_of(c.board, n.breakdown)
-  from (
-    select s.user_id, boards[b.no] as board, r.run_on, min(s.time_zone) as time_zone,
-      (array_agg(s.attributes))[1] as attributes, sum(s.amount) as amount, (array_agg(s.id order by s.id desc))[1] as reached_id
-    from unnest(changes) s
-    join unnest(boards) with ordinality as b (leaderboard_id, generation, rank_by, source_id, starts_on, ends_on, start_time,
-      end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
-      on b.source_id = s.source_id
-    cross join lateral (
-      select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
-    where s.amount <> 0 and r.run_on is not null
-    group by s.user_id, b.no, r.run_on) c
-  cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
-  left join lateral (
-    select x.value from laurel.leaderboard_entries x
-    where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
-      and x.generation = (c.board).generation and x.run_on = c.run_on) found on true
-  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do update
-  set value = excluded.value, reached_id = excluded.reached_id,
-    previous_value = case when e.group_id = excluded.group_id then e.value end,
-    previous_reached_id = case when e.group_id = excluded.group_id then e.reached_id end,
-    breakdown = excluded.breakdown, group_id = excluded.group_id;
+  with change as materialized (
+    select c.board, c.user_id, c.run_on, c.reached_id, n.breakdown, laurel_private.group_of(c.board, n.breakdown) as group_id,
+      coalesce(found.value + c.amount,
+        -- The first since it counts: what happened before is in the log, and so is this.
+        case when laurel_private.has_history(c.board, c.run_on) then (
+          select h.value from laurel_private.leaderboard_history(c.board, write_scores.tenant_id, c.user_id, c.time_zone) h
+          where h.run_on = c.run_on) else c.amount end) as value,
+      found.group_id as group_before, found.value as value_before, found.reached_id as id_before
+    from (
+      select s.user_id, boards[b.no] as board, r.run_on, min(s.time_zone) as time_zone,
+        (array_agg(s.attributes))[1] as attributes, sum(s.amount) as amount, (array_agg(s.id order by s.id desc))[1] as reached_id
+      from unnest(changes) s
+      join unnest(boards) with ordinality as b (leaderboard_id, generation, rank_by, source_id, starts_on, ends_on, start_time,
+        end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
+        on b.source_id = s.source_id
+      cross join lateral (
+        select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
+      where s.amount <> 0 and r.run_on is not null
+      group by s.user_id, b.no, r.run_on) c
+    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
+    left join lateral (
+      select x.value, x.reached_id, x.group_id from laurel.leaderboard_entries x
+      where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
+        and x.generation = (c.board).generation and x.run_on = c.run_on) found on true
+  ),
+  written as (
+    insert into laurel.leaderboard_entries as e
+      (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+    select write_scores.tenant_id, c.user_id, (c.board).leaderboard_id, (c.board).generation, c.run_on, c.value, c.reached_id,
+      c.breakdown, c.group_id
+    from change c
+    on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do update
+    set value = excluded.value, reached_id = excluded.reached_id,
+      previous_value = case when e.group_id = excluded.group_id then e.value end,
+      previous_reached_id = case when e.group_id = excluded.group_id then e.reached_id end,
+      breakdown = excluded.breakdown, group_id = excluded.group_id
+  )
+  select array_agg(((c.board).leaderboard_id, (c.board).generation, c.run_on, c.group_before, c.value_before, c.id_before,
+    c.group_id, c.value, c.reached_id)::laurel_private.entry_move) into moves
+  from change c;
+  perform laurel_private.append_moves(write_scores.tenant_id, moves);
 end
 $$;
 
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
+
+-- Where an entry was and is, and the marks of its group.
+create type laurel_private.met_marks as (
+  value_before numeric, id_before uuid, value_after numeric, marks laurel_private.leaderboard_marks
+);
 
 -- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
 -- which costs a third.
@@ -5334,7 +5545,9 @@ declare
   amount numeric;
   latest_id uuid;
   run_on date;
+  met laurel_private.met_marks[];
   others laurel_private.leaderboard_rule[] := '{}';
+  sees_all_marks boolean := current_setting('transaction_isolation') not in ('repeatable read', 'serializable');
 begin
   foreach board in array boards loop
     continue when board.rank_by = 'streak';
@@ -5358,8 +5571,23 @@ begin
         update laurel.leaderboard_entries e
         set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
         where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
-          and e.generation = board.generation and e.run_on = run_on;
-        continue when found;
+          and e.generation = board.generation and e.run_on = run_on
+        returning array[(e.previous_value, e.previous_reached_id, e.value, (
+          select m from laurel_private.leaderboard_marks m
+          where m.tenant_id = e.tenant_id and m.leaderboard_id = e.leaderboard_id and m.generation = e.generation
+            and m.run_on = e.run_on and m.group_id = e.group_id))::laurel_private.met_marks] into met;
+        if found then
+          -- Most are behind all marks, before and after.
+          if not sees_all_marks
+            or greatest((met[1]).value_before, (met[1]).value_after)
+              >= least(((met[1]).marks).mark_values[1], ((met[1]).marks).next_values[1])
+          then
+            perform laurel_private.append_moves(for_user.tenant_id, array[(board.leaderboard_id, board.generation, run_on,
+              laurel_private.nil_metric(), (met[1]).value_before, (met[1]).id_before,
+              laurel_private.nil_metric(), (met[1]).value_after, latest_id)::laurel_private.entry_move]);
+          end if;
+          continue;
+        end if;
       end if;
     end if;
     others := others || board;
@@ -5418,35 +5646,132 @@ create function laurel_private.place_of_streak(
       limit max_participants + 1) x) n
 $$;
 
--- How many others of the entry's group stand before a value reached with an ID, looking at `most` at most; those alone
--- behind `until_value` reached with `until_id`, when given. Reads nothing but the index.
-create function laurel_private.count_better(
-  entry laurel.leaderboard_entries, than_value numeric, than_id uuid, most int,
-  until_value numeric default 'Infinity', until_id uuid default laurel_private.nil_metric()
+-- How many others of the entry's group stand behind one place and in front of another, looking at `most` at most: each a
+-- value and what it was reached with. Among equals the index is entered at the ID, not at the first of them.
+create function laurel_private.count_between(
+  entry laurel.leaderboard_entries, front_value numeric, front_id uuid, back_value numeric, back_id uuid, most int
 ) returns int language plpgsql stable as $$
 begin
+  if front_value = back_value then
+    return (
+      select count(*) from (
+        select from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value = front_value and o.reached_id > front_id and o.reached_id < back_id
+          and o.reached_id <> entry.reached_id
+        limit most) x);
+  end if;
   return (
     select count(*) from (
-      select from laurel.leaderboard_entries o
-      where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0 and o.value >= than_value and o.value <= until_value
-        and (o.value > than_value or o.reached_id < than_id)
-        and (o.value < until_value or o.reached_id > until_id) and o.reached_id <> entry.reached_id
-      order by o.value desc, o.reached_id
+      (select from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value = front_value and o.reached_id > front_id and o.reached_id <> entry.reached_id
+        limit most)
+      union all
+      (select from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value < front_value and o.value > back_value and o.reached_id <> entry.reached_id
+        limit most)
+      union all
+      (select from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value = back_value and o.reached_id < back_id and o.reached_id <> entry.reached_id
+        limit most)
       limit most) x);
 end
 $$;
 
--- The same where entries hold for ever, as every event meets it. What lies between two places of the entry is counted
--- alone, and nothing when the entry is behind the last participant: most users of a full board are.
+-- How many others stand in front of a place of the entry that has passed so many marks, counted from the next mark on.
+create function laurel_private.count_better(
+  entry laurel.leaderboard_entries, marks laurel_private.counted_marks, passed int, entry_passed int, value numeric, reached_id uuid,
+  most int
+) returns int language plpgsql stable as $$
+declare
+  counted int;
+begin
+  if passed = cardinality(marks.counts) then
+    return laurel_private.count_between(entry, 'Infinity', laurel_private.nil_metric(), value, reached_id, most);
+  end if;
+  counted := marks.counts[passed + 1] - (entry_passed > passed)::int;
+  if counted >= most then
+    return most;
+  end if;
+  return counted + laurel_private.count_between(
+    entry, marks.mark_values[passed + 1], marks.mark_ids[passed + 1], value, reached_id, most - counted);
+end
+$$;
+
+-- Who has the nth place of the entry's group, found from the nearest mark or from the top; null when nobody has.
+create function laurel_private.participant_at(
+  entry laurel.leaderboard_entries, marks laurel_private.counted_marks, place int, out value numeric, out reached_id uuid
+) language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  mark int := 1;
+  mark_value numeric;
+  mark_id uuid;
+  steps int;
+begin
+  while abs(marks.counts[mark + 1] - place) < abs(marks.counts[mark] - place) loop
+    mark := mark + 1;
+  end loop;
+  steps := place - marks.counts[mark];
+  if steps is null or abs(steps) >= place then
+    select o.value, o.reached_id into participant_at.value, participant_at.reached_id
+    from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and o.value > 0
+    order by o.value desc, o.reached_id
+    offset place - 1 limit 1;
+    return;
+  end if;
+  mark_value := marks.mark_values[mark];
+  mark_id := marks.mark_ids[mark];
+  if steps > 0 then
+    select x.value, x.reached_id into participant_at.value, participant_at.reached_id
+    from (
+      (select o.value, o.reached_id from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value = mark_value and o.reached_id > mark_id
+        order by o.reached_id limit steps)
+      union all
+      (select o.value, o.reached_id from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value < mark_value and o.value > 0
+        order by o.value desc, o.reached_id limit steps)) x
+    order by x.value desc, x.reached_id
+    offset steps - 1 limit 1;
+  else
+    select x.value, x.reached_id into participant_at.value, participant_at.reached_id
+    from (
+      (select o.value, o.reached_id from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value = mark_value and o.reached_id <= mark_id
+        order by o.reached_id desc limit 1 - steps)
+      union all
+      (select o.value, o.reached_id from laurel.leaderboard_entries o
+        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+          and o.group_id = entry.group_id and o.value > mark_value
+        order by o.value, o.reached_id desc limit 1 - steps)) x
+    order by x.value, x.reached_id desc
+    offset -steps limit 1;
+  end if;
+end
+$$;
+
+-- The same where entries hold for ever, as every event meets it; `entry` is what the snapshot has. Counted from the nearest
+-- marks, and nothing when the entry is behind the last participant: most users of a full board are.
 create function laurel_private.place_of(
   entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language plpgsql stable as $$
 #variable_conflict use_variable
 declare
+  marks laurel_private.counted_marks;
   last_id uuid;
   is_off boolean;
+  passed int;
+  passed_before int;
   better int;
 begin
   if as_of is not null then
@@ -5454,31 +5779,28 @@ begin
     from laurel_private.place_of_streak(entry, max_participants, as_of) p;
     return;
   end if;
-  select o.value, o.reached_id into threshold, last_id
-  from laurel.leaderboard_entries o
-  where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-    and o.group_id = entry.group_id and o.value > 0
-  order by o.value desc, o.reached_id
-  offset max_participants - 1 limit 1;
-  is_off := found and (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id);
-  if threshold is null then
-    threshold := 0;
-  end if;
+  marks := laurel_private.marks_for(entry);
+  select l.value, l.reached_id into threshold, last_id from laurel_private.participant_at(entry, marks, max_participants) l;
+  is_off := coalesce(entry.value < threshold or entry.value = threshold and entry.reached_id > last_id, false);
+  threshold := coalesce(threshold, 0);
   if is_off and (entry.previous_value is null or entry.previous_value < entry.value) then
     return;
   end if;
-  if not is_off then
-    better := laurel_private.count_better(entry, entry.value, entry.reached_id, max_participants);
-    if better < max_participants and entry.value > 0 and entry.group_id is not null then
+  passed := laurel_private.marks_passed(marks.mark_values, marks.mark_ids, entry.value, entry.reached_id);
+  if not is_off and entry.value > 0 and entry.group_id is not null then
+    better := laurel_private.count_better(entry, marks, passed, passed, entry.value, entry.reached_id, max_participants);
+    if better < max_participants then
       rank := better + 1;
     end if;
   end if;
   if entry.previous_value > 0 then
-    if entry.previous_value < entry.value then
-      better := better + laurel_private.count_better(
-        entry, entry.previous_value, entry.previous_reached_id, max_participants, entry.value, entry.reached_id);
+    passed_before := laurel_private.marks_passed(marks.mark_values, marks.mark_ids, entry.previous_value, entry.previous_reached_id);
+    if better is not null and entry.previous_value < entry.value and passed_before = passed then
+      better := better + laurel_private.count_between(entry, entry.value, entry.reached_id, entry.previous_value,
+        entry.previous_reached_id, max_participants);
     else
-      better := laurel_private.count_better(entry, entry.previous_value, entry.previous_reached_id, max_participants);
+      better := laurel_private.count_better(entry, marks, passed_before, passed, entry.previous_value, entry.previous_reached_id,
+        max_participants);
     end if;
     if better < max_participants then
       previous_rank := better + 1;
@@ -5488,7 +5810,7 @@ end
 $$;
 
 comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
-  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants entries at a time, and no further.';
+  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at few entries where there are marks, at max_participants at a time without, and no further.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
 -- entry of its run was reached with the event or one of its awards.
@@ -7719,17 +8041,23 @@ create trigger leaderboards__backfill_changed after update on laurel.leaderboard
 -- Enters these users, who are locked, by their history, where they have no entry yet.
 create function laurel_private.enter_by_history(board laurel_private.leaderboard_rule, tenant_id uuid, user_ids text[])
   returns void language sql volatile as $$
-  insert into laurel.leaderboard_entries
-    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
-  select s.tenant_id, s.user_id, board.leaderboard_id, board.generation, h.run_on, h.value, h.reached_id,
-    n.breakdown, laurel_private.group_of(board, n.breakdown)
-  from unnest(user_ids) q (id)
-  cross join lateral (
-    select s.* from laurel_private.user_states s
-    where s.tenant_id = enter_by_history.tenant_id and s.user_id = q.id offset 0) s
-  cross join lateral laurel_private.leaderboard_history(board, s.tenant_id, s.user_id, s.time_zone) h
-  cross join lateral (select laurel_private.breakdown_of(board, s.attributes) as breakdown) n
-  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do nothing
+  with entered as (
+    insert into laurel.leaderboard_entries
+      (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+    select s.tenant_id, s.user_id, board.leaderboard_id, board.generation, h.run_on, h.value, h.reached_id,
+      n.breakdown, laurel_private.group_of(board, n.breakdown)
+    from unnest(user_ids) q (id)
+    cross join lateral (
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = enter_by_history.tenant_id and s.user_id = q.id offset 0) s
+    cross join lateral laurel_private.leaderboard_history(board, s.tenant_id, s.user_id, s.time_zone) h
+    cross join lateral (select laurel_private.breakdown_of(board, s.attributes) as breakdown) n
+    on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do nothing
+    returning *
+  )
+  select laurel_private.append_moves(enter_by_history.tenant_id, array_agg((e.leaderboard_id, e.generation, e.run_on,
+    null, null, null, e.group_id, e.value, e.reached_id)::laurel_private.entry_move))
+  from entered e
 $$;
 
 create function laurel_private.backfill_leaderboards(most int default 500)
@@ -7916,7 +8244,7 @@ alter table laurel_private.leaderboard_days enable row level security;
 -- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
 -- index, so that a look reads participants, not entries.
 create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date, as_of timestamptz)
-  returns table (tenant_id uuid, user_id text, rank int, value numeric) language sql stable as $$
+  returns table (tenant_id uuid, user_id text, rank int, value numeric, group_id uuid) language sql stable as $$
   with recursive found (group_id) as (
     (select e.group_id from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
@@ -7931,7 +8259,7 @@ create function laurel_private.run_standing(rule laurel_private.leaderboard_rule
   )
   select s.* from found f
   cross join lateral (
-    select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value
+    select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
     from laurel.leaderboard_entries e
     where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
       and e.group_id = f.group_id and e.value > 0 and laurel_private.entry_holds(e, as_of)
@@ -7948,10 +8276,14 @@ declare
   changes int;
   moves laurel_private.rank_change[];
   board laurel.leaderboards;
+  long_groups uuid[];
 begin
-  with changed as (
+  with standing as materialized (
+    select s.* from laurel_private.run_standing(rule, run.run_on, as_of) s
+  ),
+  changed as (
     select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
-    from laurel_private.run_standing(rule, run.run_on, as_of) s
+    from standing s
     full join (
       select d.* from laurel_private.leaderboard_days d
       where d.leaderboard_id = run.leaderboard_id and d.generation = run.generation and d.run_on = run.run_on and d.is_latest) l
@@ -7984,7 +8316,12 @@ begin
     select array_agg((c.user_id, c.rank, c.value, c.previous_rank, c.previous_value)::laurel_private.rank_change) as users
     from existing c where c.rank is distinct from c.previous_rank
   )
-  select (select count(*) from existing), coalesce((select m.users from moved m), '{}') into changes, moves;
+  select (select count(*) from existing), coalesce((select m.users from moved m), '{}'),
+    array(select s.group_id from standing s where s.rank = laurel_private.least_entries_with_marks())
+  into changes, moves, long_groups;
+  if rule.rank_by <> 'streak' and long_groups <> '{}' then
+    perform laurel_private.request_marks(run, long_groups);
+  end if;
   if changes > 0 and is_told then
     select b.* into strict board from laurel.leaderboards b where b.id = run.leaderboard_id;
     perform laurel_private.announce_ranks(board, run.run_on, moves);
@@ -8061,6 +8398,10 @@ begin
       perform laurel_private.look_at_run(rule, run, as_of, coalesce(laurel_private.final_at(rule, run.run_on) > board.activated_at, true));
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
+      if is_final then
+        delete from laurel_private.leaderboard_marks m
+        where m.tenant_id = run.tenant_id and m.leaderboard_id = run.leaderboard_id and m.generation = run.generation and m.run_on = run.run_on;
+      end if;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
         perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
@@ -8087,6 +8428,10 @@ begin
     select b.* from laurel.leaderboards b where b.generation > 1 or b.status = 'archived' and b.generation > 0 order by b.id
   loop
     exit when done >= most;
+    -- First, so that the entries' ends are nothing to tell.
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = board.tenant_id and m.leaderboard_id = board.id
+      and (m.generation < board.generation or board.status = 'archived');
     delete from laurel.leaderboard_entries e using (
       select d.tenant_id, d.user_id, d.generation, d.run_on from laurel.leaderboard_entries d
       where d.leaderboard_id = board.id and (d.generation < board.generation or board.status = 'archived')
@@ -8103,6 +8448,267 @@ $$;
 comment on function laurel_private.upkeep_leaderboards(timestamptz, int) is
   'Writes down what happened to leaderboards by this moment: runs started and finished, places, leaderboards that are over. Does a bounded part, about so many, and returns how much; 0 when nothing is left. Rule LB1.';
 --! EndIncluded leaderboards/upkeep_leaderboards.sql
+--! Included leaderboards/keep_marks.sql
+-- The worker's part of leaderboard_marks.sql. New marks take three looks, each a transaction of its own: one proposes
+-- them; one that finds the proposal committed notes its own ID, so that whoever gets a later one sees the proposal; and
+-- once all transactions up to that ID have ended, one counts. Marks in use stay so meanwhile.
+
+-- From how many entries on a group has marks: fewer are counted as fast without. A function so that tests can lower it.
+create function laurel_private.least_entries_with_marks()
+  returns int language sql immutable parallel safe return 200;
+
+create function laurel_private.most_marks()
+  returns int language sql immutable parallel safe return 16;
+
+-- Wants marks for the groups of a run that have enough entries, and lets those that have some be looked at.
+create function laurel_private.request_marks(run laurel_private.leaderboard_runs, group_ids uuid[])
+  returns void language sql volatile as $$
+  insert into laurel_private.leaderboard_marks as m (tenant_id, leaderboard_id, generation, run_on, group_id)
+  select run.tenant_id, run.leaderboard_id, run.generation, run.run_on, g.id
+  from unnest(group_ids) g (id)
+  order by g.id
+  on conflict on constraint marks_are_one_set_per_group do update set is_due = true where not m.is_due
+$$;
+
+-- Proposes marks spread evenly over the first places; without enough entries the group has none. The caller has locked the row.
+create function laurel_private.propose_marks(marks laurel_private.leaderboard_marks, max_participants int)
+  returns void language plpgsql volatile as $$
+declare
+  new_values numeric[];
+  new_ids uuid[];
+begin
+  select array_agg(p.value order by p.place desc), array_agg(p.reached_id order by p.place desc) into new_values, new_ids
+  from (
+    select o.value, o.reached_id, row_number() over (order by o.value desc, o.reached_id) as place, count(*) over () as places
+    from (
+      select e.value, e.reached_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and e.value > 0
+      order by e.value desc, e.reached_id
+      limit max_participants) o) p
+  where p.places >= laurel_private.least_entries_with_marks()
+    and p.place * laurel_private.most_marks() / p.places > (p.place - 1) * laurel_private.most_marks() / p.places;
+  if new_values is null then
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  else
+    update laurel_private.leaderboard_marks m
+    set next_id = laurel_private.uuid_v7(), next_values = new_values, next_ids = new_ids, next_after = null
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  end if;
+end
+$$;
+
+-- Puts proposed marks in the place of those in use. One statement counts entries and moves: what it does not see comes as a
+-- move. Gives them up when too many entries have passed them meanwhile.
+create function laurel_private.count_marks(marks laurel_private.leaderboard_marks, max_participants int)
+  returns void language plpgsql volatile as $$
+declare
+  most constant int := 2 * max_participants + 100;
+begin
+  with passed as materialized (
+    select laurel_private.marks_passed(marks.next_values, marks.next_ids, o.value, o.reached_id) as marks
+    from (
+      select e.value, e.reached_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and e.value >= marks.next_values[1]
+      order by e.value desc, e.reached_id
+      limit most) o
+  ),
+  move as materialized (
+    select v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+    where v.tenant_id = marks.tenant_id and v.leaderboard_id = marks.leaderboard_id and v.generation = marks.generation
+      and v.run_on = marks.run_on and v.group_id = marks.group_id and v.marks_id = marks.next_id
+  ),
+  counted as (
+    select array_agg(((select count(*) from passed p where p.marks >= i)
+      - (select count(*) filter (where v.passed_after >= i) - count(*) filter (where v.passed_before >= i) from move v)) order by i)::int[] as counts
+    from generate_subscripts(marks.next_values, 1) i
+  )
+  update laurel_private.leaderboard_marks m
+  set marks_id = m.next_id, mark_values = m.next_values, mark_ids = m.next_ids, counts = c.counts, is_due = false,
+    next_id = null, next_values = null, next_ids = null, next_after = null
+  from counted c
+  where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+    and m.run_on = marks.run_on and m.group_id = marks.group_id
+    and (select count(*) from passed p where p.marks > 0) < most;
+  if not found then
+    update laurel_private.leaderboard_marks m
+    set next_id = null, next_values = null, next_ids = null, next_after = null, is_due = true
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  end if;
+end
+$$;
+
+-- Whether places have moved so far that others would be better marked. Nothing depends on it but speed.
+create function laurel_private.have_marks_drifted(marks laurel_private.leaderboard_marks, max_participants int)
+  returns boolean language plpgsql stable as $$
+declare
+  last_count int := marks.counts[1];
+  spacing int := last_count / cardinality(marks.counts) + 1;
+  behind int;
+begin
+  if last_count - max_participants > spacing / 2 then
+    return true;
+  end if;
+  for i in 1..cardinality(marks.counts) loop
+    if marks.counts[i] - coalesce(marks.counts[i + 1], 0) > 2 * spacing then
+      return true;
+    end if;
+  end loop;
+  select count(*) into behind
+  from (
+    (select from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and e.value = marks.mark_values[1] and e.reached_id > marks.mark_ids[1]
+      limit spacing)
+    union all
+    (select from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and e.value > 0 and e.value < marks.mark_values[1]
+      limit spacing)) o;
+  return least(max_participants, last_count + behind) - last_count > spacing / 2;
+end
+$$;
+
+-- What there is to do for the marks of one group, which the caller has locked; returns whether it is worth to come back at once.
+create function laurel_private.keep_marks_of(marks laurel_private.leaderboard_marks, as_of timestamptz)
+  returns boolean language plpgsql volatile as $$
+declare
+  board laurel.leaderboards;
+  is_void boolean;
+  new_counts int[];
+begin
+  select b.* into board from laurel.leaderboards b where b.id = marks.leaderboard_id;
+  if board.status is distinct from 'active' or board.generation <> marks.generation
+    or laurel_private.final_at(laurel_private.rule_of(board), marks.run_on) <= as_of
+  then
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  end if;
+  -- Moves of marks that nobody uses any more, and all when some are void: then with the marks.
+  with move as (
+    delete from laurel_private.leaderboard_moves v
+    where v.tenant_id = marks.tenant_id and v.leaderboard_id = marks.leaderboard_id and v.generation = marks.generation
+      and v.run_on = marks.run_on and v.group_id = marks.group_id and (v.marks_id is null or v.marks_id is distinct from marks.next_id)
+    returning v.marks_id, v.passed_before, v.passed_after
+  )
+  select coalesce(bool_or(v.marks_id is null), false), (
+    select array_agg(marks.counts[i] + (
+      select count(*) filter (where v.passed_after >= i) - count(*) filter (where v.passed_before >= i)
+      from move v where v.marks_id = marks.marks_id) order by i)
+    from generate_subscripts(marks.counts, 1) i)
+  into is_void, new_counts from move v;
+  if is_void then
+    update laurel_private.leaderboard_marks m
+    set marks_id = null, mark_values = null, mark_ids = null, counts = null,
+      next_id = null, next_values = null, next_ids = null, next_after = null, is_due = true
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  end if;
+  if new_counts is distinct from marks.counts then
+    update laurel_private.leaderboard_marks m
+    set counts = new_counts
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    marks.counts := new_counts;
+    marks.is_due := true;
+  end if;
+  if marks.next_id is null then
+    if marks.marks_id is null or marks.is_due and laurel_private.have_marks_drifted(marks, board.max_participants) then
+      perform laurel_private.propose_marks(marks, board.max_participants);
+      return true;
+    end if;
+    update laurel_private.leaderboard_marks m
+    set is_due = false
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id and m.is_due;
+    return false;
+  elsif marks.next_after is null
+    -- One ahead of all transactions comes from the server that this database was restored from.
+    or marks.next_after >= pg_snapshot_xmax(pg_current_snapshot()) and marks.next_after is distinct from pg_current_xact_id_if_assigned()
+  then
+    update laurel_private.leaderboard_marks m
+    set next_after = pg_current_xact_id()
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  elsif marks.next_after < pg_snapshot_xmin(pg_current_snapshot()) then
+    perform laurel_private.count_marks(marks, board.max_participants);
+    return true;
+  end if;
+  return false;
+end
+$$;
+
+-- Any number of workers may call it; each group is one's at a time. Groups that are wanted, and those with moves, which are
+-- found by skipping from one to the next in the index.
+create function laurel_private.keep_marks(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  place record;
+  marks laurel_private.leaderboard_marks;
+  again int := 0;
+begin
+  for place in
+    with recursive moved as (
+      (select v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id
+        from laurel_private.leaderboard_moves v
+        order by v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id limit 1)
+      union all
+      select n.* from moved f
+      cross join lateral (
+        select v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id
+        from laurel_private.leaderboard_moves v
+        where (v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id)
+          > (f.tenant_id, f.leaderboard_id, f.generation, f.run_on, f.group_id)
+        order by v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id limit 1) n
+    )
+    select w.* from (
+      (select m.tenant_id, m.leaderboard_id, m.generation, m.run_on, m.group_id
+        from laurel_private.leaderboard_marks m where m.is_due or m.next_id is not null limit most)
+      union
+      (select f.* from moved f limit most)) w
+    limit most
+  loop
+    select m.* into marks from laurel_private.leaderboard_marks m
+    where m.tenant_id = place.tenant_id and m.leaderboard_id = place.leaderboard_id and m.generation = place.generation
+      and m.run_on = place.run_on and m.group_id = place.group_id
+    for update skip locked;
+    if found then
+      again := again + laurel_private.keep_marks_of(marks, as_of)::int;
+    else
+      -- Of marks that are gone, or whose group never had any.
+      delete from laurel_private.leaderboard_moves v
+      where v.ctid = any (array(
+        select x.ctid from laurel_private.leaderboard_moves x
+        where x.tenant_id = place.tenant_id and x.leaderboard_id = place.leaderboard_id and x.generation = place.generation
+          and x.run_on = place.run_on and x.group_id = place.group_id
+          and not exists (
+            select from laurel_private.leaderboard_marks m
+            where m.tenant_id = x.tenant_id and m.leaderboard_id = x.leaderboard_id and m.generation = x.generation
+              and m.run_on = x.run_on and m.group_id = x.group_id)
+        for update skip locked));
+    end if;
+  end loop;
+  return again;
+end
+$$;
+
+comment on function laurel_private.keep_marks(timestamptz, int) is
+  'Folds moves into the counts of marks, and picks, counts and replaces marks, of so many groups; returns for how many there is more to do at once. Rule LB1.';
+--! EndIncluded leaderboards/keep_marks.sql
 --! Included points/points_catalogue.sql
 -- What everybody may read of a points system: itself with its active triggers, its boosts, its
 -- levels (RP3, RP5), and how many users have how much (RP1, L4). Definers: summaries count users
@@ -10815,6 +11421,25 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
   from entry e
   left join laurel.leaderboards b on b.tenant_id = e.tenant_id and b.id = e.leaderboard_id
   where b.id is null
+  union all
+  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', b.key, m.run_on, m.group_id, c.mark), x.passed::text, x.counted::text
+  from board b
+  join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
+  cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
+  cross join lateral (
+    select (
+        select count(*) from entry e
+        where e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
+          and (e.value > c.value or e.value = c.value and e.reached_id <= c.id)) as passed,
+      c.count + (
+        select count(*) filter (where v.passed_after >= c.mark) - count(*) filter (where v.passed_before >= c.mark)
+        from laurel_private.leaderboard_moves v
+        where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+          and v.group_id = m.group_id and v.marks_id = m.marks_id) as counted) x
+  where x.passed <> x.counted and not exists (
+    select from laurel_private.leaderboard_moves v
+    where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+      and v.group_id = m.group_id and v.marks_id is null)
   union all
   select 'leaderboard_day_seen_last_is_marked', d.tenant_id, d.user_id, d.leaderboard_id || ' ' || d.run_on, max(d.day)::text,
     string_agg(d.day::text, ' ') filter (where d.is_latest)
