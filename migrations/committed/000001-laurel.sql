@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9a61e115a42e8534a62259189dc67919e7f6f226
+--! Hash: sha1:f68089a457c6e8bae46255f0d8c32d8afd257214
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -8390,21 +8390,21 @@ begin
   loop
     select b.* into board from laurel.leaderboards b where b.id = run.leaderboard_id;
     rule := laurel_private.rule_of(board);
+    is_final := coalesce(laurel_private.final_at(rule, run.run_on) <= as_of, false);
     if board.generation <> run.generation or board.status not in ('active', 'finished') then
       delete from laurel_private.leaderboard_runs r
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
     else
-      is_final := coalesce(laurel_private.final_at(rule, run.run_on) <= as_of, false);
       perform laurel_private.look_at_run(rule, run, as_of, coalesce(laurel_private.final_at(rule, run.run_on) > board.activated_at, true));
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
-      if is_final then
-        delete from laurel_private.leaderboard_marks m
-        where m.tenant_id = run.tenant_id and m.leaderboard_id = run.leaderboard_id and m.generation = run.generation and m.run_on = run.run_on;
-      end if;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
         perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
+    end if;
+    if is_final or board.generation <> run.generation or board.status <> 'active' then
+      delete from laurel_private.leaderboard_marks m
+      where m.tenant_id = run.tenant_id and m.leaderboard_id = run.leaderboard_id and m.generation = run.generation and m.run_on = run.run_on;
     end if;
     done := done + 1;
   end loop;

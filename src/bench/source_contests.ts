@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Contest, type Contestant, type Progress } from "./contest.ts";
 import { distinctUsers, rowsPerBatch } from "./database_contests.ts";
 import { withClient } from "./laboratory.ts";
+import { withUpkeep } from "./upkeep.ts";
 import { runPgbench } from "./pgbench.ts";
 
 /** Users who come today for the first time: more than one run uses up. */
@@ -42,7 +43,8 @@ export function sourceContests(work: {
           await owner.query("call bench.begin_day()");
           await owner.query("vacuum analyze");
         });
-        const rate = await runPgbench(work.pgbench, { connectionString, script, clients, seconds: work.seconds, variables: distinctUsers });
+        const rate = await withUpkeep(connectionString, () =>
+          runPgbench(work.pgbench, { connectionString, script, clients, seconds: work.seconds, variables: distinctUsers }));
         const used = await withClient(connectionString, (owner) =>
           owner.query<{ used: string }>("select last_value as used from bench.next_user"));
         if (connectionString === work.withUrl && Number(used.rows[0]?.used) * (events === 1 ? 1 : rowsPerBatch / 10) > newcomers) {
