@@ -35,7 +35,7 @@ export const countedMarks = async (db: Database): Promise<number> =>
 
 /** Entries that place_of() places otherwise than counting all of them does, all in one snapshot. */
 export async function misplaced(db: Database): Promise<unknown[]> {
-  const { rows } = await db.query(
+  const { rows } = await db.query<Record<string, unknown>>(
     `select e.user_id, e.run_on, p as found, x as expected
      from laurel.leaderboards b
      join laurel.leaderboard_entries e on e.leaderboard_id = b.id and e.generation = b.generation and e.group_id is not null
