@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f68089a457c6e8bae46255f0d8c32d8afd257214
+--! Hash: sha1:b6970fbbb012233b5235ec5d9d8c50682b4d6b03
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1927,13 +1927,17 @@ create function laurel_private.rule_of(board laurel.leaderboards)
 -- The first day of the nth run, from 0. Months are counted from the start date, so that one that
 -- starts on the 31st goes on with the last days of shorter months.
 create function laurel_private.nth_run(board laurel_private.leaderboard_rule, n int)
-  returns date language sql immutable parallel safe
-  return case
-    when n is null then null
-    when board.run_unit is null then board.starts_on
-    when board.run_unit = 'day' then board.starts_on + n * board.run_interval
-    else (board.starts_on + make_interval(months => n * board.run_interval
-      * case board.run_unit when 'year' then 12 else 1 end))::date end;
+  returns date language plpgsql immutable parallel safe as $$
+begin
+  if n is null or board.run_unit is null then
+    return case when n is not null then board.starts_on end;
+  elsif board.run_unit = 'day' then
+    return board.starts_on + n * board.run_interval;
+  end if;
+  return (board.starts_on + make_interval(months => n * board.run_interval
+    * case board.run_unit when 'year' then 12 else 1 end))::date;
+end
+$$;
 
 -- The number of the run that a day lies in; null when it lies in none.
 create function laurel_private.run_number(board laurel_private.leaderboard_rule, day date)
@@ -1957,20 +1961,35 @@ $$;
 
 -- A run is known by its first day. Null when the day lies in none.
 create function laurel_private.run_of(board laurel_private.leaderboard_rule, day date)
-  returns date language sql immutable parallel safe
+  returns date language plpgsql immutable parallel safe as $$
+begin
   return laurel_private.nth_run(board, laurel_private.run_number(board, day));
+end
+$$;
 
 create function laurel_private.run_end(board laurel_private.leaderboard_rule, run_on date)
-  returns date language sql immutable parallel safe
-  return case when board.run_unit is null then board.ends_on
-    else least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1) end;
+  returns date language plpgsql immutable parallel safe as $$
+begin
+  if board.run_unit is null then
+    return board.ends_on;
+  end if;
+  return least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1);
+end
+$$;
 
 -- When a run becomes final: its last day over in the last time zone, or, where that was over before,
 -- when the leaderboard was activated and counted it from history. Null for never.
 create function laurel_private.final_at(board laurel_private.leaderboard_rule, run_on date)
-  returns timestamptz language sql immutable parallel safe
-  return least(board.finished_at, case when laurel_private.run_end(board, run_on) is not null then greatest(board.activated_at,
-    ((laurel_private.run_end(board, run_on) + 1)::timestamp + interval '12 hours') at time zone 'UTC') end);
+  returns timestamptz language plpgsql immutable parallel safe as $$
+declare
+  last_day date := laurel_private.run_end(board, run_on);
+begin
+  if last_day is null then
+    return board.finished_at;
+  end if;
+  return least(board.finished_at, greatest(board.activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC'));
+end
+$$;
 
 comment on function laurel_private.final_at(laurel_private.leaderboard_rule, date) is
   'Since when a run''s ranking is final; null when it never ends. Rule LB1.';
@@ -2487,8 +2506,9 @@ create table laurel.leaderboard_entries (
 -- lies among the first is met by every scan.
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 
+-- Both the same way round, so that a place is one bound of a scan, in the middle of equals too.
 create index leaderboard_entries_by_rank on laurel.leaderboard_entries
-  (leaderboard_id, generation, run_on, group_id, value desc, reached_id);
+  (leaderboard_id, generation, run_on, group_id, (-value), reached_id);
 
 comment on table laurel.leaderboard_entries is 'What users have reached in the runs of leaderboards. Rule LB1.';
 comment on column laurel.leaderboard_entries.generation is 'The leaderboard''s generation it was counted for.';
@@ -2704,10 +2724,7 @@ end
 $$;
 
 create function laurel_private.append_moves(tenant_id uuid, changes laurel_private.entry_move[])
-  returns void language plpgsql volatile
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-as $$
+  returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 begin
   if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
@@ -2760,26 +2777,25 @@ create function laurel_private.marks_for(entry laurel.leaderboard_entries)
 declare
   most_moves constant int := 250;
   found_marks record;
+  move int;
 begin
-  select m.mark_values, m.mark_ids, m.counts, v.moves, v.are_void, v.befores, v.afters into found_marks
-  from laurel_private.leaderboard_marks m
-  cross join lateral (
-    select count(*) as moves, coalesce(bool_or(x.marks_id is null), false) as are_void,
-      array_agg(x.passed_before) filter (where x.marks_id = m.marks_id) as befores,
-      array_agg(x.passed_after) filter (where x.marks_id = m.marks_id) as afters
-    from (
-      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+  -- A move is one number, before and after by thousands; 0 those of other marks, null what voids them.
+  select m.mark_values, m.mark_ids, m.counts, array(
+      select case when v.marks_id = m.marks_id then v.passed_before * 1000 + v.passed_after when v.marks_id is not null then 0 end
+      from laurel_private.leaderboard_moves v
       where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
         and v.run_on = m.run_on and v.group_id = m.group_id
-      limit most_moves + 1) x) v
+      limit most_moves + 1) as moves
+  into found_marks
+  from laurel_private.leaderboard_marks m
   where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
     and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null;
-  if not found or found_marks.are_void or found_marks.moves > most_moves then
+  if not found or cardinality(found_marks.moves) > most_moves or array_position(found_marks.moves, null) is not null then
     return ('{}', '{}', '{}')::laurel_private.counted_marks;
   end if;
-  for i in 1..coalesce(cardinality(found_marks.befores), 0) loop
-    for mark in least(found_marks.befores[i], found_marks.afters[i]) + 1..greatest(found_marks.befores[i], found_marks.afters[i]) loop
-      found_marks.counts[mark] := found_marks.counts[mark] + sign(found_marks.afters[i] - found_marks.befores[i])::int;
+  foreach move in array found_marks.moves loop
+    for mark in least(move / 1000, move % 1000) + 1..greatest(move / 1000, move % 1000) loop
+      found_marks.counts[mark] := found_marks.counts[mark] + sign(move % 1000 - move / 1000)::int;
     end loop;
   end loop;
   return (found_marks.mark_values, found_marks.mark_ids, found_marks.counts)::laurel_private.counted_marks;
@@ -5527,17 +5543,15 @@ $$;
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
 
--- Where an entry was and is, and the marks of its group.
-create type laurel_private.met_marks as (
-  value_before numeric, id_before uuid, value_after numeric, marks laurel_private.leaderboard_marks
-);
+-- An entry, and the marks of its group.
+create type laurel_private.met_marks as (entry laurel.leaderboard_entries, marks laurel_private.leaderboard_marks);
 
 -- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
--- which costs a third.
+-- which costs a third, and returned.
 create function laurel_private.write_event_scores(
   for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
   awards laurel.points_awards[], occurred_at timestamptz
-) returns void language plpgsql volatile as $$
+) returns laurel.leaderboard_entries[] language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   board laurel_private.leaderboard_rule;
@@ -5546,6 +5560,8 @@ declare
   latest_id uuid;
   run_on date;
   met laurel_private.met_marks[];
+  entry laurel.leaderboard_entries;
+  written laurel.leaderboard_entries[] := '{}';
   others laurel_private.leaderboard_rule[] := '{}';
   sees_all_marks boolean := current_setting('transaction_isolation') not in ('repeatable read', 'serializable');
 begin
@@ -5572,19 +5588,20 @@ begin
         set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
         where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
           and e.generation = board.generation and e.run_on = run_on
-        returning array[(e.previous_value, e.previous_reached_id, e.value, (
+        returning array[(e, (
           select m from laurel_private.leaderboard_marks m
           where m.tenant_id = e.tenant_id and m.leaderboard_id = e.leaderboard_id and m.generation = e.generation
             and m.run_on = e.run_on and m.group_id = e.group_id))::laurel_private.met_marks] into met;
         if found then
+          entry := (met[1]).entry;
+          written := written || entry;
           -- Most are behind all marks, before and after.
-          if not sees_all_marks
-            or greatest((met[1]).value_before, (met[1]).value_after)
+          if not sees_all_marks or greatest(entry.previous_value, entry.value)
               >= least(((met[1]).marks).mark_values[1], ((met[1]).marks).next_values[1])
           then
-            perform laurel_private.append_moves(for_user.tenant_id, array[(board.leaderboard_id, board.generation, run_on,
-              laurel_private.nil_metric(), (met[1]).value_before, (met[1]).id_before,
-              laurel_private.nil_metric(), (met[1]).value_after, latest_id)::laurel_private.entry_move]);
+            perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
+              entry.group_id, entry.previous_value, entry.previous_reached_id,
+              entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
           end if;
           continue;
         end if;
@@ -5600,6 +5617,7 @@ begin
         union all
         select a.system_id, a.id, a.points from unnest(awards) a) c));
   end if;
+  return written;
 end
 $$;
 
@@ -5641,42 +5659,23 @@ create function laurel_private.place_of_streak(
     from (
       select o.value, o.reached_id from laurel.leaderboard_entries o
       where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0 and laurel_private.entry_holds(o, as_of)
-      order by o.value desc, o.reached_id
+        and o.group_id = entry.group_id and -o.value < 0 and laurel_private.entry_holds(o, as_of)
+      order by -o.value, o.reached_id
       limit max_participants + 1) x) n
 $$;
 
 -- How many others of the entry's group stand behind one place and in front of another, looking at `most` at most: each a
--- value and what it was reached with. Among equals the index is entered at the ID, not at the first of them.
+-- value and what it was reached with.
 create function laurel_private.count_between(
   entry laurel.leaderboard_entries, front_value numeric, front_id uuid, back_value numeric, back_id uuid, most int
 ) returns int language plpgsql stable as $$
 begin
-  if front_value = back_value then
-    return (
-      select count(*) from (
-        select from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value = front_value and o.reached_id > front_id and o.reached_id < back_id
-          and o.reached_id <> entry.reached_id
-        limit most) x);
-  end if;
   return (
     select count(*) from (
-      (select from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value = front_value and o.reached_id > front_id and o.reached_id <> entry.reached_id
-        limit most)
-      union all
-      (select from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value < front_value and o.value > back_value and o.reached_id <> entry.reached_id
-        limit most)
-      union all
-      (select from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value = back_value and o.reached_id < back_id and o.reached_id <> entry.reached_id
-        limit most)
+      select from laurel.leaderboard_entries o
+      where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+        and o.group_id = entry.group_id and (-o.value, o.reached_id) > (-front_value, front_id)
+        and (-o.value, o.reached_id) < (-back_value, back_id) and o.reached_id <> entry.reached_id
       limit most) x);
 end
 $$;
@@ -5705,55 +5704,34 @@ $$;
 create function laurel_private.participant_at(
   entry laurel.leaderboard_entries, marks laurel_private.counted_marks, place int, out value numeric, out reached_id uuid
 ) language plpgsql stable as $$
-#variable_conflict use_column
+#variable_conflict use_variable
 declare
   mark int := 1;
-  mark_value numeric;
-  mark_id uuid;
-  steps int;
+  steps int := place;
+  mark_value numeric := 'Infinity';
+  mark_id uuid := laurel_private.nil_metric();
 begin
   while abs(marks.counts[mark + 1] - place) < abs(marks.counts[mark] - place) loop
     mark := mark + 1;
   end loop;
-  steps := place - marks.counts[mark];
-  if steps is null or abs(steps) >= place then
-    select o.value, o.reached_id into participant_at.value, participant_at.reached_id
+  if abs(place - marks.counts[mark]) < place then
+    steps := place - marks.counts[mark];
+    mark_value := marks.mark_values[mark];
+    mark_id := marks.mark_ids[mark];
+  end if;
+  if steps > 0 then
+    select o.value, o.reached_id into value, reached_id
     from laurel.leaderboard_entries o
     where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-      and o.group_id = entry.group_id and o.value > 0
-    order by o.value desc, o.reached_id
-    offset place - 1 limit 1;
-    return;
-  end if;
-  mark_value := marks.mark_values[mark];
-  mark_id := marks.mark_ids[mark];
-  if steps > 0 then
-    select x.value, x.reached_id into participant_at.value, participant_at.reached_id
-    from (
-      (select o.value, o.reached_id from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value = mark_value and o.reached_id > mark_id
-        order by o.reached_id limit steps)
-      union all
-      (select o.value, o.reached_id from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value < mark_value and o.value > 0
-        order by o.value desc, o.reached_id limit steps)) x
-    order by x.value desc, x.reached_id
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) > (-mark_value, mark_id) and -o.value < 0
+    order by -o.value, o.reached_id
     offset steps - 1 limit 1;
   else
-    select x.value, x.reached_id into participant_at.value, participant_at.reached_id
-    from (
-      (select o.value, o.reached_id from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value = mark_value and o.reached_id <= mark_id
-        order by o.reached_id desc limit 1 - steps)
-      union all
-      (select o.value, o.reached_id from laurel.leaderboard_entries o
-        where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-          and o.group_id = entry.group_id and o.value > mark_value
-        order by o.value, o.reached_id desc limit 1 - steps)) x
-    order by x.value, x.reached_id desc
+    select o.value, o.reached_id into value, reached_id
+    from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-mark_value, mark_id)
+    order by -o.value desc, o.reached_id desc
     offset -steps limit 1;
   end if;
 end
@@ -5813,25 +5791,33 @@ comment on function laurel_private.place_of(laurel.leaderboard_entries, int, tim
   'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at few entries where there are marks, at max_participants at a time without, and no further.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
--- entry of its run was reached with the event or one of its awards.
+-- entry of its run was reached with the event or one of its awards. `written` are entries just written, as far as known.
 create function laurel_private.leaderboards_response(
   tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
-  occurred_at timestamptz, ids uuid[]
+  occurred_at timestamptz, ids uuid[], written laurel.leaderboard_entries[] default '{}'
 ) returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
   response text;
+  no int := 1;
   board laurel_private.leaderboard_rule;
   entry laurel.leaderboard_entries;
   place record;
   current_run date;
 begin
   foreach board in array boards loop
-    current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
-    select e.* into entry from laurel.leaderboard_entries e
-    where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
-      and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
-    continue when not found or entry.reached_id <> all (ids);
+    -- What was just written need not be read again; it is in the order of boards.
+    if (written[no]).leaderboard_id = board.leaderboard_id then
+      entry := written[no];
+      current_run := entry.run_on;
+      no := no + 1;
+    else
+      current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
+      select e.* into entry from laurel.leaderboard_entries e
+      where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
+        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
+      continue when not found or entry.reached_id <> all (ids);
+    end if;
     place := laurel_private.place_of(entry, board.max_participants,
       case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
@@ -6746,6 +6732,7 @@ declare
   achievements laurel_private.achievement_rule[];
   achievement_values numeric[];
   leaderboards laurel_private.leaderboard_rule[];
+  entries laurel.leaderboard_entries[];
   counts_events boolean;
   has_user_boosts boolean;
   streak text;
@@ -6967,7 +6954,7 @@ begin
       end loop;
     end if;
     if leaderboards <> '{}' then
-      perform laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
+      entries := laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
       perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
@@ -6979,7 +6966,7 @@ begin
   end if;
   if leaderboards <> '{}' then
     shown_leaderboards := laurel_private.leaderboards_response(tenant, user_id, locked.time_zone, leaderboards, snapshots, happened_at,
-      array(select event_id union all select a.id from unnest(effects.awards) a));
+      array(select event_id union all select a.id from unnest(effects.awards) a), entries);
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(total),
     ',"achievements":[', shown_completions, '],"currentStreak":', streak, ',"points":', shown_points,
@@ -8259,11 +8246,11 @@ create function laurel_private.run_standing(rule laurel_private.leaderboard_rule
   )
   select s.* from found f
   cross join lateral (
-    select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+    select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
     from laurel.leaderboard_entries e
     where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
-      and e.group_id = f.group_id and e.value > 0 and laurel_private.entry_holds(e, as_of)
-    order by e.value desc, e.reached_id
+      and e.group_id = f.group_id and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+    order by -e.value, e.reached_id
     limit rule.max_participants) s
   where f.group_id is not null
 $$;
@@ -8483,8 +8470,8 @@ begin
     from (
       select e.value, e.reached_id from laurel.leaderboard_entries e
       where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
-        and e.group_id = marks.group_id and e.value > 0
-      order by e.value desc, e.reached_id
+        and e.group_id = marks.group_id and -e.value < 0
+      order by -e.value, e.reached_id
       limit max_participants) o) p
   where p.places >= laurel_private.least_entries_with_marks()
     and p.place * laurel_private.most_marks() / p.places > (p.place - 1) * laurel_private.most_marks() / p.places;
@@ -8513,8 +8500,8 @@ begin
     from (
       select e.value, e.reached_id from laurel.leaderboard_entries e
       where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
-        and e.group_id = marks.group_id and e.value >= marks.next_values[1]
-      order by e.value desc, e.reached_id
+        and e.group_id = marks.group_id and -e.value <= -marks.next_values[1]
+      order by -e.value, e.reached_id
       limit most) o
   ),
   move as materialized (
@@ -8561,15 +8548,10 @@ begin
   end loop;
   select count(*) into behind
   from (
-    (select from laurel.leaderboard_entries e
-      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
-        and e.group_id = marks.group_id and e.value = marks.mark_values[1] and e.reached_id > marks.mark_ids[1]
-      limit spacing)
-    union all
-    (select from laurel.leaderboard_entries e
-      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
-        and e.group_id = marks.group_id and e.value > 0 and e.value < marks.mark_values[1]
-      limit spacing)) o;
+    select from laurel.leaderboard_entries e
+    where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+      and e.group_id = marks.group_id and (-e.value, e.reached_id) > (-marks.mark_values[1], marks.mark_ids[1]) and -e.value < 0
+    limit spacing) o;
   return least(max_participants, last_count + behind) - last_count > spacing / 2;
 end
 $$;
@@ -8955,19 +8937,19 @@ declare
 begin
   if only_group is not null then
     return query
-      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id = only_group and e.value > 0 and laurel_private.entry_holds(e, as_of)
-      order by e.value desc, e.reached_id
+        and e.group_id = only_group and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+      order by -e.value, e.reached_id
       limit rule.max_participants;
   else
     return query
-      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0 and laurel_private.entry_holds(e, as_of)
-      order by e.value desc, e.reached_id
+        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+      order by -e.value, e.reached_id
       limit rule.max_participants;
   end if;
 end

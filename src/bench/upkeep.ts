@@ -10,7 +10,9 @@ const looks = 5;
 /** Does for leaderboards what a running worker does, once and then every few seconds while `work` goes on. */
 export async function withUpkeep<T>(connectionString: string, work: () => Promise<T>): Promise<T> {
   return withClient(connectionString, async (owner) => {
-    await owner.query("select laurel_private.upkeep_leaderboards()");
+    // Runs are not looked at before history is.
+    while ((await count(owner, "backfill_leaderboards(1000)")) > 0);
+    while ((await count(owner, "upkeep_leaderboards()")) > 0);
     await keepMarks(owner);
     const over = new AbortController();
     const kept = (async () => {
@@ -26,5 +28,10 @@ export async function withUpkeep<T>(connectionString: string, work: () => Promis
 }
 
 async function keepMarks(owner: Client): Promise<void> {
-  for (let look = 0; look < looks; look += 1) await owner.query("select laurel_private.keep_marks()");
+  for (let look = 0; look < looks && (await count(owner, "keep_marks()")) > 0; look += 1);
+}
+
+async function count(owner: Client, call: string): Promise<number> {
+  const { rows } = await owner.query<{ count: number }>(`select laurel_private.${call} as count`);
+  return rows[0]?.count ?? 0;
 }
