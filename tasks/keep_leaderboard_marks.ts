@@ -18,7 +18,7 @@ export const keepLeaderboardMarks: Task = {
     }
     if (abortSignal?.aborted === true) return;
     await pool.query(
-      `select graphile_worker.add_job('keep_leaderboard_marks', run_at => now() + interval '5 seconds', job_key => 'keep_leaderboard_marks again')
+      `select graphile_worker.add_job('keep_leaderboard_marks', run_at => now() + interval '2 seconds', job_key => 'keep_leaderboard_marks again')
        where exists (select from laurel_private.leaderboard_marks)`,
     );
   },

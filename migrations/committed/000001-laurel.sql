@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b6970fbbb012233b5235ec5d9d8c50682b4d6b03
+--! Hash: sha1:966a7d1d12c390afc69367e4be72774cd4973e41
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2002,8 +2002,8 @@ create function laurel_private.counted_run(
 ) returns date language plpgsql immutable parallel safe as $$
 declare
   happened_at timestamp := occurred_at at time zone time_zone;
+  run_no int;
   run_on date;
-  final_at timestamptz;
 begin
   if board.start_time is not null or board.end_time is not null then
     if board.start_time > board.end_time then
@@ -2014,12 +2014,15 @@ begin
       return null;
     end if;
   end if;
-  run_on := laurel_private.run_of(board, happened_at::date);
-  if run_on is not null and (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null) then
-    final_at := laurel_private.final_at(board, run_on);
-    if id >= laurel_private.first_uuid_v7(final_at) then
-      return null;
-    end if;
+  run_no := laurel_private.run_number(board, happened_at::date);
+  if run_no is null then
+    return null;
+  end if;
+  run_on := laurel_private.nth_run(board, run_no);
+  if (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null)
+    and id >= laurel_private.first_uuid_v7(laurel_private.final_at(board, run_on))
+  then
+    return null;
   end if;
   return run_on;
 end
@@ -2769,13 +2772,16 @@ $$;
 create trigger leaderboard_entries__leave_marks after delete on laurel.leaderboard_entries
   for each row execute function laurel_private.tg_leaderboard_entries__leave_marks();
 
+-- Beyond so many moves that are not folded yet a walk from the top is no slower.
+create function laurel_private.most_moves()
+  returns int language sql immutable parallel safe return 500;
+
 create type laurel_private.counted_marks as (mark_values numeric[], mark_ids uuid[], counts int[]);
 
 -- Those of an entry's group as a snapshot has them. None are as good as ones that take longer to count than to do without.
 create function laurel_private.marks_for(entry laurel.leaderboard_entries)
   returns laurel_private.counted_marks language plpgsql stable as $$
 declare
-  most_moves constant int := 250;
   found_marks record;
   move int;
 begin
@@ -2785,12 +2791,12 @@ begin
       from laurel_private.leaderboard_moves v
       where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
         and v.run_on = m.run_on and v.group_id = m.group_id
-      limit most_moves + 1) as moves
+      limit laurel_private.most_moves() + 1) as moves
   into found_marks
   from laurel_private.leaderboard_marks m
   where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
     and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null;
-  if not found or cardinality(found_marks.moves) > most_moves or array_position(found_marks.moves, null) is not null then
+  if not found or cardinality(found_marks.moves) > laurel_private.most_moves() or array_position(found_marks.moves, null) is not null then
     return ('{}', '{}', '{}')::laurel_private.counted_marks;
   end if;
   foreach move in array found_marks.moves loop
@@ -3224,6 +3230,7 @@ create table laurel_private.points_rules (
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
+  achievement_snapshots jsonb not null,
   webhook_types text[] not null,
   constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
   constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
@@ -3247,7 +3254,9 @@ comment on column laurel_private.points_rules.streak_lengths is
   'At multiples of these a longer streak fires triggers; has 1 when achievements may follow from any length.';
 comment on column laurel_private.points_rules.streak_values is 'Lengths that complete achievements.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
-comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
+comment on column laurel_private.points_rules.achievement_snapshots is
+  'Achievements, in the same way. Apart, since few events show one, and what makes a row too long for a page is compressed.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
 alter table laurel_private.points_rules enable row level security;
 
@@ -3413,8 +3422,8 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     streak.answer, streak.version,
     streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths, streak_lengths.values,
-    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
-      || coalesce(leaderboards.snapshots, '{}'),
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}')
+      || coalesce(leaderboards.snapshots, '{}'), coalesce(achievements.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
   from metric
   cross join (
@@ -3460,7 +3469,8 @@ begin
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
     streak_lengths = excluded.streak_lengths, streak_values = excluded.streak_values,
-    levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
+    levels = excluded.levels, snapshots = excluded.snapshots,
+    achievement_snapshots = excluded.achievement_snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
   perform laurel_private.compile_shown_systems(for_tenant);
 end
@@ -3675,7 +3685,7 @@ create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], 
   select jsonb_object_agg(l.key, l.value) filter (where l.key is not null), jsonb_object_agg(s.key, s.value) filter (where s.key is not null)
   from laurel_private.points_rules r
   left join lateral jsonb_each(r.levels) l on true
-  left join lateral jsonb_each(r.snapshots) s on true
+  left join lateral jsonb_each(r.snapshots || r.achievement_snapshots) s on true
   where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
 $$;
 
@@ -5757,8 +5767,37 @@ begin
     from laurel_private.place_of_streak(entry, max_participants, as_of) p;
     return;
   end if;
-  marks := laurel_private.marks_for(entry);
-  select l.value, l.reached_id into threshold, last_id from laurel_private.participant_at(entry, marks, max_participants) l;
+  -- In one statement where the last mark is at the last place, or behind it: as it was made, and as entries pass it.
+  select t.value, t.reached_id into threshold, last_id
+  from laurel_private.leaderboard_marks m
+  cross join lateral (
+    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
+      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
+    from (
+      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit laurel_private.most_moves() + 1) v) v
+  cross join lateral (
+    select o.value, o.reached_id from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
+    order by -o.value desc, o.reached_id desc
+    offset greatest(v.steps, 0) limit 1) t
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
+    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves();
+  if found then
+    if (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id)
+      and (entry.previous_value is null or entry.previous_value < entry.value)
+    then
+      return;
+    end if;
+    marks := laurel_private.marks_for(entry);
+  else
+    marks := laurel_private.marks_for(entry);
+    select l.value, l.reached_id into threshold, last_id from laurel_private.participant_at(entry, marks, max_participants) l;
+  end if;
   is_off := coalesce(entry.value < threshold or entry.value = threshold and entry.reached_id > last_id, false);
   threshold := coalesce(threshold, 0);
   if is_off and (entry.previous_value is null or entry.previous_value < entry.value) then
@@ -5794,7 +5833,7 @@ comment on function laurel_private.place_of(laurel.leaderboard_entries, int, tim
 -- entry of its run was reached with the event or one of its awards. `written` are entries just written, as far as known.
 create function laurel_private.leaderboards_response(
   tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
-  occurred_at timestamptz, ids uuid[], written laurel.leaderboard_entries[] default '{}'
+  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel.leaderboard_entries[] default '{}'
 ) returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -5816,7 +5855,8 @@ begin
       select e.* into entry from laurel.leaderboard_entries e
       where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
         and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
-      continue when not found or entry.reached_id <> all (ids);
+      continue when not found or entry.reached_id <> leaderboards_response.event_id
+        and not exists (select from unnest(awards) a where a.id = entry.reached_id);
     end if;
     place := laurel_private.place_of(entry, board.max_participants,
       case when board.rank_by = 'streak' then clock_timestamp() end);
@@ -6966,7 +7006,7 @@ begin
   end if;
   if leaderboards <> '{}' then
     shown_leaderboards := laurel_private.leaderboards_response(tenant, user_id, locked.time_zone, leaderboards, snapshots, happened_at,
-      array(select event_id union all select a.id from unnest(effects.awards) a), entries);
+      event_id, effects.awards, entries);
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(total),
     ',"achievements":[', shown_completions, '],"currentStreak":', streak, ',"points":', shown_points,
@@ -8444,8 +8484,9 @@ comment on function laurel_private.upkeep_leaderboards(timestamptz, int) is
 create function laurel_private.least_entries_with_marks()
   returns int language sql immutable parallel safe return 200;
 
+-- The more marks, the fewer entries to count, and the more moves to fold.
 create function laurel_private.most_marks()
-  returns int language sql immutable parallel safe return 16;
+  returns int language sql immutable parallel safe return 8;
 
 -- Wants marks for the groups of a run that have enough entries, and lets those that have some be looked at.
 create function laurel_private.request_marks(run laurel_private.leaderboard_runs, group_ids uuid[])

@@ -16,13 +16,21 @@ const mostForBatches = 3;
 /** Fills both databases alike; one of them has the other sources of points, the other has not even a streak. */
 export async function prepareSources(withoutUrl: string, withUrl: string, progress: Progress): Promise<void> {
   progress(`${newcomers} users with a past`);
-  const prepare = (connectionString: string, configure: string): Promise<void> =>
-    withClient(connectionString, async (owner) => {
-      await owner.query(readFileSync(join(import.meta.dirname, "sources.sql"), "utf8"));
-      await owner.query(configure);
-      await owner.query("call bench.add_past($1)", [newcomers]);
-    });
   await Promise.all([prepare(withoutUrl, "call bench.remove_streak()"), prepare(withUrl, "call bench.add_sources()")]);
+}
+
+/** Fills databases alike, all with the other sources of points. */
+export async function prepareWithSources(urls: readonly string[], progress: Progress): Promise<void> {
+  progress(`${newcomers} users with a past`);
+  await Promise.all(urls.map((url) => prepare(url, "call bench.add_sources()")));
+}
+
+function prepare(connectionString: string, configure: string): Promise<void> {
+  return withClient(connectionString, async (owner) => {
+    await owner.query(readFileSync(join(import.meta.dirname, "sources.sql"), "utf8"));
+    await owner.query(configure);
+    await owner.query("call bench.add_past($1)", [newcomers]);
+  });
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Client } from "pg";
 import { withClient } from "./laboratory.ts";
 
 /** As often as tasks/keep_leaderboard_marks.ts. */
-const pauseMs = 5_000;
+const pauseMs = 2_000;
 /** A proposal, its being seen, the count, and what moved meanwhile. */
 const looks = 5;
 
