@@ -2,6 +2,7 @@ import type { Task } from "../src/worker/tasks.ts";
 import { announceBoosts } from "./announce_boosts.ts";
 import { completeAchievements } from "./complete_achievements.ts";
 import { foldEarnings } from "./fold_earnings.ts";
+import { keepLeaderboardMarks } from "./keep_leaderboard_marks.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
 import { processQueuedEvents } from "./process_queued_events.ts";
 import { removeExpired } from "./remove_expired.ts";
@@ -15,6 +16,7 @@ export const tasks: readonly Task[] = [
   announceBoosts,
   completeAchievements,
   foldEarnings,
+  keepLeaderboardMarks,
   maintainPartitions,
   processQueuedEvents,
   removeExpired,

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4fa1fcc1362a85a087145a5b4a67ca5dcf23d0a2
+--! Hash: sha1:5f3bf6994449efcec018c9d9c92168d50de52eb0
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2018,13 +2018,17 @@ create function laurel_private.rule_of(board laurel.leaderboards)
 -- The first day of the nth run, from 0. Months are counted from the start date, so that one that
 -- starts on the 31st goes on with the last days of shorter months.
 create function laurel_private.nth_run(board laurel_private.leaderboard_rule, n int)
-  returns date language sql immutable parallel safe
-  return case
-    when n is null then null
-    when board.run_unit is null then board.starts_on
-    when board.run_unit = 'day' then board.starts_on + n * board.run_interval
-    else (board.starts_on + make_interval(months => n * board.run_interval
-      * case board.run_unit when 'year' then 12 else 1 end))::date end;
+  returns date language plpgsql immutable parallel safe as $$
+begin
+  if n is null or board.run_unit is null then
+    return case when n is not null then board.starts_on end;
+  elsif board.run_unit = 'day' then
+    return board.starts_on + n * board.run_interval;
+  end if;
+  return (board.starts_on + make_interval(months => n * board.run_interval
+    * case board.run_unit when 'year' then 12 else 1 end))::date;
+end
+$$;
 
 -- The number of the run that a day lies in; null when it lies in none.
 create function laurel_private.run_number(board laurel_private.leaderboard_rule, day date)
@@ -2048,20 +2052,35 @@ $$;
 
 -- A run is known by its first day. Null when the day lies in none.
 create function laurel_private.run_of(board laurel_private.leaderboard_rule, day date)
-  returns date language sql immutable parallel safe
+  returns date language plpgsql immutable parallel safe as $$
+begin
   return laurel_private.nth_run(board, laurel_private.run_number(board, day));
+end
+$$;
 
 create function laurel_private.run_end(board laurel_private.leaderboard_rule, run_on date)
-  returns date language sql immutable parallel safe
-  return case when board.run_unit is null then board.ends_on
-    else least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1) end;
+  returns date language plpgsql immutable parallel safe as $$
+begin
+  if board.run_unit is null then
+    return board.ends_on;
+  end if;
+  return least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1);
+end
+$$;
 
 -- When a run becomes final: its last day over in the last time zone, or, where that was over before,
 -- when the leaderboard was activated and counted it from history. Null for never.
 create function laurel_private.final_at(board laurel_private.leaderboard_rule, run_on date)
-  returns timestamptz language sql immutable parallel safe
-  return least(board.finished_at, case when laurel_private.run_end(board, run_on) is not null then greatest(board.activated_at,
-    ((laurel_private.run_end(board, run_on) + 1)::timestamp + interval '12 hours') at time zone 'UTC') end);
+  returns timestamptz language plpgsql immutable parallel safe as $$
+declare
+  last_day date := laurel_private.run_end(board, run_on);
+begin
+  if last_day is null then
+    return board.finished_at;
+  end if;
+  return least(board.finished_at, greatest(board.activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC'));
+end
+$$;
 
 comment on function laurel_private.final_at(laurel_private.leaderboard_rule, date) is
   'Since when a run''s ranking is final; null when it never ends. Rule LB1.';
@@ -2074,8 +2093,8 @@ create function laurel_private.counted_run(
 ) returns date language plpgsql immutable parallel safe as $$
 declare
   happened_at timestamp := occurred_at at time zone time_zone;
+  run_no int;
   run_on date;
-  final_at timestamptz;
 begin
   if board.start_time is not null or board.end_time is not null then
     if board.start_time > board.end_time then
@@ -2086,12 +2105,15 @@ begin
       return null;
     end if;
   end if;
-  run_on := laurel_private.run_of(board, happened_at::date);
-  if run_on is not null and (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null) then
-    final_at := laurel_private.final_at(board, run_on);
-    if id >= laurel_private.first_uuid_v7(final_at) then
-      return null;
-    end if;
+  run_no := laurel_private.run_number(board, happened_at::date);
+  if run_no is null then
+    return null;
+  end if;
+  run_on := laurel_private.nth_run(board, run_no);
+  if (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null)
+    and id >= laurel_private.first_uuid_v7(laurel_private.final_at(board, run_on))
+  then
+    return null;
   end if;
   return run_on;
 end
@@ -2549,12 +2571,12 @@ call laurel_private.secure_table('laurel.points_trigger_counts', 'user_data');
 --! Included leaderboards/leaderboard_entries.sql
 -- Where a user stands in a run of a leaderboard (LB1): one row per user, leaderboard and run, so that
 -- an event writes rows of its own user alone. Ranks are not stored: a rank is how many entries of the
--- group are better, read from the index in order and never further than max_participants. Whoever
+-- group are better, counted in the index and never further than max_participants. Whoever
 -- falls off keeps the entry, and is on again as soon as its rank is.
 --
 -- Written by write_scores() and rank_streaks() under the user's lock, and by the look back of
--- backfill_leaderboards.sql; read by the flow for its answer, and by callers. Values of 0 or less are
--- not ranked.
+-- backfill_leaderboards.sql, all of which tell the marks (leaderboard_marks.sql); read by the flow for
+-- its answer, and by callers. Values of 0 or less are not ranked.
 -- Invariant: a value is the sum of what leaderboard_history() finds, or the length of the stored streak
 -- (verify() checks).
 
@@ -2578,8 +2600,9 @@ create table laurel.leaderboard_entries (
 -- lies among the first is met by every scan.
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 
+-- Both the same way round, so that a place is one bound of a scan, in the middle of equals too.
 create index leaderboard_entries_by_rank on laurel.leaderboard_entries
-  (leaderboard_id, generation, run_on, group_id, value desc, reached_id);
+  (leaderboard_id, generation, run_on, group_id, (-value), reached_id);
 
 comment on table laurel.leaderboard_entries is 'What users have reached in the runs of leaderboards. Rule LB1.';
 comment on column laurel.leaderboard_entries.generation is 'The leaderboard''s generation it was counted for.';
@@ -2652,9 +2675,24 @@ create table laurel_private.time_zone_changes (
 comment on table laurel_private.time_zone_changes is 'Users whose time zone changed after their first event or award, with the last time.';
 alter table laurel_private.time_zone_changes enable row level security;
 
--- What follows from a change of the user itself, under the user's lock: its row.
+-- An entry's place before and after, each null when it is in no group.
+create type laurel_private.entry_move as (
+  leaderboard_id uuid,
+  generation int,
+  run_on date,
+  group_before uuid,
+  value_before numeric,
+  id_before uuid,
+  group_after uuid,
+  value_after numeric,
+  id_after uuid
+);
+
+-- What follows from a change of the user itself.
 create function laurel_private.tg_users__rank_anew()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  moves laurel_private.entry_move[];
 begin
   if new.tz is distinct from old.tz and exists (
     select from laurel_private.user_states s
@@ -2664,17 +2702,31 @@ begin
     on conflict (tenant_id, user_id) do update set changed_at = excluded.changed_at;
   end if;
   if new.attributes <> old.attributes then
+    -- The user's lock: an event may be moving the same entries.
+    perform from laurel_private.user_states s where s.tenant_id = new.tenant_id and s.user_id = new.id for no key update;
     -- The group follows the user, final runs aside.
-    update laurel.leaderboard_entries e
-    set breakdown = n.breakdown, group_id = laurel_private.group_of(r.rule, n.breakdown),
-      previous_value = null, previous_reached_id = null
-    from laurel.leaderboards b
-    cross join lateral (select laurel_private.rule_of(b) as rule) r
-    cross join lateral (select laurel_private.breakdown_of(r.rule, new.attributes) as breakdown) n
-    where b.tenant_id = new.tenant_id and b.status = 'active' and b.breakdown_attributes <> '{}'
-      and e.tenant_id = new.tenant_id and e.user_id = new.id and e.leaderboard_id = b.id and e.generation = b.generation
-      and e.breakdown <> n.breakdown
-      and coalesce(laurel_private.final_at(r.rule, e.run_on) > clock_timestamp(), true);
+    with ranked_anew as (
+      update laurel.leaderboard_entries e
+      set breakdown = n.breakdown, group_id = laurel_private.group_of(r.rule, n.breakdown),
+        previous_value = null, previous_reached_id = null
+      from laurel.leaderboards b
+      cross join lateral (select laurel_private.rule_of(b) as rule) r
+      cross join lateral (select laurel_private.breakdown_of(r.rule, new.attributes) as breakdown) n
+      where b.tenant_id = new.tenant_id and b.status = 'active' and b.breakdown_attributes <> '{}'
+        and e.tenant_id = new.tenant_id and e.user_id = new.id and e.leaderboard_id = b.id and e.generation = b.generation
+        and e.breakdown <> n.breakdown
+        and coalesce(laurel_private.final_at(r.rule, e.run_on) > clock_timestamp(), true)
+      returning e.leaderboard_id, e.generation, e.run_on, e.value, e.reached_id, e.group_id
+    )
+    select array_agg((a.leaderboard_id, a.generation, a.run_on, e.group_id, a.value, a.reached_id,
+      a.group_id, a.value, a.reached_id)::laurel_private.entry_move) into moves
+    from ranked_anew a
+    -- As it was before this statement.
+    join laurel.leaderboard_entries e on e.tenant_id = new.tenant_id and e.user_id = new.id
+      and e.leaderboard_id = a.leaderboard_id and e.generation = a.generation and e.run_on = a.run_on;
+    if moves is not null then
+      perform laurel_private.append_moves(new.tenant_id, moves);
+    end if;
   end if;
   return null;
 end
@@ -2684,6 +2736,169 @@ create trigger users__rank_anew after update on laurel.users
   for each row when (old.tz is distinct from new.tz or old.attributes <> new.attributes)
   execute function laurel_private.tg_users__rank_anew();
 --! EndIncluded leaderboards/leaderboard_entries.sql
+--! Included leaderboards/leaderboard_marks.sql
+-- Where ranks are counted from (LB1). A rank is how many entries stand in front of it; of a long group some places are
+-- marked, with how many entries have passed each mark, so that an event counts a few dozen entries from the nearest
+-- mark on rather than a thousand from the top.
+--
+-- An entry that passes marks, or falls behind them, appends a move in its transaction: nobody waits for anybody. In any
+-- snapshot a mark has been passed by counts + the visible moves over it (verify() checks). Written by the worker
+-- (keep_marks.sql), which picks marks, counts and folds moves; ranks are right without it, and without marks.
+-- Invariant: whoever changes laurel.leaderboard_entries appends its moves after it has a transaction ID, in READ COMMITTED:
+-- so it sees marks that were proposed before it had one, and of others the count waits for it to end. One whose
+-- snapshot may be older than that voids its groups' marks instead. Leaderboards of streaks, whose entries lapse, have none.
+
+create table laurel_private.leaderboard_marks (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  group_id uuid not null,
+  marks_id uuid,
+  mark_values numeric[],
+  mark_ids uuid[],
+  counts int[],
+  next_id uuid,
+  next_values numeric[],
+  next_ids uuid[],
+  next_after xid8,
+  is_due boolean not null default true,
+  constraint marks_are_one_set_per_group primary key (tenant_id, leaderboard_id, generation, run_on, group_id),
+  constraint marks_are_of_a_leaderboard foreign key (tenant_id, leaderboard_id)
+    references laurel.leaderboards (tenant_id, id) on delete cascade,
+  constraint marks_in_use_are_counted check (
+    (marks_id is null) = (counts is null) and (marks_id is null) = (mark_values is null) and (marks_id is null) = (mark_ids is null)
+    and cardinality(counts) = cardinality(mark_values) and cardinality(counts) = cardinality(mark_ids)),
+  constraint proposed_marks_are_complete check (
+    (next_id is null) = (next_values is null) and (next_id is null) = (next_ids is null)
+    and cardinality(next_values) = cardinality(next_ids) and (next_id is not null or next_after is null))
+) with (fillfactor = 40);
+
+create index leaderboard_marks_to_look_at on laurel_private.leaderboard_marks (tenant_id, leaderboard_id) where is_due or next_id is not null;
+comment on table laurel_private.leaderboard_marks is 'Marked places of groups of leaderboards'' runs with many entries. Rule LB1.';
+comment on column laurel_private.leaderboard_marks.marks_id is 'Names the marks in use: moves are theirs. Null while there are none.';
+comment on column laurel_private.leaderboard_marks.mark_values is 'The marks from the last place forward: an entry has passed a mark when it has this value, and the same or a lower ID, or more.';
+comment on column laurel_private.leaderboard_marks.counts is 'How many entries had passed each mark, but for moves not folded yet.';
+comment on column laurel_private.leaderboard_marks.next_id is 'Names marks that are proposed: they get moves, and counts once nobody is left who may not know of them. Null without.';
+comment on column laurel_private.leaderboard_marks.next_after is 'They are counted once all transactions up to this one have ended; null until the look that follows the proposal.';
+comment on column laurel_private.leaderboard_marks.is_due is 'Whether the worker is to see if the marks are where they should be.';
+alter table laurel_private.leaderboard_marks enable row level security;
+
+-- Without foreign keys: their checks would lock rows that all events of a leaderboard share.
+create table laurel_private.leaderboard_moves (
+  tenant_id uuid not null,
+  leaderboard_id uuid not null,
+  generation int not null,
+  run_on date not null,
+  group_id uuid not null,
+  marks_id uuid,
+  passed_before smallint,
+  passed_after smallint,
+  constraint move_is_over_marks_or_voids_them check ((marks_id is null) = (passed_before is null) and (marks_id is null) = (passed_after is null)),
+  constraint move_changes_something check (passed_before <> passed_after)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+
+create index leaderboard_moves_by_group on laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id);
+comment on table laurel_private.leaderboard_moves is 'Entries that passed marks, or fell behind them, since the marks'' counts were written. Rule LB1.';
+comment on column laurel_private.leaderboard_moves.marks_id is 'Whose marks; null when all marks of the group are void.';
+comment on column laurel_private.leaderboard_moves.passed_before is 'How many of the marks the entry had passed, 0 when it was not there; null with marks_id.';
+alter table laurel_private.leaderboard_moves enable row level security;
+
+-- How many of the marks this value, reached with this ID, has passed; none when it is null.
+create function laurel_private.marks_passed(mark_values numeric[], mark_ids uuid[], value numeric, reached_id uuid)
+  returns int language plpgsql immutable parallel safe as $$
+declare
+  passed int := coalesce(width_bucket(value, mark_values), 0);
+begin
+  while passed > 0 and mark_values[passed] = value and mark_ids[passed] < reached_id loop
+    passed := passed - 1;
+  end loop;
+  return passed;
+end
+$$;
+
+create function laurel_private.append_moves(tenant_id uuid, changes laurel_private.entry_move[])
+  returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+begin
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    -- Its snapshot may be of before a proposal, and its ID of after it.
+    insert into laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id)
+    select distinct tenant_id, c.leaderboard_id, c.generation, c.run_on, g.id
+    from unnest(changes) c
+    cross join lateral (values (c.group_before), (c.group_after)) g (id)
+    where g.id is not null;
+    return;
+  end if;
+  insert into laurel_private.leaderboard_moves (tenant_id, leaderboard_id, generation, run_on, group_id, marks_id, passed_before, passed_after)
+  select tenant_id, c.leaderboard_id, c.generation, c.run_on, m.group_id, s.id, p.before, p.after
+  from unnest(changes) c
+  cross join lateral (
+    select m.* from laurel_private.leaderboard_marks m
+    where m.tenant_id = tenant_id and m.leaderboard_id = c.leaderboard_id and m.generation = c.generation and m.run_on = c.run_on
+      and m.group_id in (c.group_before, c.group_after) offset 0) m
+  cross join lateral (values (m.marks_id, m.mark_values, m.mark_ids), (m.next_id, m.next_values, m.next_ids)) s (id, mark_values, mark_ids)
+  cross join lateral (
+    select laurel_private.marks_passed(s.mark_values, s.mark_ids, case when c.group_before = m.group_id then c.value_before end, c.id_before) as before,
+      laurel_private.marks_passed(s.mark_values, s.mark_ids, case when c.group_after = m.group_id then c.value_after end, c.id_after) as after) p
+  where s.id is not null and p.before <> p.after;
+end
+$$;
+
+comment on function laurel_private.append_moves(uuid, laurel_private.entry_move[]) is
+  'Tells the marks of what became of entries, in the transaction that changes them. Rule LB1.';
+
+-- Entries vanish with their user, whoever deletes it.
+create function laurel_private.tg_leaderboard_entries__leave_marks()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.group_id is not null then
+    perform laurel_private.append_moves(old.tenant_id, array[(old.leaderboard_id, old.generation, old.run_on,
+      old.group_id, old.value, old.reached_id, null, null, null)::laurel_private.entry_move]);
+  end if;
+  return null;
+end
+$$;
+
+create trigger leaderboard_entries__leave_marks after delete on laurel.leaderboard_entries
+  for each row execute function laurel_private.tg_leaderboard_entries__leave_marks();
+
+-- Beyond so many moves that are not folded yet a walk from the top is no slower.
+create function laurel_private.most_moves()
+  returns int language sql immutable parallel safe return 500;
+
+create type laurel_private.counted_marks as (mark_values numeric[], mark_ids uuid[], counts int[]);
+
+-- Those of an entry's group as a snapshot has them. None are as good as ones that take longer to count than to do without.
+create function laurel_private.marks_for(entry laurel.leaderboard_entries)
+  returns laurel_private.counted_marks language plpgsql stable as $$
+declare
+  found_marks record;
+  move int;
+begin
+  -- A move is one number, before and after by thousands; 0 those of other marks, null what voids them.
+  select m.mark_values, m.mark_ids, m.counts, array(
+      select case when v.marks_id = m.marks_id then v.passed_before * 1000 + v.passed_after when v.marks_id is not null then 0 end
+      from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit laurel_private.most_moves() + 1) as moves
+  into found_marks
+  from laurel_private.leaderboard_marks m
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null;
+  if not found or cardinality(found_marks.moves) > laurel_private.most_moves() or array_position(found_marks.moves, null) is not null then
+    return ('{}', '{}', '{}')::laurel_private.counted_marks;
+  end if;
+  foreach move in array found_marks.moves loop
+    for mark in least(move / 1000, move % 1000) + 1..greatest(move / 1000, move % 1000) loop
+      found_marks.counts[mark] := found_marks.counts[mark] + sign(move % 1000 - move / 1000)::int;
+    end loop;
+  end loop;
+  return (found_marks.mark_values, found_marks.mark_ids, found_marks.counts)::laurel_private.counted_marks;
+end
+$$;
+--! EndIncluded leaderboards/leaderboard_marks.sql
 --! Included webhooks/webhook_endpoints.sql
 -- Endpoints: where a tenant's webhook messages go (H1). Written by admins; compiled into points_rules,
 -- so that the flow knows which types somebody wants; read by write_messages() and by the dispatcher
@@ -3106,6 +3321,7 @@ create table laurel_private.points_rules (
   -- Ready-made pieces of responses, as JSON text.
   levels jsonb not null,
   snapshots jsonb not null,
+  achievement_snapshots jsonb not null,
   webhook_types text[] not null,
   constraint points_rules_are_one_per_metric primary key (tenant_id, metric_id),
   constraint points_rules_are_found_by_metric_key unique (tenant_id, metric_key)
@@ -3129,7 +3345,9 @@ comment on column laurel_private.points_rules.streak_lengths is
   'At multiples of these a longer streak fires triggers; has 1 when achievements may follow from any length.';
 comment on column laurel_private.points_rules.streak_values is 'Lengths that complete achievements.';
 comment on column laurel_private.points_rules.levels is 'Per system key, its levels as responses show them, lowest first.';
-comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers, achievements and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
+comment on column laurel_private.points_rules.snapshots is 'Systems (by key, without their braces), triggers and leaderboards (by ID, behind their key and left open) as responses show them, as text.';
+comment on column laurel_private.points_rules.achievement_snapshots is
+  'Achievements, in the same way. Apart, since few events show one, and what makes a row too long for a page is compressed.';
 comment on column laurel_private.points_rules.webhook_types is 'Types of messages that some active endpoint of the tenant wants.';
 alter table laurel_private.points_rules enable row level security;
 
@@ -3295,8 +3513,8 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     coalesce(triggers.counts_events, false), coalesce(boosts.has_user_boosts, false),
     streak.answer, streak.version,
     streak.has_customization or streak.metric_ids is null or metric.id = any (streak.metric_ids), streak_lengths.lengths, streak_lengths.values,
-    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}') || coalesce(achievements.snapshots, '{}')
-      || coalesce(leaderboards.snapshots, '{}'),
+    coalesce(systems.levels, '{}'), coalesce(systems.snapshots, '{}') || coalesce(triggers.snapshots, '{}')
+      || coalesce(leaderboards.snapshots, '{}'), coalesce(achievements.snapshots, '{}'),
     laurel_private.wanted_webhooks(for_tenant)
   from metric
   cross join (
@@ -3342,7 +3560,8 @@ begin
     counts_events = excluded.counts_events, has_user_boosts = excluded.has_user_boosts,
     streak = excluded.streak, streak_version = excluded.streak_version, counts_for_streak = excluded.counts_for_streak,
     streak_lengths = excluded.streak_lengths, streak_values = excluded.streak_values,
-    levels = excluded.levels, snapshots = excluded.snapshots, webhook_types = excluded.webhook_types
+    levels = excluded.levels, snapshots = excluded.snapshots,
+    achievement_snapshots = excluded.achievement_snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
   perform laurel_private.compile_shown_systems(for_tenant);
 end
@@ -3557,7 +3776,7 @@ create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], 
   select jsonb_object_agg(l.key, l.value) filter (where l.key is not null), jsonb_object_agg(s.key, s.value) filter (where s.key is not null)
   from laurel_private.points_rules r
   left join lateral jsonb_each(r.levels) l on true
-  left join lateral jsonb_each(r.snapshots) s on true
+  left join lateral jsonb_each(r.snapshots || r.achievement_snapshots) s on true
   where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
 $$;
 
@@ -5375,49 +5594,65 @@ create function laurel_private.write_scores(
   tenant_id uuid, boards laurel_private.leaderboard_rule[], changes laurel_private.score_change[]
 ) returns void language plpgsql volatile as $$
 #variable_conflict use_column
+declare
+  moves laurel_private.entry_move[];
 begin
-  insert into laurel.leaderboard_entries as e
-    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
-  select write_scores.tenant_id, c.user_id, (c.board).leaderboard_id, (c.board).generation, c.run_on,
-    coalesce(found.value + c.amount,
-      -- The first since it counts: what happened before is in the log, and so is this.
-      case when laurel_private.has_history(c.board, c.run_on) then (
-        select h.value from laurel_private.leaderboard_history(c.board, write_scores.tenant_id, c.user_id, c.time_zone) h
-        where h.run_on = c.run_on) else c.amount end),
-    c.reached_id, n.breakdown, laurel_private.group_of(c.board, n.breakdown)
-  from (
-    select s.user_id, boards[b.no] as board, r.run_on, min(s.time_zone) as time_zone,
-      (array_agg(s.attributes))[1] as attributes, sum(s.amount) as amount, (array_agg(s.id order by s.id desc))[1] as reached_id
-    from unnest(changes) s
-    join unnest(boards) with ordinality as b (leaderboard_id, generation, rank_by, source_id, starts_on, ends_on, start_time,
-      end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
-      on b.source_id = s.source_id
-    cross join lateral (
-      select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
-    where s.amount <> 0 and r.run_on is not null
-    group by s.user_id, b.no, r.run_on) c
-  cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
-  left join lateral (
-    select x.value from laurel.leaderboard_entries x
-    where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
-      and x.generation = (c.board).generation and x.run_on = c.run_on) found on true
-  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do update
-  set value = excluded.value, reached_id = excluded.reached_id,
-    previous_value = case when e.group_id = excluded.group_id then e.value end,
-    previous_reached_id = case when e.group_id = excluded.group_id then e.reached_id end,
-    breakdown = excluded.breakdown, group_id = excluded.group_id;
+  with change as materialized (
+    select c.board, c.user_id, c.run_on, c.reached_id, n.breakdown, laurel_private.group_of(c.board, n.breakdown) as group_id,
+      coalesce(found.value + c.amount,
+        -- The first since it counts: what happened before is in the log, and so is this.
+        case when laurel_private.has_history(c.board, c.run_on) then (
+          select h.value from laurel_private.leaderboard_history(c.board, write_scores.tenant_id, c.user_id, c.time_zone) h
+          where h.run_on = c.run_on) else c.amount end) as value,
+      found.group_id as group_before, found.value as value_before, found.reached_id as id_before
+    from (
+      select s.user_id, boards[b.no] as board, r.run_on, min(s.time_zone) as time_zone,
+        (array_agg(s.attributes))[1] as attributes, sum(s.amount) as amount, (array_agg(s.id order by s.id desc))[1] as reached_id
+      from unnest(changes) s
+      join unnest(boards) with ordinality as b (leaderboard_id, generation, rank_by, source_id, starts_on, ends_on, start_time,
+        end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
+        on b.source_id = s.source_id
+      cross join lateral (
+        select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
+      where s.amount <> 0 and r.run_on is not null
+      group by s.user_id, b.no, r.run_on) c
+    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
+    left join lateral (
+      select x.value, x.reached_id, x.group_id from laurel.leaderboard_entries x
+      where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
+        and x.generation = (c.board).generation and x.run_on = c.run_on) found on true
+  ),
+  written as (
+    insert into laurel.leaderboard_entries as e
+      (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+    select write_scores.tenant_id, c.user_id, (c.board).leaderboard_id, (c.board).generation, c.run_on, c.value, c.reached_id,
+      c.breakdown, c.group_id
+    from change c
+    on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do update
+    set value = excluded.value, reached_id = excluded.reached_id,
+      previous_value = case when e.group_id = excluded.group_id then e.value end,
+      previous_reached_id = case when e.group_id = excluded.group_id then e.reached_id end,
+      breakdown = excluded.breakdown, group_id = excluded.group_id
+  )
+  select array_agg(((c.board).leaderboard_id, (c.board).generation, c.run_on, c.group_before, c.value_before, c.id_before,
+    c.group_id, c.value, c.reached_id)::laurel_private.entry_move) into moves
+  from change c;
+  perform laurel_private.append_moves(write_scores.tenant_id, moves);
 end
 $$;
 
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
 
+-- An entry, and the marks of its group.
+create type laurel_private.met_marks as (entry laurel.leaderboard_entries, marks laurel_private.leaderboard_marks);
+
 -- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
--- which costs a third.
+-- which costs a third, and returned.
 create function laurel_private.write_event_scores(
   for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
   awards laurel.points_awards[], occurred_at timestamptz
-) returns void language plpgsql volatile as $$
+) returns laurel.leaderboard_entries[] language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   board laurel_private.leaderboard_rule;
@@ -5425,7 +5660,11 @@ declare
   amount numeric;
   latest_id uuid;
   run_on date;
+  met laurel_private.met_marks[];
+  entry laurel.leaderboard_entries;
+  written laurel.leaderboard_entries[] := '{}';
   others laurel_private.leaderboard_rule[] := '{}';
+  sees_all_marks boolean := current_setting('transaction_isolation') not in ('repeatable read', 'serializable');
 begin
   foreach board in array boards loop
     continue when board.rank_by = 'streak';
@@ -5449,8 +5688,24 @@ begin
         update laurel.leaderboard_entries e
         set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
         where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
-          and e.generation = board.generation and e.run_on = run_on;
-        continue when found;
+          and e.generation = board.generation and e.run_on = run_on
+        returning array[(e, (
+          select m from laurel_private.leaderboard_marks m
+          where m.tenant_id = e.tenant_id and m.leaderboard_id = e.leaderboard_id and m.generation = e.generation
+            and m.run_on = e.run_on and m.group_id = e.group_id))::laurel_private.met_marks] into met;
+        if found then
+          entry := (met[1]).entry;
+          written := written || entry;
+          -- Most are behind all marks, before and after.
+          if not sees_all_marks or greatest(entry.previous_value, entry.value)
+              >= least(((met[1]).marks).mark_values[1], ((met[1]).marks).next_values[1])
+          then
+            perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
+              entry.group_id, entry.previous_value, entry.previous_reached_id,
+              entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
+          end if;
+          continue;
+        end if;
       end if;
     end if;
     others := others || board;
@@ -5463,6 +5718,7 @@ begin
         union all
         select a.system_id, a.id, a.points from unnest(awards) a) c));
   end if;
+  return written;
 end
 $$;
 
@@ -5504,40 +5760,97 @@ create function laurel_private.place_of_streak(
     from (
       select o.value, o.reached_id from laurel.leaderboard_entries o
       where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0 and laurel_private.entry_holds(o, as_of)
-      order by o.value desc, o.reached_id
+        and o.group_id = entry.group_id and -o.value < 0 and laurel_private.entry_holds(o, as_of)
+      order by -o.value, o.reached_id
       limit max_participants + 1) x) n
 $$;
 
--- How many others of the entry's group stand before a value reached with an ID, looking at `most` at most; those alone
--- behind `until_value` reached with `until_id`, when given. Reads nothing but the index.
-create function laurel_private.count_better(
-  entry laurel.leaderboard_entries, than_value numeric, than_id uuid, most int,
-  until_value numeric default 'Infinity', until_id uuid default laurel_private.nil_metric()
+-- How many others of the entry's group stand behind one place and in front of another, looking at `most` at most: each a
+-- value and what it was reached with.
+create function laurel_private.count_between(
+  entry laurel.leaderboard_entries, front_value numeric, front_id uuid, back_value numeric, back_id uuid, most int
 ) returns int language plpgsql stable as $$
 begin
   return (
     select count(*) from (
       select from laurel.leaderboard_entries o
       where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-        and o.group_id = entry.group_id and o.value > 0 and o.value >= than_value and o.value <= until_value
-        and (o.value > than_value or o.reached_id < than_id)
-        and (o.value < until_value or o.reached_id > until_id) and o.reached_id <> entry.reached_id
-      order by o.value desc, o.reached_id
+        and o.group_id = entry.group_id and (-o.value, o.reached_id) > (-front_value, front_id)
+        and (-o.value, o.reached_id) < (-back_value, back_id) and o.reached_id <> entry.reached_id
       limit most) x);
 end
 $$;
 
--- The same where entries hold for ever, as every event meets it. What lies between two places of the entry is counted
--- alone, and nothing when the entry is behind the last participant: most users of a full board are.
+-- How many others stand in front of a place of the entry that has passed so many marks, counted from the next mark on.
+create function laurel_private.count_better(
+  entry laurel.leaderboard_entries, marks laurel_private.counted_marks, passed int, entry_passed int, value numeric, reached_id uuid,
+  most int
+) returns int language plpgsql stable as $$
+declare
+  counted int;
+begin
+  if passed = cardinality(marks.counts) then
+    return laurel_private.count_between(entry, 'Infinity', laurel_private.nil_metric(), value, reached_id, most);
+  end if;
+  counted := marks.counts[passed + 1] - (entry_passed > passed)::int;
+  if counted >= most then
+    return most;
+  end if;
+  return counted + laurel_private.count_between(
+    entry, marks.mark_values[passed + 1], marks.mark_ids[passed + 1], value, reached_id, most - counted);
+end
+$$;
+
+-- Who has the nth place of the entry's group, found from the nearest mark or from the top; null when nobody has.
+create function laurel_private.participant_at(
+  entry laurel.leaderboard_entries, marks laurel_private.counted_marks, place int, out value numeric, out reached_id uuid
+) language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+  mark int := 1;
+  steps int := place;
+  mark_value numeric := 'Infinity';
+  mark_id uuid := laurel_private.nil_metric();
+begin
+  while abs(marks.counts[mark + 1] - place) < abs(marks.counts[mark] - place) loop
+    mark := mark + 1;
+  end loop;
+  if abs(place - marks.counts[mark]) < place then
+    steps := place - marks.counts[mark];
+    mark_value := marks.mark_values[mark];
+    mark_id := marks.mark_ids[mark];
+  end if;
+  if steps > 0 then
+    select o.value, o.reached_id into value, reached_id
+    from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) > (-mark_value, mark_id) and -o.value < 0
+    order by -o.value, o.reached_id
+    offset steps - 1 limit 1;
+  else
+    select o.value, o.reached_id into value, reached_id
+    from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-mark_value, mark_id)
+    order by -o.value desc, o.reached_id desc
+    offset -steps limit 1;
+  end if;
+end
+$$;
+
+-- The same where entries hold for ever, as every event meets it; `entry` is what the snapshot has. Counted from the nearest
+-- marks, and nothing when the entry is behind the last participant: most users of a full board are.
 create function laurel_private.place_of(
   entry laurel.leaderboard_entries, max_participants int, as_of timestamptz,
   out rank int, out previous_rank int, out threshold numeric
 ) language plpgsql stable as $$
 #variable_conflict use_variable
 declare
+  marks laurel_private.counted_marks;
   last_id uuid;
   is_off boolean;
+  passed int;
+  passed_before int;
   better int;
 begin
   if as_of is not null then
@@ -5545,31 +5858,57 @@ begin
     from laurel_private.place_of_streak(entry, max_participants, as_of) p;
     return;
   end if;
-  select o.value, o.reached_id into threshold, last_id
-  from laurel.leaderboard_entries o
-  where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-    and o.group_id = entry.group_id and o.value > 0
-  order by o.value desc, o.reached_id
-  offset max_participants - 1 limit 1;
-  is_off := found and (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id);
-  if threshold is null then
-    threshold := 0;
+  -- In one statement where the last mark is at the last place, or behind it: as it was made, and as entries pass it.
+  select t.value, t.reached_id into threshold, last_id
+  from laurel_private.leaderboard_marks m
+  cross join lateral (
+    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
+      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
+    from (
+      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit laurel_private.most_moves() + 1) v) v
+  cross join lateral (
+    select o.value, o.reached_id from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
+    order by -o.value desc, o.reached_id desc
+    offset greatest(v.steps, 0) limit 1) t
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
+    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves();
+  if found then
+    if (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id)
+      and (entry.previous_value is null or entry.previous_value < entry.value)
+    then
+      return;
+    end if;
+    marks := laurel_private.marks_for(entry);
+  else
+    marks := laurel_private.marks_for(entry);
+    select l.value, l.reached_id into threshold, last_id from laurel_private.participant_at(entry, marks, max_participants) l;
   end if;
+  is_off := coalesce(entry.value < threshold or entry.value = threshold and entry.reached_id > last_id, false);
+  threshold := coalesce(threshold, 0);
   if is_off and (entry.previous_value is null or entry.previous_value < entry.value) then
     return;
   end if;
-  if not is_off then
-    better := laurel_private.count_better(entry, entry.value, entry.reached_id, max_participants);
-    if better < max_participants and entry.value > 0 and entry.group_id is not null then
+  passed := laurel_private.marks_passed(marks.mark_values, marks.mark_ids, entry.value, entry.reached_id);
+  if not is_off and entry.value > 0 and entry.group_id is not null then
+    better := laurel_private.count_better(entry, marks, passed, passed, entry.value, entry.reached_id, max_participants);
+    if better < max_participants then
       rank := better + 1;
     end if;
   end if;
   if entry.previous_value > 0 then
-    if entry.previous_value < entry.value then
-      better := better + laurel_private.count_better(
-        entry, entry.previous_value, entry.previous_reached_id, max_participants, entry.value, entry.reached_id);
+    passed_before := laurel_private.marks_passed(marks.mark_values, marks.mark_ids, entry.previous_value, entry.previous_reached_id);
+    if better is not null and entry.previous_value < entry.value and passed_before = passed then
+      better := better + laurel_private.count_between(entry, entry.value, entry.reached_id, entry.previous_value,
+        entry.previous_reached_id, max_participants);
     else
-      better := laurel_private.count_better(entry, entry.previous_value, entry.previous_reached_id, max_participants);
+      better := laurel_private.count_better(entry, marks, passed_before, passed, entry.previous_value, entry.previous_reached_id,
+        max_participants);
     end if;
     if better < max_participants then
       previous_rank := better + 1;
@@ -5579,28 +5918,37 @@ end
 $$;
 
 comment on function laurel_private.place_of(laurel.leaderboard_entries, int, timestamptz) is
-  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at max_participants entries at a time, and no further.';
+  'At a moment, null where entries hold for ever: rank, rank before the last change (each null when off the board), and the value of the last participant, 0 while there is room. Looks at few entries where there are marks, at max_participants at a time without, and no further.';
 
 -- What an event did on the leaderboards it changed, by key, as the inside of a JSON object: those whose
--- entry of its run was reached with the event or one of its awards.
+-- entry of its run was reached with the event or one of its awards. `written` are entries just written, as far as known.
 create function laurel_private.leaderboards_response(
   tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
-  occurred_at timestamptz, ids uuid[]
+  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel.leaderboard_entries[] default '{}'
 ) returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
   response text;
+  no int := 1;
   board laurel_private.leaderboard_rule;
   entry laurel.leaderboard_entries;
   place record;
   current_run date;
 begin
   foreach board in array boards loop
-    current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
-    select e.* into entry from laurel.leaderboard_entries e
-    where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
-      and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
-    continue when not found or entry.reached_id <> all (ids);
+    -- What was just written need not be read again; it is in the order of boards.
+    if (written[no]).leaderboard_id = board.leaderboard_id then
+      entry := written[no];
+      current_run := entry.run_on;
+      no := no + 1;
+    else
+      current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
+      select e.* into entry from laurel.leaderboard_entries e
+      where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
+        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
+      continue when not found or entry.reached_id <> leaderboards_response.event_id
+        and not exists (select from unnest(awards) a where a.id = entry.reached_id);
+    end if;
     place := laurel_private.place_of(entry, board.max_participants,
       case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
@@ -6515,6 +6863,7 @@ declare
   achievements laurel_private.achievement_rule[];
   achievement_values numeric[];
   leaderboards laurel_private.leaderboard_rule[];
+  entries laurel.leaderboard_entries[];
   counts_events boolean;
   has_user_boosts boolean;
   streak text;
@@ -6736,7 +7085,7 @@ begin
       end loop;
     end if;
     if leaderboards <> '{}' then
-      perform laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
+      entries := laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
     end if;
     if webhook_types <> '{}' and effects.awards <> '{}' then
       perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
@@ -6748,7 +7097,7 @@ begin
   end if;
   if leaderboards <> '{}' then
     shown_leaderboards := laurel_private.leaderboards_response(tenant, user_id, locked.time_zone, leaderboards, snapshots, happened_at,
-      array(select event_id union all select a.id from unnest(effects.awards) a));
+      event_id, effects.awards, entries);
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(total),
     ',"achievements":[', shown_completions, '],"currentStreak":', streak, ',"points":', shown_points,
@@ -7804,17 +8153,23 @@ create trigger leaderboards__backfill_changed after update on laurel.leaderboard
 -- Enters these users, who are locked, by their history, where they have no entry yet.
 create function laurel_private.enter_by_history(board laurel_private.leaderboard_rule, tenant_id uuid, user_ids text[])
   returns void language sql volatile as $$
-  insert into laurel.leaderboard_entries
-    (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
-  select s.tenant_id, s.user_id, board.leaderboard_id, board.generation, h.run_on, h.value, h.reached_id,
-    n.breakdown, laurel_private.group_of(board, n.breakdown)
-  from unnest(user_ids) q (id)
-  cross join lateral (
-    select s.* from laurel_private.user_states s
-    where s.tenant_id = enter_by_history.tenant_id and s.user_id = q.id offset 0) s
-  cross join lateral laurel_private.leaderboard_history(board, s.tenant_id, s.user_id, s.time_zone) h
-  cross join lateral (select laurel_private.breakdown_of(board, s.attributes) as breakdown) n
-  on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do nothing
+  with entered as (
+    insert into laurel.leaderboard_entries
+      (tenant_id, user_id, leaderboard_id, generation, run_on, value, reached_id, breakdown, group_id)
+    select s.tenant_id, s.user_id, board.leaderboard_id, board.generation, h.run_on, h.value, h.reached_id,
+      n.breakdown, laurel_private.group_of(board, n.breakdown)
+    from unnest(user_ids) q (id)
+    cross join lateral (
+      select s.* from laurel_private.user_states s
+      where s.tenant_id = enter_by_history.tenant_id and s.user_id = q.id offset 0) s
+    cross join lateral laurel_private.leaderboard_history(board, s.tenant_id, s.user_id, s.time_zone) h
+    cross join lateral (select laurel_private.breakdown_of(board, s.attributes) as breakdown) n
+    on conflict (tenant_id, user_id, leaderboard_id, generation, run_on) do nothing
+    returning *
+  )
+  select laurel_private.append_moves(enter_by_history.tenant_id, array_agg((e.leaderboard_id, e.generation, e.run_on,
+    null, null, null, e.group_id, e.value, e.reached_id)::laurel_private.entry_move))
+  from entered e
 $$;
 
 create function laurel_private.backfill_leaderboards(most int default 500)
@@ -8001,7 +8356,7 @@ alter table laurel_private.leaderboard_days enable row level security;
 -- Everybody on the boards of a run's groups. Groups are found by skipping from one to the next in the
 -- index, so that a look reads participants, not entries.
 create function laurel_private.run_standing(rule laurel_private.leaderboard_rule, run_on date, as_of timestamptz)
-  returns table (tenant_id uuid, user_id text, rank int, value numeric) language sql stable as $$
+  returns table (tenant_id uuid, user_id text, rank int, value numeric, group_id uuid) language sql stable as $$
   with recursive found (group_id) as (
     (select e.group_id from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
@@ -8016,11 +8371,11 @@ create function laurel_private.run_standing(rule laurel_private.leaderboard_rule
   )
   select s.* from found f
   cross join lateral (
-    select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value
+    select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
     from laurel.leaderboard_entries e
     where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = run_standing.run_on
-      and e.group_id = f.group_id and e.value > 0 and laurel_private.entry_holds(e, as_of)
-    order by e.value desc, e.reached_id
+      and e.group_id = f.group_id and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+    order by -e.value, e.reached_id
     limit rule.max_participants) s
   where f.group_id is not null
 $$;
@@ -8033,10 +8388,14 @@ declare
   changes int;
   moves laurel_private.rank_change[];
   board laurel.leaderboards;
+  long_groups uuid[];
 begin
-  with changed as (
+  with standing as materialized (
+    select s.* from laurel_private.run_standing(rule, run.run_on, as_of) s
+  ),
+  changed as (
     select coalesce(s.user_id, l.user_id) as user_id, s.rank, s.value, l.rank as previous_rank, l.value as previous_value, l.day as last_day
-    from laurel_private.run_standing(rule, run.run_on, as_of) s
+    from standing s
     full join (
       select d.* from laurel_private.leaderboard_days d
       where d.leaderboard_id = run.leaderboard_id and d.generation = run.generation and d.run_on = run.run_on and d.is_latest) l
@@ -8069,7 +8428,12 @@ begin
     select array_agg((c.user_id, c.rank, c.value, c.previous_rank, c.previous_value)::laurel_private.rank_change) as users
     from existing c where c.rank is distinct from c.previous_rank
   )
-  select (select count(*) from existing), coalesce((select m.users from moved m), '{}') into changes, moves;
+  select (select count(*) from existing), coalesce((select m.users from moved m), '{}'),
+    array(select s.group_id from standing s where s.rank = laurel_private.least_entries_with_marks())
+  into changes, moves, long_groups;
+  if rule.rank_by <> 'streak' and long_groups <> '{}' then
+    perform laurel_private.request_marks(run, long_groups);
+  end if;
   if changes > 0 and is_told then
     select b.* into strict board from laurel.leaderboards b where b.id = run.leaderboard_id;
     perform laurel_private.announce_ranks(board, run.run_on, moves);
@@ -8138,17 +8502,21 @@ begin
   loop
     select b.* into board from laurel.leaderboards b where b.id = run.leaderboard_id;
     rule := laurel_private.rule_of(board);
+    is_final := coalesce(laurel_private.final_at(rule, run.run_on) <= as_of, false);
     if board.generation <> run.generation or board.status not in ('active', 'finished') then
       delete from laurel_private.leaderboard_runs r
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
     else
-      is_final := coalesce(laurel_private.final_at(rule, run.run_on) <= as_of, false);
       perform laurel_private.look_at_run(rule, run, as_of, coalesce(laurel_private.final_at(rule, run.run_on) > board.activated_at, true));
       update laurel_private.leaderboard_runs r set looked_at = as_of, finished_at = case when is_final then as_of end
       where r.tenant_id = run.tenant_id and r.leaderboard_id = run.leaderboard_id and r.generation = run.generation and r.run_on = run.run_on;
       if is_final and laurel_private.final_at(rule, run.run_on) > board.activated_at then
         perform laurel_private.announce_leaderboard(board, run.run_on, 'finished', as_of);
       end if;
+    end if;
+    if is_final or board.generation <> run.generation or board.status <> 'active' then
+      delete from laurel_private.leaderboard_marks m
+      where m.tenant_id = run.tenant_id and m.leaderboard_id = run.leaderboard_id and m.generation = run.generation and m.run_on = run.run_on;
     end if;
     done := done + 1;
   end loop;
@@ -8172,6 +8540,10 @@ begin
     select b.* from laurel.leaderboards b where b.generation > 1 or b.status = 'archived' and b.generation > 0 order by b.id
   loop
     exit when done >= most;
+    -- First, so that the entries' ends are nothing to tell.
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = board.tenant_id and m.leaderboard_id = board.id
+      and (m.generation < board.generation or board.status = 'archived');
     delete from laurel.leaderboard_entries e using (
       select d.tenant_id, d.user_id, d.generation, d.run_on from laurel.leaderboard_entries d
       where d.leaderboard_id = board.id and (d.generation < board.generation or board.status = 'archived')
@@ -8188,6 +8560,263 @@ $$;
 comment on function laurel_private.upkeep_leaderboards(timestamptz, int) is
   'Writes down what happened to leaderboards by this moment: runs started and finished, places, leaderboards that are over. Does a bounded part, about so many, and returns how much; 0 when nothing is left. Rule LB1.';
 --! EndIncluded leaderboards/upkeep_leaderboards.sql
+--! Included leaderboards/keep_marks.sql
+-- The worker's part of leaderboard_marks.sql. New marks take three looks, each a transaction of its own: one proposes
+-- them; one that finds the proposal committed notes its own ID, so that whoever gets a later one sees the proposal; and
+-- once all transactions up to that ID have ended, one counts. Marks in use stay so meanwhile.
+
+-- From how many entries on a group has marks: fewer are counted as fast without. A function so that tests can lower it.
+create function laurel_private.least_entries_with_marks()
+  returns int language sql immutable parallel safe return 200;
+
+-- The more marks, the fewer entries to count, and the more moves to fold.
+create function laurel_private.most_marks()
+  returns int language sql immutable parallel safe return 8;
+
+-- Wants marks for the groups of a run that have enough entries, and lets those that have some be looked at.
+create function laurel_private.request_marks(run laurel_private.leaderboard_runs, group_ids uuid[])
+  returns void language sql volatile as $$
+  insert into laurel_private.leaderboard_marks as m (tenant_id, leaderboard_id, generation, run_on, group_id)
+  select run.tenant_id, run.leaderboard_id, run.generation, run.run_on, g.id
+  from unnest(group_ids) g (id)
+  order by g.id
+  on conflict on constraint marks_are_one_set_per_group do update set is_due = true where not m.is_due
+$$;
+
+-- Proposes marks spread evenly over the first places; without enough entries the group has none. The caller has locked the row.
+create function laurel_private.propose_marks(marks laurel_private.leaderboard_marks, max_participants int)
+  returns void language plpgsql volatile as $$
+declare
+  new_values numeric[];
+  new_ids uuid[];
+begin
+  select array_agg(p.value order by p.place desc), array_agg(p.reached_id order by p.place desc) into new_values, new_ids
+  from (
+    select o.value, o.reached_id, row_number() over (order by o.value desc, o.reached_id) as place, count(*) over () as places
+    from (
+      select e.value, e.reached_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and -e.value < 0
+      order by -e.value, e.reached_id
+      limit max_participants) o) p
+  where p.places >= laurel_private.least_entries_with_marks()
+    and p.place * laurel_private.most_marks() / p.places > (p.place - 1) * laurel_private.most_marks() / p.places;
+  if new_values is null then
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  else
+    update laurel_private.leaderboard_marks m
+    set next_id = laurel_private.uuid_v7(), next_values = new_values, next_ids = new_ids, next_after = null
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  end if;
+end
+$$;
+
+-- Puts proposed marks in the place of those in use. One statement counts entries and moves: what it does not see comes as a
+-- move. Gives them up when too many entries have passed them meanwhile.
+create function laurel_private.count_marks(marks laurel_private.leaderboard_marks, max_participants int)
+  returns void language plpgsql volatile as $$
+declare
+  most constant int := 2 * max_participants + 100;
+begin
+  with passed as materialized (
+    select laurel_private.marks_passed(marks.next_values, marks.next_ids, o.value, o.reached_id) as marks
+    from (
+      select e.value, e.reached_id from laurel.leaderboard_entries e
+      where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+        and e.group_id = marks.group_id and -e.value <= -marks.next_values[1]
+      order by -e.value, e.reached_id
+      limit most) o
+  ),
+  move as materialized (
+    select v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+    where v.tenant_id = marks.tenant_id and v.leaderboard_id = marks.leaderboard_id and v.generation = marks.generation
+      and v.run_on = marks.run_on and v.group_id = marks.group_id and v.marks_id = marks.next_id
+  ),
+  counted as (
+    select array_agg(((select count(*) from passed p where p.marks >= i)
+      - (select count(*) filter (where v.passed_after >= i) - count(*) filter (where v.passed_before >= i) from move v)) order by i)::int[] as counts
+    from generate_subscripts(marks.next_values, 1) i
+  )
+  update laurel_private.leaderboard_marks m
+  set marks_id = m.next_id, mark_values = m.next_values, mark_ids = m.next_ids, counts = c.counts, is_due = false,
+    next_id = null, next_values = null, next_ids = null, next_after = null
+  from counted c
+  where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+    and m.run_on = marks.run_on and m.group_id = marks.group_id
+    and (select count(*) from passed p where p.marks > 0) < most;
+  if not found then
+    update laurel_private.leaderboard_marks m
+    set next_id = null, next_values = null, next_ids = null, next_after = null, is_due = true
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+  end if;
+end
+$$;
+
+-- Whether places have moved so far that others would be better marked. Nothing depends on it but speed.
+create function laurel_private.have_marks_drifted(marks laurel_private.leaderboard_marks, max_participants int)
+  returns boolean language plpgsql stable as $$
+declare
+  last_count int := marks.counts[1];
+  spacing int := last_count / cardinality(marks.counts) + 1;
+  behind int;
+begin
+  if last_count - max_participants > spacing / 2 then
+    return true;
+  end if;
+  for i in 1..cardinality(marks.counts) loop
+    if marks.counts[i] - coalesce(marks.counts[i + 1], 0) > 2 * spacing then
+      return true;
+    end if;
+  end loop;
+  select count(*) into behind
+  from (
+    select from laurel.leaderboard_entries e
+    where e.leaderboard_id = marks.leaderboard_id and e.generation = marks.generation and e.run_on = marks.run_on
+      and e.group_id = marks.group_id and (-e.value, e.reached_id) > (-marks.mark_values[1], marks.mark_ids[1]) and -e.value < 0
+    limit spacing) o;
+  return least(max_participants, last_count + behind) - last_count > spacing / 2;
+end
+$$;
+
+-- What there is to do for the marks of one group, which the caller has locked; returns whether it is worth to come back at once.
+create function laurel_private.keep_marks_of(marks laurel_private.leaderboard_marks, as_of timestamptz)
+  returns boolean language plpgsql volatile as $$
+declare
+  board laurel.leaderboards;
+  is_void boolean;
+  new_counts int[];
+begin
+  select b.* into board from laurel.leaderboards b where b.id = marks.leaderboard_id;
+  if board.status is distinct from 'active' or board.generation <> marks.generation
+    or laurel_private.final_at(laurel_private.rule_of(board), marks.run_on) <= as_of
+  then
+    delete from laurel_private.leaderboard_marks m
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  end if;
+  -- Moves of marks that nobody uses any more, and all when some are void: then with the marks.
+  with move as (
+    delete from laurel_private.leaderboard_moves v
+    where v.tenant_id = marks.tenant_id and v.leaderboard_id = marks.leaderboard_id and v.generation = marks.generation
+      and v.run_on = marks.run_on and v.group_id = marks.group_id and (v.marks_id is null or v.marks_id is distinct from marks.next_id)
+    returning v.marks_id, v.passed_before, v.passed_after
+  )
+  select coalesce(bool_or(v.marks_id is null), false), (
+    select array_agg(marks.counts[i] + (
+      select count(*) filter (where v.passed_after >= i) - count(*) filter (where v.passed_before >= i)
+      from move v where v.marks_id = marks.marks_id) order by i)
+    from generate_subscripts(marks.counts, 1) i)
+  into is_void, new_counts from move v;
+  if is_void then
+    update laurel_private.leaderboard_marks m
+    set marks_id = null, mark_values = null, mark_ids = null, counts = null,
+      next_id = null, next_values = null, next_ids = null, next_after = null, is_due = true
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  end if;
+  if new_counts is distinct from marks.counts then
+    update laurel_private.leaderboard_marks m
+    set counts = new_counts
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    marks.counts := new_counts;
+    marks.is_due := true;
+  end if;
+  if marks.next_id is null then
+    if marks.marks_id is null or marks.is_due and laurel_private.have_marks_drifted(marks, board.max_participants) then
+      perform laurel_private.propose_marks(marks, board.max_participants);
+      return true;
+    end if;
+    update laurel_private.leaderboard_marks m
+    set is_due = false
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id and m.is_due;
+    return false;
+  elsif marks.next_after is null
+    -- One ahead of all transactions comes from the server that this database was restored from.
+    or marks.next_after >= pg_snapshot_xmax(pg_current_snapshot()) and marks.next_after is distinct from pg_current_xact_id_if_assigned()
+  then
+    update laurel_private.leaderboard_marks m
+    set next_after = pg_current_xact_id()
+    where m.tenant_id = marks.tenant_id and m.leaderboard_id = marks.leaderboard_id and m.generation = marks.generation
+      and m.run_on = marks.run_on and m.group_id = marks.group_id;
+    return true;
+  elsif marks.next_after < pg_snapshot_xmin(pg_current_snapshot()) then
+    perform laurel_private.count_marks(marks, board.max_participants);
+    return true;
+  end if;
+  return false;
+end
+$$;
+
+-- Any number of workers may call it; each group is one's at a time. Groups that are wanted, and those with moves, which are
+-- found by skipping from one to the next in the index.
+create function laurel_private.keep_marks(as_of timestamptz default now(), most int default 500)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  place record;
+  marks laurel_private.leaderboard_marks;
+  again int := 0;
+begin
+  for place in
+    with recursive moved as (
+      (select v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id
+        from laurel_private.leaderboard_moves v
+        order by v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id limit 1)
+      union all
+      select n.* from moved f
+      cross join lateral (
+        select v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id
+        from laurel_private.leaderboard_moves v
+        where (v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id)
+          > (f.tenant_id, f.leaderboard_id, f.generation, f.run_on, f.group_id)
+        order by v.tenant_id, v.leaderboard_id, v.generation, v.run_on, v.group_id limit 1) n
+    )
+    select w.* from (
+      (select m.tenant_id, m.leaderboard_id, m.generation, m.run_on, m.group_id
+        from laurel_private.leaderboard_marks m where m.is_due or m.next_id is not null limit most)
+      union
+      (select f.* from moved f limit most)) w
+    limit most
+  loop
+    select m.* into marks from laurel_private.leaderboard_marks m
+    where m.tenant_id = place.tenant_id and m.leaderboard_id = place.leaderboard_id and m.generation = place.generation
+      and m.run_on = place.run_on and m.group_id = place.group_id
+    for update skip locked;
+    if found then
+      again := again + laurel_private.keep_marks_of(marks, as_of)::int;
+    else
+      -- Of marks that are gone, or whose group never had any.
+      delete from laurel_private.leaderboard_moves v
+      where v.ctid = any (array(
+        select x.ctid from laurel_private.leaderboard_moves x
+        where x.tenant_id = place.tenant_id and x.leaderboard_id = place.leaderboard_id and x.generation = place.generation
+          and x.run_on = place.run_on and x.group_id = place.group_id
+          and not exists (
+            select from laurel_private.leaderboard_marks m
+            where m.tenant_id = x.tenant_id and m.leaderboard_id = x.leaderboard_id and m.generation = x.generation
+              and m.run_on = x.run_on and m.group_id = x.group_id)
+        for update skip locked));
+    end if;
+  end loop;
+  return again;
+end
+$$;
+
+comment on function laurel_private.keep_marks(timestamptz, int) is
+  'Folds moves into the counts of marks, and picks, counts and replaces marks, of so many groups; returns for how many there is more to do at once. Rule LB1.';
+--! EndIncluded leaderboards/keep_marks.sql
 --! Included points/points_catalogue.sql
 -- What everybody may read of a points system: itself with its active triggers, its boosts, its
 -- levels (RP3, RP5), and how many users have how much (RP1, L4). Definers: summaries count users
@@ -8420,19 +9049,19 @@ declare
 begin
   if only_group is not null then
     return query
-      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id = only_group and e.value > 0 and laurel_private.entry_holds(e, as_of)
-      order by e.value desc, e.reached_id
+        and e.group_id = only_group and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+      order by -e.value, e.reached_id
       limit rule.max_participants;
   else
     return query
-      select e.tenant_id, e.user_id, (row_number() over (order by e.value desc, e.reached_id))::int, e.value, e.group_id
+      select e.tenant_id, e.user_id, (row_number() over (order by -e.value, e.reached_id))::int, e.value, e.group_id
       from laurel.leaderboard_entries e
       where e.leaderboard_id = rule.leaderboard_id and e.generation = rule.generation and e.run_on = leaderboard_standing.run_on
-        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and e.value > 0 and laurel_private.entry_holds(e, as_of)
-      order by e.value desc, e.reached_id
+        and e.group_id is not null and e.breakdown @> leaderboard_standing.breakdown and -e.value < 0 and laurel_private.entry_holds(e, as_of)
+      order by -e.value, e.reached_id
       limit rule.max_participants;
   end if;
 end
@@ -11270,6 +11899,25 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
   from entry e
   left join laurel.leaderboards b on b.tenant_id = e.tenant_id and b.id = e.leaderboard_id
   where b.id is null
+  union all
+  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', b.key, m.run_on, m.group_id, c.mark), x.passed::text, x.counted::text
+  from board b
+  join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
+  cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
+  cross join lateral (
+    select (
+        select count(*) from entry e
+        where e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
+          and (e.value > c.value or e.value = c.value and e.reached_id <= c.id)) as passed,
+      c.count + (
+        select count(*) filter (where v.passed_after >= c.mark) - count(*) filter (where v.passed_before >= c.mark)
+        from laurel_private.leaderboard_moves v
+        where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+          and v.group_id = m.group_id and v.marks_id = m.marks_id) as counted) x
+  where x.passed <> x.counted and not exists (
+    select from laurel_private.leaderboard_moves v
+    where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+      and v.group_id = m.group_id and v.marks_id is null)
   union all
   select 'leaderboard_day_seen_last_is_marked', d.tenant_id, d.user_id, d.leaderboard_id || ' ' || d.run_on, max(d.day)::text,
     string_agg(d.day::text, ' ') filter (where d.is_latest)

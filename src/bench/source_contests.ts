@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Contest, type Contestant, type Progress } from "./contest.ts";
 import { distinctUsers, rowsPerBatch } from "./database_contests.ts";
 import { withClient } from "./laboratory.ts";
+import { withUpkeep } from "./upkeep.ts";
 import { runPgbench } from "./pgbench.ts";
 
 /** Users who come today for the first time: more than one run uses up. */
@@ -15,13 +16,21 @@ const mostForBatches = 3;
 /** Fills both databases alike; one of them has the other sources of points, the other has not even a streak. */
 export async function prepareSources(withoutUrl: string, withUrl: string, progress: Progress): Promise<void> {
   progress(`${newcomers} users with a past`);
-  const prepare = (connectionString: string, configure: string): Promise<void> =>
-    withClient(connectionString, async (owner) => {
-      await owner.query(readFileSync(join(import.meta.dirname, "sources.sql"), "utf8"));
-      await owner.query(configure);
-      await owner.query("call bench.add_past($1)", [newcomers]);
-    });
   await Promise.all([prepare(withoutUrl, "call bench.remove_streak()"), prepare(withUrl, "call bench.add_sources()")]);
+}
+
+/** Fills databases alike, all with the other sources of points. */
+export async function prepareWithSources(urls: readonly string[], progress: Progress): Promise<void> {
+  progress(`${newcomers} users with a past`);
+  await Promise.all(urls.map((url) => prepare(url, "call bench.add_sources()")));
+}
+
+function prepare(connectionString: string, configure: string): Promise<void> {
+  return withClient(connectionString, async (owner) => {
+    await owner.query(readFileSync(join(import.meta.dirname, "sources.sql"), "utf8"));
+    await owner.query(configure);
+    await owner.query("call bench.add_past($1)", [newcomers]);
+  });
 }
 
 /**
@@ -42,7 +51,8 @@ export function sourceContests(work: {
           await owner.query("call bench.begin_day()");
           await owner.query("vacuum analyze");
         });
-        const rate = await runPgbench(work.pgbench, { connectionString, script, clients, seconds: work.seconds, variables: distinctUsers });
+        const rate = await withUpkeep(connectionString, () =>
+          runPgbench(work.pgbench, { connectionString, script, clients, seconds: work.seconds, variables: distinctUsers }));
         const used = await withClient(connectionString, (owner) =>
           owner.query<{ used: string }>("select last_value as used from bench.next_user"));
         if (connectionString === work.withUrl && Number(used.rows[0]?.used) * (events === 1 ? 1 : rowsPerBatch / 10) > newcomers) {

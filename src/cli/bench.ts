@@ -2,6 +2,7 @@ import { cpus } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { holdContest, type Outcome } from "../bench/contest.ts";
 import { batchContests, singleEventContests } from "../bench/database_contests.ts";
+import { growthContests, prepareGrowth } from "../bench/growth_contests.ts";
 import { afterBulkContests, checkpointContest, fillHistory } from "../bench/history_contests.ts";
 import { httpContests } from "../bench/http_contests.ts";
 import { openLaboratory } from "../bench/laboratory.ts";
@@ -14,7 +15,7 @@ import { prepareTicks, tickContests } from "../bench/tick_contests.ts";
 import { prepareWebhooks, startReceiver, webhookContests } from "../bench/webhook_contests.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "http", "sources", "bulk", "ticks", "webhooks", "long"] as const;
+const parts = ["single", "batch", "http", "sources", "bulk", "ticks", "webhooks", "growth", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -22,6 +23,8 @@ interface Options {
   readonly seconds: number;
   readonly only?: Part[];
   readonly long?: boolean;
+  readonly users: number;
+  readonly events: number;
   readonly match?: string;
   readonly url?: string;
   readonly json?: boolean;
@@ -34,19 +37,21 @@ const program = new Command("npm run bench --")
   .option("--rounds <n>", "rounds; each runs every contestant once", wholeNumber, 5)
   .option("--seconds <n>", "how long one run takes", wholeNumber, 4)
   .addOption(new Option("--only <part...>", "these parts alone").choices(parts))
-  .option("--long", "also the part that needs 10 million events, 10 GB and a quarter of an hour")
+  .option("--long", "also the parts that need 10 million events, 10 GB and a quarter of an hour each: growth and long")
+  .option("--users <n>", "users of the large database of the part growth", wholeNumber, 1_000_000)
+  .option("--events <n>", "its events", wholeNumber, 10_000_000)
   .option("--match <text>", "the lines alone whose title has this text")
   .option("--url <url>", "measure on this server rather than on an embedded one (or DATABASE_URL)")
   .option("--json", "print the figures as JSON");
 
 function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("Say a whole number from 1 to 9999.");
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new InvalidArgumentError("Say a whole number from 1 to 99999999.");
   return Number(text);
 }
 
 async function bench(options: Options): Promise<void> {
   const { rounds, seconds } = options;
-  const wanted = new Set<Part>(options.only ?? parts.filter((part) => part !== "long" || options.long === true));
+  const wanted = new Set<Part>(options.only ?? parts.filter((part) => (part !== "long" && part !== "growth") || options.long === true));
   const pgbench = await findPgbench();
   const { database: place } = readConfig();
   const url = options.url ?? (place.kind === "external" ? place.url : undefined);
@@ -104,6 +109,12 @@ async function bench(options: Options): Promise<void> {
       closers.push(receiver.stop);
       const databases = await prepareWebhooks(laboratory.createDatabase, progress);
       contests.push(...webhookContests({ pgbench, seconds }, databases, receiver.url).filter(({ title }) => title.includes(options.match ?? "")));
+    }
+    if (wanted.has("growth")) {
+      const size = { users: options.users, events: options.events };
+      const [smallUrl, largeUrl] = [await laboratory.createDatabase("small"), await laboratory.createDatabase("large")];
+      await prepareGrowth(smallUrl, largeUrl, size, progress);
+      contests.push(...growthContests({ pgbench, smallUrl, largeUrl, size, seconds }).filter(({ title }) => title.includes(options.match ?? "")));
     }
     if (wanted.has("long")) {
       const historyUrl = await laboratory.createDatabase("history");

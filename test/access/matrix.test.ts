@@ -57,6 +57,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.idempotency_keys": nothing,
   "laurel_private.leaderboard_backfills": nothing,
   "laurel_private.leaderboard_days": nothing,
+  "laurel_private.leaderboard_marks": nothing,
+  "laurel_private.leaderboard_moves": nothing,
   "laurel_private.leaderboard_runs": nothing,
   "laurel_private.metric_event_log": nothing,
   // Read by the view laurel.points_by_day in its caller's name.

@@ -5,6 +5,7 @@ import { cloneDatabase, eventually, type TestDatabase } from "../support/databas
 import { insertEvents, record, verify } from "../support/engine.ts";
 import { anAttribute, aMetric, aSystem, aTrigger, aUser, type Attributes, unique } from "../support/factories.ts";
 import { seedOf } from "../support/inputs.ts";
+import { keepMarks, misplaced, requestMarks, settleMarks, withMarksFrom } from "../support/marks.ts";
 import { type Board, countedRun, isFinal, localOf, runOf, type Score, standing } from "./leaderboard_model.ts";
 
 /** Rule LB1: whatever happens, in whatever order and by whatever way in, ranks are those of the model. */
@@ -18,6 +19,7 @@ const dayText = (ahead: number): string => new Date(Date.now() + ahead * dayMs).
 beforeAll(async () => {
   database = await cloneDatabase();
   await anAttribute(database.pools.owner, { key: "city" });
+  await withMarksFrom(database.pools.owner, 2);
 });
 
 const window = fc.constantFrom([null, null], ["09:00", null], [null, "17:30"], ["08:00", "20:00"], ["22:00", "06:00"] as const);
@@ -41,6 +43,9 @@ const steps = fc.array(
     { weight: 6, arbitrary: fc.record({ kind: fc.constant("event"), user: fc.nat(5), value: fc.integer({ min: -2, max: 5 }), hoursAgo: hours() }) },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant("insert"), user: fc.nat(5), value: fc.integer({ min: -2, max: 5 }), hoursAgo: hours() }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("adjust"), user: fc.nat(5), value: fc.integer({ min: -4, max: 4 }).filter((n) => n !== 0), hoursAgo: fc.constant(0) }) },
+    // A look at the marks that ranks are counted from, and as many as it takes to have new ones.
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("look"), user: fc.constant(0), value: fc.constant(0), hoursAgo: fc.constant(0) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("mark"), user: fc.constant(0), value: fc.constant(0), hoursAgo: fc.constant(0) }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("move"), user: fc.nat(5), value: fc.nat(1), hoursAgo: fc.constant(0) }) },
   ),
   { minLength: 4, maxLength: 24 },
@@ -140,6 +145,14 @@ async function hold(
       if (givenSteps.length % 2 === 0) await lookUp();
       else isLookingBack = true;
     }
+    if (step.kind === "look") {
+      await requestMarks(owner);
+      await keepMarks(owner);
+      continue;
+    } else if (step.kind === "mark") {
+      await settleMarks(owner);
+      continue;
+    }
     const person = people[step.user % people.length];
     if (person === undefined) continue;
     const at = new Date(Date.now() - step.hoursAgo * 3_600_000);
@@ -198,6 +211,7 @@ async function hold(
       }
     }
   }
+  expect(await misplaced(owner)).toEqual([]);
   expect(await verify(owner)).toEqual([]);
   await owner.query("update laurel.leaderboards set status = 'archived' where status <> 'archived'");
 }

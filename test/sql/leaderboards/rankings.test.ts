@@ -190,6 +190,8 @@ describe("verify()", () => {
     ["the event of a streak", "update laurel.leaderboard_entries set reached_id = laurel_private.uuid_v7() where user_id = 'ada' and leaderboard_id = (select id from laurel.leaderboards where key = 'flames' and $1::uuid is not null)", "leaderboard_value_is_the_length_of_the_streak"],
     ["until when a streak holds", "update laurel.leaderboard_entries set holds_until = null where user_id = 'ada' and leaderboard_id = (select id from laurel.leaderboards where key = 'flames' and $1::uuid is not null)", "leaderboard_value_is_the_length_of_the_streak"],
     ["an entry of a streak that is gone", "delete from laurel.leaderboard_entries where user_id = 'ada' and leaderboard_id = (select id from laurel.leaderboards where key = 'flames' and $1::uuid is not null)", "leaderboard_value_is_the_length_of_the_streak"],
+    ["how many entries passed a mark", "update laurel_private.leaderboard_marks set counts = array[2] where leaderboard_id = $1", "leaderboard_mark_counts_entries"],
+    ["a move over a mark that is gone", "delete from laurel_private.leaderboard_moves where leaderboard_id = $1", "leaderboard_mark_counts_entries"],
   ])("sees %s corrupted", async (_, statement, invariant) => {
     await withRollback(async (db) => {
       await anAttribute(db, { key: "city" });
@@ -200,6 +202,12 @@ describe("verify()", () => {
       await aUser(db, { id: "ada", attributes: { city: "Rome" } });
       await record(db, { metric: metric.key, user: "ada", value: 4 });
       await db.query("select laurel_private.upkeep_leaderboards(clock_timestamp())");
+      // One mark, passed by nobody, until she does.
+      await db.query(
+        `insert into laurel_private.leaderboard_marks (tenant_id, leaderboard_id, generation, run_on, group_id, marks_id, mark_values, mark_ids, counts)
+         select tenant_id, leaderboard_id, generation, run_on, group_id, laurel_private.uuid_v7(), '{5}', array[laurel_private.uuid_v7()], '{0}'
+         from laurel.leaderboard_entries where holds_until is null`);
+      await record(db, { metric: metric.key, user: "ada", value: 2 });
       expect(await verify(db)).toEqual([]);
       const { id } = first((await db.query<{ id: string }>("select id from laurel.leaderboards where key = 'top'")).rows);
       await db.query("set local session_replication_role = replica");
