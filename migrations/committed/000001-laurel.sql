@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:5f3bf6994449efcec018c9d9c92168d50de52eb0
+--! Hash: sha1:9432813ee869b7d41ca914e580ec28673a4fee9f
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3894,14 +3894,13 @@ create function laurel_private.decide_points(
 declare
   first_counted uuid[];
   last_events uuid[];
-  awards laurel.points_awards[] := '{}';
-  completions laurel_private.completion[] := '{}';
+  awards laurel.points_awards[];
+  completions laurel_private.completion[];
   newly_completed uuid[];
   achievement laurel_private.achievement_rule;
   occasion laurel_private.occasion;
-  occasion_no int := 0;
+  occasion_no int;
   step laurel_private.streak_step;
-  streak_length int;
   -- Triggers are sorted by cause: those behind this one cannot fire.
   last_cause laurel.points_award_cause;
   rule laurel_private.trigger_rule;
@@ -3909,7 +3908,6 @@ declare
   no int;
   total numeric;
   peak_before numeric;
-  peak_after numeric;
   firings numeric;
   base numeric;
   rounded numeric;
@@ -3920,19 +3918,15 @@ declare
   found_system int;
   found_date date;
   found jsonb;
-  product numeric := 1;
+  product numeric;
   rounding laurel.rounding_mode;
-  -- Those of one award.
-  boosted_by jsonb;
-  boosted_times numeric;
-  rounded_by laurel.rounding_mode;
+  is_boosted boolean;
 begin
   foreach occasion in array occasions loop
     last_cause := occasion.cause;
-    local_date := null;
     newly_completed := null;
     if streaks is not null then
-      occasion_no := occasion_no + 1;
+      occasion_no := coalesce(occasion_no, 0) + 1;
       step := streaks[occasion_no];
       if step.length is not null then
         last_cause := 'streak';
@@ -3947,27 +3941,27 @@ begin
       end if;
     end if;
     if occasion.cause = 'metric' then
-      total := totals[occasion.metric_no] + occasion.value;
+      totals[occasion.metric_no] := totals[occasion.metric_no] + occasion.value;
       peak_before := peaks[occasion.metric_no];
-      peak_after := greatest(peak_before, total);
-      totals[occasion.metric_no] := total;
-      peaks[occasion.metric_no] := peak_after;
+      peaks[occasion.metric_no] := greatest(peak_before, totals[occasion.metric_no]);
       last_events[occasion.metric_no] := occasion.event_id;
-      for i in 1..cardinality(achievements) loop
-        achievement := achievements[i];
-        continue when achievement.kind <> 'metric' or achievement.metric_no <> occasion.metric_no
-          or achievement.achievement_id = any (completed);
-        if achievement.event_attributes is not null then
-          continue when not occasion.attributes @> achievement.event_attributes;
-          achievement_counts[i] := achievement_counts[i] + occasion.value;
-          continue when achievement_counts[i] < achievement.value;
-        end if;
-        if (achievement.event_attributes is not null or peak_after >= achievement.value)
-          and (achievement.user_attributes is null or for_user.attributes @> achievement.user_attributes)
-        then
-          newly_completed := newly_completed || achievement.achievement_id;
-        end if;
-      end loop;
+      if cardinality(achievements) > 0 then
+        for i in 1..cardinality(achievements) loop
+          achievement := achievements[i];
+          continue when achievement.kind <> 'metric' or achievement.metric_no <> occasion.metric_no
+            or achievement.achievement_id = any (completed);
+          if achievement.event_attributes is not null then
+            continue when not occasion.attributes @> achievement.event_attributes;
+            achievement_counts[i] := achievement_counts[i] + occasion.value;
+            continue when achievement_counts[i] < achievement.value;
+          end if;
+          if (achievement.event_attributes is not null or peaks[occasion.metric_no] >= achievement.value)
+            and (achievement.user_attributes is null or for_user.attributes @> achievement.user_attributes)
+          then
+            newly_completed := newly_completed || achievement.achievement_id;
+          end if;
+        end loop;
+      end if;
     elsif occasion.cause = 'achievement' then
       newly_completed := array[occasion.achievement_id];
     end if;
@@ -3999,41 +3993,37 @@ begin
     foreach rule in array triggers loop
       no := no + 1;
       exit when rule.cause > last_cause;
-      if rule.cause = 'metric' then
-        continue when rule.metric_no is distinct from occasion.metric_no;
-      elsif rule.cause = 'achievement' then
-        continue when newly_completed is null or rule.achievement_id <> all (newly_completed);
-      elsif rule.cause = 'streak' then
-        continue when step.length is null;
-      else
-        -- A tick is one rule's.
-        continue when rule.cause <> occasion.cause or rule.metric_no <> occasion.metric_no;
-      end if;
       if rule.user_attributes is not null then
         continue when not for_user.attributes @> rule.user_attributes;
       end if;
-      streak_length := null;
-      if rule.cause = 'streak' then
-        streak_length := step.length;
+      if rule.cause = 'metric' then
+        continue when rule.metric_no is distinct from occasion.metric_no;
+        if rule.event_attributes is null then
+          firings := laurel_private.firings(peak_before, peaks[occasion.metric_no], rule.threshold);
+        else
+          continue when not occasion.attributes @> rule.event_attributes;
+          total := counts[no] + occasion.value;
+          counts[no] := total;
+          if first_counted is null then
+            first_counted := array_fill(null::uuid, array[cardinality(triggers)]);
+          end if;
+          first_counted[no] := coalesce(first_counted[no], occasion.event_id);
+          continue when total <= count_peaks[no];
+          firings := laurel_private.firings(count_peaks[no], total, rule.threshold);
+          count_peaks[no] := total;
+        end if;
+        continue when firings = 0;
+      elsif rule.cause = 'achievement' then
+        continue when newly_completed is null or rule.achievement_id <> all (newly_completed);
+        firings := 1;
+      elsif rule.cause = 'streak' then
+        continue when step.length is null;
         firings := laurel_private.streak_firings(step, rule.threshold);
         continue when firings = 0;
-      elsif rule.cause <> 'metric' then
-        firings := 1;
-      elsif rule.event_attributes is null then
-        firings := laurel_private.firings(peak_before, peak_after, rule.threshold);
-        continue when firings = 0;
       else
-        continue when not occasion.attributes @> rule.event_attributes;
-        total := counts[no] + occasion.value;
-        counts[no] := total;
-        if first_counted is null then
-          first_counted := array_fill(null::uuid, array[cardinality(triggers)]);
-        end if;
-        first_counted[no] := coalesce(first_counted[no], occasion.event_id);
-        continue when total <= count_peaks[no];
-        firings := laurel_private.firings(count_peaks[no], total, rule.threshold);
-        count_peaks[no] := total;
-        continue when firings = 0;
+        -- A tick is one rule's.
+        continue when rule.cause <> occasion.cause or rule.metric_no <> occasion.metric_no;
+        firings := 1;
       end if;
 
       base := firings * rule.points;
@@ -4044,11 +4034,10 @@ begin
         end if;
       end if;
 
-      boosted_by := null;
+      rounded := base;
+      is_boosted := false;
       if cardinality(boosts) > 0 and base > 0 and rule.cause <> 'adjustment' then
-        if local_date is null then
-          local_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
-        end if;
+        local_date := (occasion.occurred_at at time zone for_user.time_zone)::date;
         if found_system is distinct from rule.system_no or found_date <> local_date then
           found_system := rule.system_no;
           found_date := local_date;
@@ -4056,8 +4045,7 @@ begin
           product := 1;
           rounding := null;
           foreach boost in array boosts loop
-            continue when boost.system_no <> found_system or found_date < boost.starts_on;
-            continue when boost.ends_on < found_date;
+            continue when boost.system_no <> found_system or found_date < boost.starts_on or boost.ends_on < found_date;
             if boost.user_attributes is not null then
               continue when not for_user.attributes @> boost.user_attributes;
             end if;
@@ -4066,18 +4054,12 @@ begin
             rounding := least(rounding, boost.rounding);
           end loop;
         end if;
-        boosted_by := found;
-      end if;
-      if boosted_by is null then
-        boosted_times := 1;
-        rounded_by := null;
-        rounded := base;
-      else
-        boosted_times := product;
-        rounded_by := rounding;
-        rounded := base * product;
-        if scale(rounded) > 0 then
-          rounded := laurel_private.round_points(rounded, rounding);
+        if found is not null then
+          is_boosted := true;
+          rounded := base * product;
+          if scale(rounded) > 0 then
+            rounded := laurel_private.round_points(rounded, rounding);
+          end if;
         end if;
       end if;
 
@@ -4092,15 +4074,17 @@ begin
         laurel_private.uuid_v7(), for_user.tenant_id, for_user.id, rule.system_id, rule.system_key,
         sequences[rule.system_no], occasion.occurred_at, rule.cause, rule.trigger_id,
         occasion.event_id, rule.metric_key, case when rule.cause = 'metric' then rule.threshold end, rule.user_attributes,
-        rule.event_attributes, rule.achievement_id, streak_length, case when rule.cause = 'time' then occasion.value end, occasion.reason,
+        rule.event_attributes, rule.achievement_id, case when rule.cause = 'streak' then step.length end,
+        case when rule.cause = 'time' then occasion.value end, occasion.reason,
         occasion.idempotency_key, case when rule.trigger_id is not null then rule.points end,
-        firings, base, boosted_by, boosted_times, rounded_by, rounded, rule.max_points, added,
+        firings, base, case when is_boosted then found end, case when is_boosted then product else 1 end,
+        case when is_boosted then rounding end, rounded, rule.max_points, added,
         balance, balance + added)::laurel.points_awards;
     end loop;
   end loop;
 
   return (for_user.id, for_user.attributes_version, totals, peaks, counts, count_peaks, balances,
-    sequences, first_counted, last_events, awards, completions, achievement_counts)::laurel_private.points_effects;
+    sequences, first_counted, last_events, coalesce(awards, '{}'), coalesce(completions, '{}'), achievement_counts)::laurel_private.points_effects;
 end
 $$;
 
@@ -6840,42 +6824,14 @@ create function laurel.record_event(
 as $$
 #variable_conflict use_variable
 declare
-  tenant uuid;
-  time_zone text;
-  user_attributes jsonb;
-  attributes_version int;
+  -- What was found, and of it the user's state (users/user_states.sql) and the rules of the metric.
+  met record;
+  state laurel_private.user_states;
+  rules laurel_private.points_rules;
   event_id uuid;
-  happened_at timestamptz;
-  metric uuid;
-  -- Where the state has what: see users/user_states.sql.
-  placed_metrics uuid[];
-  metric_place int;
-  total numeric;
-  peak numeric;
-  last_event uuid;
-  placed_systems uuid[];
-  placed_totals bigint[];
-  placed_sequences bigint[];
-  event_attribute_keys text[];
-  triggers laurel_private.trigger_rule[];
-  systems laurel_private.system_rule[];
-  boosts laurel_private.boost_rule[];
-  achievements laurel_private.achievement_rule[];
-  achievement_values numeric[];
-  leaderboards laurel_private.leaderboard_rule[];
   entries laurel.leaderboard_entries[];
-  counts_events boolean;
-  has_user_boosts boolean;
-  streak text;
-  is_streak_kept boolean;
-  streak_lengths int[];
-  streak_values int[];
   extended laurel_private.streak_effects[];
   step laurel_private.streak_step;
-  levels jsonb;
-  snapshots jsonb;
-  webhook_types text[];
-  is_current boolean;
   locked laurel_private.locked_user;
   needs_more boolean;
   place int;
@@ -6892,7 +6848,7 @@ declare
   moved_systems uuid[];
   shown_key text;
   shown_completions text;
-  shown_points text := '{}';
+  shown_points text;
   shown_leaderboards text;
 begin
   -- Services, who may act for every user of the tenant, are let through at a glance.
@@ -6901,11 +6857,9 @@ begin
       perform laurel_private.fail('LR041', null, 'act for another user');
     end if;
   end if;
-  if value is null then
-    value := 1;
-  end if;
-  if attributes is null then
-    attributes := '{}';
+  if value is null or attributes is null then
+    value := coalesce(value, 1);
+    attributes := coalesce(attributes, '{}');
   end if;
 
   -- The advisory lock queues waiters as in lock_user(). One statement then locks and reads the
@@ -6915,192 +6869,185 @@ begin
   -- again after the wait); the row itself is then the latest.
   perform pg_advisory_xact_lock(hashtextextended(user_id, 20));
   loop
-    select s.tenant_id, s.time_zone, s.attributes, s.attributes_version, s.metric_ids, seen.place,
-      s.metric_totals[seen.place], s.metric_peaks[seen.place], s.last_event_ids[seen.place],
-      s.system_ids, s.totals, s.last_sequences, coalesce(occurred_at, clock_timestamp()),
-      r.metric_id, r.event_attribute_keys, r.triggers, r.systems, r.boosts, r.achievements, r.achievement_values, r.leaderboards, r.counts_events,
-      r.has_user_boosts, r.levels, r.snapshots, r.webhook_types, r.streak_lengths, r.streak_values, s.streak_answer,
+    -- Whole rows: each column that passes through the joins costs at each of them.
+    select s as state, r as rules, coalesce(seen.place, cardinality(s.metric_ids) + 1) as place, s.metric_totals[seen.place] as total, s.metric_peaks[seen.place] as peak,
+      s.last_event_ids[seen.place] as last_event, coalesce(occurred_at, clock_timestamp()) as happened_at,
       s.streak_version = r.streak_version and (s.streak_is_satisfied or not r.counts_for_streak)
         and clock_timestamp() >= s.streak_valid_from and clock_timestamp() < s.streak_valid_until
-        and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until),
-      s.ctid = seen.at
-    into tenant, time_zone, user_attributes, attributes_version, placed_metrics, metric_place,
-      total, peak, last_event, placed_systems, placed_totals, placed_sequences, happened_at,
-      metric, event_attribute_keys, triggers, systems, boosts, achievements, achievement_values, leaderboards, counts_events,
-      has_user_boosts, levels, snapshots, webhook_types, streak_lengths, streak_values, streak, is_streak_kept, is_current
+        and (occurred_at is null or occurred_at >= s.streak_valid_from and occurred_at < s.streak_valid_until) as is_streak_kept,
+      s.ctid = seen.at as is_current
+    into met
     from laurel.tenants t
     join laurel_private.user_states s on s.tenant_id = t.id and s.user_id = record_event.user_id
     left join laurel_private.points_rules r on r.tenant_id = t.id and r.metric_key = record_event.metric_key
     cross join lateral (select s.ctid, array_position(s.metric_ids, r.metric_id) offset 0) seen (at, place)
     where t.customer_id = laurel_private.current_customer_id() and t.archived_at is null
     for no key update of s;
-    exit when is_current;
+    exit when met.is_current;
     continue when found;
     locked := laurel_private.lock_user(user_id);
+    -- Whether more may follow than this lane does: each reason has an if of its own.
+    needs_more := locked.is_new;
   end loop;
-  if metric is null then
-    perform laurel_private.fail('LR003', null, left(coalesce(metric_key, 'null'), 255));
-  end if;
-  if laurel_private.is_plain_event(event_attribute_keys, value, attributes, idempotency_key, happened_at) is not true then
-    perform laurel_private.check_event(tenant, metric, metric_key, value, attributes, idempotency_key, happened_at);
+  state := met.state;
+  rules := met.rules;
+  if rules.metric_id is null
+    or laurel_private.is_plain_event(rules.event_attribute_keys, value, attributes, idempotency_key, met.happened_at) is not true
+  then
+    perform laurel_private.check_event(state.tenant_id, rules.metric_id, metric_key, value, attributes, idempotency_key, met.happened_at);
   end if;
 
   event_id := laurel_private.uuid_v7();
-  if event_id <= last_event then
-    event_id := laurel_private.next_uuid(last_event);
+  if event_id <= met.last_event then
+    event_id := laurel_private.next_uuid(met.last_event);
   end if;
   if idempotency_key is not null then
     shown_key := concat(',"idempotencyKey":', to_json(idempotency_key));
     insert into laurel_private.idempotency_keys (tenant_id, user_id, scope_id, key, result_id)
-    values (tenant, user_id, metric, idempotency_key, event_id)
+    values (state.tenant_id, user_id, rules.metric_id, idempotency_key, event_id)
     on conflict do nothing;
     if not found then
       select k.result_id into event_id from laurel_private.idempotency_keys k
-      where k.tenant_id = tenant and k.user_id = record_event.user_id
-        and k.scope_id = metric and k.key = idempotency_key;
-      if is_streak_kept is not true then
-        streak := ((laurel_private.read_streak(tenant, user_id, clock_timestamp())).effects).answer;
+      where k.tenant_id = state.tenant_id and k.user_id = record_event.user_id
+        and k.scope_id = rules.metric_id and k.key = idempotency_key;
+      if met.is_streak_kept is not true then
+        state.streak_answer := ((laurel_private.read_streak(state.tenant_id, user_id, clock_timestamp())).effects).answer;
       end if;
-      return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(coalesce(total, 0)),
-        ',"achievements":[],"currentStreak":', streak,
+      return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(coalesce(met.total, 0)),
+        ',"achievements":[],"currentStreak":', state.streak_answer,
         ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::jsonb;
     end if;
   end if;
 
-  -- Whether more may follow than this lane does: each reason has an if of its own.
-  needs_more := locked.is_new;
-  locked := (tenant, user_id, time_zone, user_attributes, attributes_version, locked.is_new)::laurel_private.locked_user;
+  locked := (state.tenant_id, user_id, state.time_zone, state.attributes, state.attributes_version, locked.is_new)::laurel_private.locked_user;
   if profile is not null then
     locked := laurel_private.apply_profile(locked, profile);
-    needs_more := needs_more or (locked.time_zone, locked.attributes_version) is distinct from (time_zone, attributes_version);
+    needs_more := needs_more or (locked.time_zone, locked.attributes_version) is distinct from (state.time_zone, state.attributes_version);
   end if;
   -- One level below the statement trigger, which would run the flow again.
   insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key,
     value, attributes, idempotency_key, occurred_at)
-  values (event_id, tenant, user_id, metric, metric_key, value, attributes, idempotency_key, happened_at);
+  values (event_id, state.tenant_id, user_id, rules.metric_id, metric_key, value, attributes, idempotency_key, met.happened_at);
 
-  if achievements <> '{}' then
-    needs_more := needs_more or laurel_private.may_complete(locked, achievements, achievement_values,
-      attributes, coalesce(peak, 0), coalesce(total, 0) + value);
+  if rules.achievements <> '{}' then
+    needs_more := needs_more or laurel_private.may_complete(locked, rules.achievements, rules.achievement_values,
+      attributes, coalesce(met.peak, 0), coalesce(met.total, 0) + value);
   end if;
 
   -- Of a new user the lane of many knows the order of things.
-  if is_streak_kept is not true and locked.is_new is not true then
-    extended := laurel_private.extend_streaks(tenant, array[metric], array[(user_id, array[(
-      'metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
+  if met.is_streak_kept is not true and locked.is_new is not true then
+    extended := laurel_private.extend_streaks(state.tenant_id, array[rules.metric_id], array[(user_id, array[(
+      'metric', event_id, 1, value, attributes, met.happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
       clock_timestamp());
     if (extended[1]).user_id is not null then
-      streak := (extended[1]).answer;
+      state.streak_answer := (extended[1]).answer;
       step := (extended[1]).steps[1];
       if step.extends then
-        streak := replace(streak, '"extended": false', '"extended": true');
+        state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
       end if;
-      needs_more := needs_more or laurel_private.may_follow(extended[1], streak_lengths, streak_values, webhook_types);
+      needs_more := needs_more or laurel_private.may_follow(extended[1], rules.streak_lengths, rules.streak_values, rules.webhook_types);
     end if;
   end if;
 
   if needs_more then
     -- By the lane of many.
     select * into applied
-    from laurel_private.apply_events(tenant, array[(event_id, tenant, user_id, metric, metric_key,
-      value, attributes, idempotency_key, happened_at)::laurel.metric_events],
+    from laurel_private.apply_events(state.tenant_id, array[(event_id, state.tenant_id, user_id, rules.metric_id, metric_key,
+      value, attributes, idempotency_key, met.happened_at)::laurel.metric_events],
       case when locked.is_new then array[user_id] else '{}' end, extended);
-    systems := applied.systems;
+    rules.systems := applied.systems;
     effects := applied.effects[1];
-    total := effects.totals[1];
-    select s.streak_answer into streak from laurel_private.user_states s where s.tenant_id = tenant and s.user_id = record_event.user_id;
+    select s.streak_answer into state.streak_answer from laurel_private.user_states s where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     -- Of a new user the first occasion is that it came.
     if exists (select from unnest(applied.streaks[1].steps) x where x.extends) then
-      streak := replace(streak, '"extended": false', '"extended": true');
+      state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
     end if;
-    leaderboards := laurel_private.combine_leaderboards(tenant, array[metric, laurel_private.nil_metric()]);
-    if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(leaderboards) > 0 then
-      select c.levels, c.snapshots into levels, snapshots
-      from laurel_private.combine_shown(tenant, array[metric, laurel_private.nil_metric()]) c;
-      shown_completions := laurel_private.completions_response(effects.completions, snapshots);
+    rules.leaderboards := laurel_private.combine_leaderboards(state.tenant_id, array[rules.metric_id, laurel_private.nil_metric()]);
+    if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(rules.leaderboards) > 0 then
+      select c.levels, c.snapshots into rules.levels, rules.snapshots
+      from laurel_private.combine_shown(state.tenant_id, array[rules.metric_id, laurel_private.nil_metric()]) c;
+      shown_completions := laurel_private.completions_response(effects.completions, rules.snapshots);
     end if;
   else
-    for i in 1..cardinality(systems) loop
-      place := array_position(placed_systems, (systems[i]).system_id);
-      balances[i] := coalesce(placed_totals[place], 0);
-      sequences[i] := coalesce(placed_sequences[place], 0);
+    for i in 1..cardinality(rules.systems) loop
+      place := array_position(state.system_ids, (rules.systems[i]).system_id);
+      balances[i] := coalesce(state.totals[place], 0);
+      sequences[i] := coalesce(state.last_sequences[place], 0);
     end loop;
-    if counts_events then
-      counts := array_fill(null::numeric, array[cardinality(triggers)]);
-      count_peaks := counts;
-      for i in 1..cardinality(triggers) loop
-        rule := triggers[i];
+    if rules.counts_events then
+      for i in 1..cardinality(rules.triggers) loop
+        rule := rules.triggers[i];
         continue when rule.event_attributes is null or not attributes @> rule.event_attributes;
         select c.count, c.peak into amount, highest from laurel.points_trigger_counts c
-        where c.tenant_id = tenant and c.user_id = record_event.user_id and c.trigger_id = rule.trigger_id;
+        where c.tenant_id = state.tenant_id and c.user_id = record_event.user_id and c.trigger_id = rule.trigger_id;
+        if counts is null then
+          counts := array_fill(null::numeric, array[cardinality(rules.triggers)]);
+          count_peaks := counts;
+        end if;
         counts[i] := coalesce(amount, 0);
         count_peaks[i] := coalesce(highest, 0);
       end loop;
     end if;
-    if has_user_boosts then
-      boosts := boosts || laurel_private.user_boosts(tenant, user_id, systems);
+    if rules.has_user_boosts then
+      rules.boosts := rules.boosts || laurel_private.user_boosts(state.tenant_id, user_id, rules.systems);
     end if;
-    effects := laurel_private.decide_points(locked, triggers, boosts,
-      array[('metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion],
-      array[coalesce(total, 0)], array[coalesce(peak, 0)], counts, count_peaks, balances, sequences);
+    effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
+      array[('metric', event_id, 1, value, attributes, met.happened_at, null, null, null)::laurel_private.occasion],
+      array[coalesce(met.total, 0)], array[coalesce(met.peak, 0)], counts, count_peaks, balances, sequences);
 
     if effects.awards <> '{}' then
       insert into laurel.points_awards select * from unnest(effects.awards);
-      for i in 1..cardinality(systems) loop
+      for i in 1..cardinality(rules.systems) loop
         continue when effects.sequences[i] = sequences[i];
-        place := coalesce(array_position(placed_systems, (systems[i]).system_id), cardinality(placed_systems) + 1);
-        placed_systems[place] := (systems[i]).system_id;
-        placed_totals[place] := effects.balances[i];
-        placed_sequences[place] := effects.sequences[i];
-        if balances[i] = 0 or balances[i] >= (systems[i]).max_points then
-          moved_systems := moved_systems || (systems[i]).system_id;
+        place := coalesce(array_position(state.system_ids, (rules.systems[i]).system_id), cardinality(state.system_ids) + 1);
+        state.system_ids[place] := (rules.systems[i]).system_id;
+        state.totals[place] := effects.balances[i];
+        state.last_sequences[place] := effects.sequences[i];
+        if balances[i] = 0 or balances[i] >= (rules.systems[i]).max_points then
+          moved_systems := moved_systems || (rules.systems[i]).system_id;
         end if;
       end loop;
     end if;
-    total := effects.totals[1];
-    if metric_place is null then
-      metric_place := cardinality(placed_metrics) + 1;
-    end if;
     update laurel_private.user_states s
-    set metric_ids[metric_place] = metric, metric_totals[metric_place] = total,
-      metric_peaks[metric_place] = effects.peaks[1], last_event_ids[metric_place] = event_id,
-      system_ids = placed_systems, totals = placed_totals, last_sequences = placed_sequences
-    where s.tenant_id = tenant and s.user_id = record_event.user_id;
+    set metric_ids[met.place] = rules.metric_id, metric_totals[met.place] = effects.totals[1],
+      metric_peaks[met.place] = effects.peaks[1], last_event_ids[met.place] = event_id,
+      system_ids = state.system_ids, totals = state.totals, last_sequences = state.last_sequences
+    where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     if moved_systems is not null then
-      perform laurel_private.restart_clocks(tenant, array[user_id], moved_systems);
+      perform laurel_private.restart_clocks(state.tenant_id, array[user_id], moved_systems);
     end if;
     if effects.first_counted is not null then
       for i in 1..cardinality(effects.first_counted) loop
         continue when effects.first_counted[i] is null;
-        rule := triggers[i];
+        rule := rules.triggers[i];
         update laurel.points_trigger_counts c
         set count = effects.counts[i], peak = effects.count_peaks[i]
-        where c.tenant_id = tenant and c.user_id = record_event.user_id and c.trigger_id = rule.trigger_id
+        where c.tenant_id = state.tenant_id and c.user_id = record_event.user_id and c.trigger_id = rule.trigger_id
           and c.trigger_version = rule.version and c.attributes_version = locked.attributes_version;
         if not found then
           -- New, or what is counted changed since the last event.
-          perform laurel_private.write_trigger_counts(tenant, triggers, array[effects]);
+          perform laurel_private.write_trigger_counts(state.tenant_id, rules.triggers, array[effects]);
           exit;
         end if;
       end loop;
     end if;
-    if leaderboards <> '{}' then
-      entries := laurel_private.write_event_scores(locked, leaderboards, metric, event_id, value, effects.awards, happened_at);
+    if rules.leaderboards <> '{}' then
+      entries := laurel_private.write_event_scores(locked, rules.leaderboards, rules.metric_id, event_id, value, effects.awards, met.happened_at);
     end if;
-    if webhook_types <> '{}' and effects.awards <> '{}' then
-      perform laurel_private.announce_effects(tenant, webhook_types, systems, array[effects], levels, snapshots);
+    if rules.webhook_types <> '{}' and effects.awards <> '{}' then
+      perform laurel_private.announce_effects(state.tenant_id, rules.webhook_types, rules.systems, array[effects], rules.levels, rules.snapshots);
     end if;
   end if;
 
   if effects.awards <> '{}' then
-    shown_points := laurel_private.points_response(systems, levels, snapshots, effects.awards);
+    shown_points := laurel_private.points_response(rules.systems, rules.levels, rules.snapshots, effects.awards);
   end if;
-  if leaderboards <> '{}' then
-    shown_leaderboards := laurel_private.leaderboards_response(tenant, user_id, locked.time_zone, leaderboards, snapshots, happened_at,
+  if rules.leaderboards <> '{}' then
+    shown_leaderboards := laurel_private.leaderboards_response(state.tenant_id, user_id, locked.time_zone, rules.leaderboards, rules.snapshots, met.happened_at,
       event_id, effects.awards, entries);
   end if;
-  return concat('{"eventId":"', event_id, '","metricId":"', metric, '","total":', trim_scale(total),
-    ',"achievements":[', shown_completions, '],"currentStreak":', streak, ',"points":', shown_points,
+  return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
+    ',"achievements":[', shown_completions, '],"currentStreak":', state.streak_answer, ',"points":', coalesce(shown_points, '{}'),
     ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
 end
 $$;
