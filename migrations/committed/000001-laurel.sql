@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:24e1b2211db4527097e996e7fd686fa7d10c4ae0
+--! Hash: sha1:32f1bf94cea0a649ff2174fd188d07572ee2d0cf
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -9611,7 +9611,7 @@ begin
 end
 $$;
 
--- The periods of a tenant with many users that are to be counted by now, the latest first.
+-- The periods of a tenant with many users that are to be counted by now: those that last, then the latest.
 create function laurel_private.due_standings(as_of timestamptz)
   returns table (tenant_id uuid, first_on date, last_on date) language sql stable as $$
   with many as (
@@ -9645,7 +9645,7 @@ create function laurel_private.due_standings(as_of timestamptz)
     and (c.counted_at is null
       or c.counted_at < (p.last_on + 9)::timestamp at time zone 'UTC'
         and as_of >= least(c.counted_at + interval '20 hours', (p.last_on + 9)::timestamp at time zone 'UTC'))
-  order by p.first_on desc, p.last_on
+  order by p.last_on < (as_of at time zone 'UTC')::date, p.first_on desc, p.last_on
 $$;
 
 -- Counts the standings of the next period that is due; 0 when none is. Any number of workers may call it.
@@ -15193,27 +15193,27 @@ begin
       select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
       where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id = any (few))
     ),
-    earned as materialized (
+    earned as (
       select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
         coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before_earned
       from day d
       group by d.user_id
     ),
+    -- Many earned the same: what follows is done once for all of them.
     part as materialized (
-      select x.is_before, e.user_id, x.earned
+      select x.is_before, x.earned, count(*) as users, min(e.user_id) as user_id
       from earned e
       cross join lateral (values (false, e.now_earned), (true, e.before_earned)) x (is_before, earned)
       where x.earned > 0 and (filter = '{}' or few is not null or e.user_id in (
         select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+      group by 1, 2
     ),
     bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
       from part p group by 1, 2
     ),
     most as (
-      select p.is_before, p.earned, min(p.user_id) as user_id
-      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
-      group by 1, 2
+      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
     )
     select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
     from bucket b join most m using (is_before)
@@ -15255,20 +15255,21 @@ begin
         select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
     ),
     part as materialized (
-      select x.is_before, s.user_id, sum(x.earned) as earned
-      from sums s
-      cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
-      where x.earned > 0
+      select s.is_before, s.earned, count(*) as users, min(s.user_id) as user_id
+      from (
+        select x.is_before, s.user_id, sum(x.earned) as earned
+        from sums s
+        cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
+        where x.earned > 0
+        group by 1, 2) s
       group by 1, 2
     ),
     bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
       from part p group by 1, 2
     ),
     most as (
-      select p.is_before, p.earned, min(p.user_id) as user_id
-      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
-      group by 1, 2
+      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
     )
     select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
     from bucket b join most m using (is_before)
