@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:32f1bf94cea0a649ff2174fd188d07572ee2d0cf
+--! Hash: sha1:ff3ddd331d7871ed3bf58668eb4603ac1e0478e3
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11153,7 +11153,7 @@ $$;
 -- Up to so many users are looked up one by one; of more, everybody's rows are read.
 create function laurel_private.few_users()
   returns int language sql immutable parallel safe
-  return 5000;
+  return 50000;
 
 -- The totals of users with these attributes: few by their key, many by a look at all.
 create function laurel_private.totals_with(system laurel.points_systems, filter jsonb)
@@ -14968,6 +14968,41 @@ begin
 end
 $$;
 
+-- A system's days, by trigger, of users with these attributes: from their own ledger rows.
+create function laurel_private.filtered_system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
+  language plpgsql stable
+  set work_mem = '64MB' set enable_nestloop = off as $$
+#variable_conflict use_column
+declare
+  -- Of the whole ledger more is to be read than of other tables: it takes more users for that to be less work.
+  few text[] := laurel_private.users_with(system.tenant_id, filter, 2 * laurel_private.few_users());
+  begins_at timestamptz := from_on::timestamp at time zone 'UTC';
+  ends_at timestamptz := (to_on + 1)::timestamp at time zone 'UTC';
+begin
+  return query
+    with award as (
+      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null as is_boosted
+      from unnest(few) u (id)
+      cross join lateral (
+        select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts from laurel.points_awards a
+        where a.tenant_id = system.tenant_id and a.user_id = u.id and a.system_id = system.id
+          and a.occurred_at >= begins_at and a.occurred_at < ends_at offset 0) a
+      union all
+      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null
+      from laurel.points_awards a
+      where few is null and a.tenant_id = system.tenant_id and a.system_id = system.id
+        and a.occurred_at >= begins_at and a.occurred_at < ends_at and a.user_id in (
+          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
+    )
+    select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+      coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.is_boosted), 0),
+      coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+    from award a
+    group by 1, 2, 3;
+end
+$$;
+
 -- A system's days, by trigger; of all users, or of those with these attributes.
 create function laurel_private.system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
   returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
@@ -14975,15 +15010,7 @@ create function laurel_private.system_days(system laurel.points_systems, from_on
 #variable_conflict use_column
 begin
   if filter <> '{}' then
-    return query
-      select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-        coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-        coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-      from laurel.users u
-      join laurel.points_awards a on a.tenant_id = u.tenant_id and a.user_id = u.id
-      where u.tenant_id = system.tenant_id and u.attributes @> filter and a.system_id = system.id
-        and a.occurred_at >= from_on::timestamp at time zone 'UTC' and a.occurred_at < (to_on + 1)::timestamp at time zone 'UTC'
-      group by 1, 2, 3;
+    return query select * from laurel_private.filtered_system_days(system, from_on, to_on, filter);
     return;
   end if;
   return query
@@ -15191,7 +15218,7 @@ begin
         where d.tenant_id = system.tenant_id and d.user_id = u.id and d.system_id = system.id and d.day between first_on and to_on offset 0) d
       union all
       select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id = any (few))
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id in (select unnest(few)))
     ),
     earned as (
       select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
@@ -15250,7 +15277,7 @@ begin
       from (
         select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
         from laurel_private.ledger_tail(system.tenant_id, system.id) a
-        where a.points > 0 and (few is null or a.user_id = any (few))) t
+        where a.points > 0 and (few is null or a.user_id in (select unnest(few)))) t
       where t.day between ends_on - 2 * days + 1 and ends_on and (few is not null or t.user_id in (
         select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
     ),
