@@ -1,6 +1,7 @@
 import type { Task } from "../src/worker/tasks.ts";
 import { announceBoosts } from "./announce_boosts.ts";
 import { completeAchievements } from "./complete_achievements.ts";
+import { countStandings } from "./count_standings.ts";
 import { foldEarnings } from "./fold_earnings.ts";
 import { keepLeaderboardMarks } from "./keep_leaderboard_marks.ts";
 import { maintainPartitions } from "./maintain_partitions.ts";
@@ -15,6 +16,7 @@ import { upkeepStreaks } from "./upkeep_streaks.ts";
 export const tasks: readonly Task[] = [
   announceBoosts,
   completeAchievements,
+  countStandings,
   foldEarnings,
   keepLeaderboardMarks,
   maintainPartitions,

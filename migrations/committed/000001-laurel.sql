@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9432813ee869b7d41ca914e580ec28673a4fee9f
+--! Hash: sha1:46b0a32faff3dbd37547d8bf5982c8b4c9a89dc9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -10124,6 +10124,150 @@ grant execute on function laurel.metric_event_summary(text, text, text, date, da
   laurel.points_event_summary(text, text, text, date, date)
   to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded insight/event_summaries.sql
+--! Included insight/standings.sql
+-- Where a change of so much stands among all users' in a week, month or year: what user_wrapped() shows as a
+-- percentile. For tenants with so many users that nobody can wait for a look at what all of them did, the
+-- worker counts them (count_standings()): once a day until eight days after the period, for what is sent in late, and
+-- then never again. A percentile is exact as of that count. For other tenants it is counted when it is asked for.
+
+create table laurel_private.standing_periods (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  first_on date not null,
+  last_on date not null,
+  counted_at timestamptz not null,
+  constraint standing_periods_are_counted_once primary key (tenant_id, first_on, last_on)
+);
+
+comment on table laurel_private.standing_periods is 'Weeks, months and years whose standings were counted, and when.';
+alter table laurel_private.standing_periods enable row level security;
+
+create table laurel_private.standings (
+  tenant_id uuid not null,
+  first_on date not null,
+  last_on date not null,
+  source_id uuid not null,
+  -- Whoever changed by up to most[n], and by more than most[n - 1], has percentiles[n]: 1,001 steps at most.
+  most numeric[] not null,
+  percentiles numeric[] not null,
+  constraint standings_are_one_per_source primary key (tenant_id, first_on, last_on, source_id),
+  constraint standings_belong_to_a_period foreign key (tenant_id, first_on, last_on)
+    references laurel_private.standing_periods on delete cascade,
+  constraint standings_have_a_percentile_per_step check (cardinality(most) = cardinality(percentiles))
+);
+
+comment on table laurel_private.standings is 'Percentiles of what users changed by in a period, per metric and points system.';
+alter table laurel_private.standings enable row level security;
+
+-- Up to so many users everything is counted when it is asked for.
+create function laurel_private.users_counted_live()
+  returns int language sql immutable parallel safe
+  return 10000;
+
+-- What everybody's metrics and points changed by, each by the user's own calendar.
+create function laurel_private.changes_of_period(of_tenant uuid, first_on date, last_on date)
+  returns table (source_id uuid, user_id text, value numeric) language plpgsql stable
+  set work_mem = '128MB' set enable_nestloop = off set jit = off as $$
+#variable_conflict use_column
+begin
+  return query
+    with amount as (
+      select e.metric_id as source_id, e.user_id, e.value, e.occurred_at
+      from laurel.metric_events e where e.tenant_id = of_tenant
+      union all
+      select a.system_id, a.user_id, a.points, a.occurred_at
+      from laurel.points_awards a where a.tenant_id = of_tenant
+    )
+    select a.source_id, a.user_id, sum(a.value)
+    from amount a
+    join laurel_private.user_states s on s.tenant_id = of_tenant and s.user_id = a.user_id
+    -- The day before and after first: no time zone is further off, and most rows are neither.
+    where a.occurred_at >= (first_on - 1)::timestamp at time zone 'UTC' and a.occurred_at < (last_on + 2)::timestamp at time zone 'UTC'
+      and a.occurred_at >= first_on::timestamp at time zone s.time_zone and a.occurred_at < (last_on + 1)::timestamp at time zone s.time_zone
+    group by a.source_id, a.user_id;
+end
+$$;
+
+-- The periods of a tenant with many users that are to be counted by now: those that last, then the latest.
+create function laurel_private.due_standings(as_of timestamptz)
+  returns table (tenant_id uuid, first_on date, last_on date) language sql stable as $$
+  with many as (
+    -- From the year in which the first user came, five at most.
+    select t.id, greatest(min(c.joined_on), (as_of - interval '4 years')::date) as since
+    from laurel.tenants t
+    join laurel_private.user_counts c on c.tenant_id = t.id
+    group by t.id having sum(c.users) > laurel_private.users_counted_live()
+  ),
+  year as (
+    select m.id, y::date as new_year
+    from many m
+    cross join lateral generate_series(date_trunc('year', m.since::timestamp), as_of at time zone 'UTC' + interval '1 day', interval '1 year') y
+  ),
+  period as (
+    select y.id, y.new_year as first_on, (y.new_year + interval '1 year')::date - 1 as last_on from year y
+    union
+    select y.id, m::date, (m + interval '1 month')::date - 1
+    from year y cross join lateral generate_series(y.new_year::timestamp, y.new_year + interval '11 months', interval '1 month') m
+    union
+    -- Weeks begin on Sundays; the first of the year may have begun before it.
+    select y.id, w::date, w::date + 6
+    from year y
+    cross join lateral generate_series(
+      (y.new_year - extract(dow from y.new_year)::int)::timestamp, y.new_year + interval '1 year' - interval '1 day', interval '7 days') w
+  )
+  select p.id, p.first_on, p.last_on
+  from period p
+  left join laurel_private.standing_periods c on c.tenant_id = p.id and c.first_on = p.first_on and c.last_on = p.last_on
+  where p.first_on <= (as_of at time zone 'UTC')::date + 1
+    and (c.counted_at is null
+      or c.counted_at < (p.last_on + 9)::timestamp at time zone 'UTC'
+        and as_of >= least(c.counted_at + interval '20 hours', (p.last_on + 9)::timestamp at time zone 'UTC'))
+  order by p.last_on < (as_of at time zone 'UTC')::date, p.first_on desc, p.last_on
+$$;
+
+-- Counts the standings of the next period that is due; 0 when none is. Any number of workers may call it.
+create function laurel_private.count_standings(as_of timestamptz)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  due record;
+  counted laurel_private.standings[];
+begin
+  -- One at a time: it reads all that the tenant's users did.
+  if not pg_try_advisory_xact_lock(hashtext('laurel_private.count_standings')) then
+    return 0;
+  end if;
+  select d.* into due from laurel_private.due_standings(as_of) d limit 1;
+  if not found then
+    return 0;
+  end if;
+  -- Before anything is written: a transaction that has an ID holds up fold_earnings().
+  counted := array(
+    select (due.tenant_id, due.first_on, due.last_on, s.source_id, array_agg(s.most order by s.percentile),
+      array_agg(s.percentile order by s.percentile))::laurel_private.standings
+    from (
+      select v.source_id, v.percentile, max(v.value) as most
+      from (
+        select v.source_id, v.value,
+          trim_scale(round(100.0 * (sum(v.users) over below - v.users) / sum(v.users) over (partition by v.source_id), 1)) as percentile
+        from (
+          select c.source_id, c.value, count(*) as users
+          from laurel_private.changes_of_period(due.tenant_id, due.first_on, due.last_on) c group by 1, 2) v
+        window below as (partition by v.source_id order by v.value)) v
+      group by v.source_id, v.percentile) s
+    group by s.source_id);
+  delete from laurel_private.standing_periods p
+  where p.tenant_id = due.tenant_id and p.first_on = due.first_on and p.last_on = due.last_on;
+  insert into laurel_private.standing_periods (tenant_id, first_on, last_on, counted_at)
+  values (due.tenant_id, due.first_on, due.last_on, as_of);
+  insert into laurel_private.standings select c.* from unnest(counted) c;
+  return 1;
+end
+$$;
+
+comment on function laurel_private.count_standings(timestamptz) is
+  'Counts where users stand in the next week, month or year that is due; 0 when none is. One does it at a time.';
+--! EndIncluded insight/standings.sql
 --! Included insight/user_wrapped.sql
 -- A user's year in review, from the event log and the ledger, in the user's own time zone. A day counts
 -- as active when the user has an event on it. Weeks begin on Sundays, as everywhere (RP2).
@@ -10137,38 +10281,47 @@ create function laurel_private.wrapped_change(before numeric, change numeric, pe
     || case when percentile is null then '{}' else jsonb_build_object('percentileThisPeriod', percentile) end
 $$;
 
--- Per period, and in it per metric or points system by its ID: which share, in percent, of the users for whom something
--- counted in the period have less than this one. Users are measured by their own calendars. One pass over the log for
--- all periods, since it reads what everybody did.
-create function laurel_private.wrapped_percentiles(for_user laurel_private.user_states, first_days date[], last_days date[])
-  returns jsonb[] language sql stable as $$
-  with amount as (
-    select e.metric_id as source_id, e.user_id, e.value, e.occurred_at
-    from laurel.metric_events e
-    where e.tenant_id = (for_user).tenant_id and e.metric_id = any ((for_user).metric_ids)
-    union all
-    select a.system_id, a.user_id, a.points, a.occurred_at
-    from laurel.points_awards a
-    where a.tenant_id = (for_user).tenant_id and a.system_id = any ((for_user).system_ids)
-  ),
-  change as (
-    select a.source_id, p.no, a.user_id, sum(a.value) as value
-    from amount a
-    join laurel_private.user_states s on s.tenant_id = (for_user).tenant_id and s.user_id = a.user_id
-    join unnest(first_days, last_days) with ordinality as p (first_on, last_on, no)
-      on a.occurred_at >= p.first_on::timestamp at time zone s.time_zone and a.occurred_at < (p.last_on + 1)::timestamp at time zone s.time_zone
-    group by a.source_id, p.no, a.user_id
-  )
-  select array(
-    select coalesce(jsonb_object_agg(x.source_id, x.percentile) filter (where x.source_id is not null), '{}')
-    from generate_subscripts(first_days, 1) n
-    left join (
-      select o.source_id, o.no, trim_scale(round(100.0 * count(*) filter (where c.value < o.value) / count(*), 1)) as percentile
+-- Per metric or points system by its ID: which share, in percent, of the users for whom something counted in the period
+-- have less than this one, as the worker counted them, or else as it is now.
+create function laurel_private.wrapped_percentiles(for_user laurel_private.user_states, first_on date, last_on date)
+  returns jsonb language plpgsql stable as $$
+#variable_conflict use_variable
+begin
+  if exists (
+    select from laurel_private.standing_periods p
+    where p.tenant_id = for_user.tenant_id and p.first_on = wrapped_percentiles.first_on and p.last_on = wrapped_percentiles.last_on)
+  then
+    return (
+      select coalesce(jsonb_object_agg(o.source_id, coalesce(
+        -- Who has more than anybody had when they were counted is ahead of all of them.
+        (select s.percentiles[n] from generate_subscripts(s.most, 1) n where o.value <= s.most[n] order by n limit 1), 100)), '{}')
+      from (
+        select a.source_id, sum(a.value) as value
+        from (
+          select e.metric_id as source_id, e.value, e.occurred_at
+          from laurel.metric_events e where e.tenant_id = for_user.tenant_id and e.user_id = for_user.user_id
+          union all
+          select a.system_id, a.points, a.occurred_at
+          from laurel.points_awards a where a.tenant_id = for_user.tenant_id and a.user_id = for_user.user_id) a
+        where a.occurred_at >= wrapped_percentiles.first_on::timestamp at time zone for_user.time_zone
+          and a.occurred_at < (wrapped_percentiles.last_on + 1)::timestamp at time zone for_user.time_zone
+        group by a.source_id) o
+      -- Where nobody had anything then, there is nobody to be compared with.
+      join laurel_private.standings s on s.tenant_id = for_user.tenant_id and s.source_id = o.source_id
+        and s.first_on = wrapped_percentiles.first_on and s.last_on = wrapped_percentiles.last_on);
+  end if;
+  return (
+    with change as materialized (
+      select c.* from laurel_private.changes_of_period(for_user.tenant_id, wrapped_percentiles.first_on, wrapped_percentiles.last_on) c
+    )
+    select coalesce(jsonb_object_agg(x.source_id, x.percentile), '{}')
+    from (
+      select o.source_id, trim_scale(round(100.0 * count(*) filter (where c.value < o.value) / count(*), 1)) as percentile
       from change o
-      join change c on c.source_id = o.source_id and c.no = o.no
-      where o.user_id = (for_user).user_id
-      group by o.source_id, o.no) x on x.no = n
-    group by n order by n)
+      join change c on c.source_id = o.source_id
+      where o.user_id = for_user.user_id
+      group by o.source_id) x);
+end
 $$;
 
 -- What a user did, earned and achieved from one day to another. Percentiles are by ID; {} shows none.
@@ -10289,7 +10442,6 @@ declare
   year_end date;
   active record;
   best record;
-  percentiles jsonb[];
   users bigint := laurel_private.count_users(for_user.tenant_id);
 begin
   if coalesce(year, this_year) not between 1 and this_year then
@@ -10318,25 +10470,26 @@ begin
     coalesce(active.best_month, new_year) as month
   into best;
   select s.* into state from laurel_private.user_states s where s.tenant_id = for_user.tenant_id and s.user_id = for_user.id;
-  percentiles := laurel_private.wrapped_percentiles(state,
-    array[best.week, best.month, new_year], array[best.week + 6, (best.month + interval '1 month')::date - 1, year_end]);
   return jsonb_build_object(
     'user', laurel_private.user_as_json(for_user),
     'activity', jsonb_build_object(
       'daysActive', active.days, 'weeksActive', active.weeks, 'monthsActive', active.months,
       'mostActiveDay', laurel_private.wrapped_period(for_user, best.day, best.day, '{}', users) || jsonb_build_object('date', best.day),
-      'mostActiveWeek', laurel_private.wrapped_period(for_user, best.week, best.week + 6, percentiles[1], users)
+      'mostActiveWeek', laurel_private.wrapped_period(for_user, best.week, best.week + 6,
+          laurel_private.wrapped_percentiles(state, best.week, best.week + 6), users)
         || jsonb_build_object('start', best.week, 'end', best.week + 6),
       -- Months are numbered from 0.
-      'mostActiveMonth', laurel_private.wrapped_period(for_user, best.month, (best.month + interval '1 month')::date - 1, percentiles[2], users)
+      'mostActiveMonth', laurel_private.wrapped_period(for_user, best.month, (best.month + interval '1 month')::date - 1,
+          laurel_private.wrapped_percentiles(state, best.month, (best.month + interval '1 month')::date - 1), users)
         || jsonb_build_object('month', extract(month from best.month)::int - 1),
-      'entireYear', laurel_private.wrapped_period(for_user, new_year, year_end, percentiles[3], users)
+      'entireYear', laurel_private.wrapped_period(for_user, new_year, year_end,
+          laurel_private.wrapped_percentiles(state, new_year, year_end), users)
         || jsonb_build_object('longestStreak', laurel_private.longest_streak_of_year(for_user, new_year))));
 end
 $$;
 
 comment on function laurel.user_wrapped(text, int) is
-  'A user''s year in review, of the current year unless one is given: how many days, weeks and months it was active; the most active of each, and the whole year, with metrics, points, achievements and best places on leaderboards; the longest streak. LR002, LR023.';
+  'A user''s year in review, of the current year unless one is given: how many days, weeks and months it was active; the most active of each, and the whole year, with metrics, points, achievements and best places on leaderboards; the longest streak. Of tenants with more than 10,000 users, percentiles are as of the worker''s last daily count. LR002, LR023.';
 
 grant execute on function laurel.user_wrapped(text, int) to laurel_admin, laurel_service, laurel_user;
 --! EndIncluded insight/user_wrapped.sql
@@ -11576,7 +11729,7 @@ $$;
 -- Up to so many users are looked up one by one; of more, everybody's rows are read.
 create function laurel_private.few_users()
   returns int language sql immutable parallel safe
-  return 5000;
+  return 50000;
 
 -- The totals of users with these attributes: few by their key, many by a look at all.
 create function laurel_private.totals_with(system laurel.points_systems, filter jsonb)
@@ -15429,6 +15582,41 @@ begin
 end
 $$;
 
+-- A system's days, by trigger, of users with these attributes: from their own ledger rows.
+create function laurel_private.filtered_system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
+  language plpgsql stable
+  set work_mem = '64MB' set enable_nestloop = off as $$
+#variable_conflict use_column
+declare
+  -- A user's rows are to be looked for in every month: 20,000 users one by one take longer than 10 million rows in one go.
+  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users() / 10);
+  begins_at timestamptz := from_on::timestamp at time zone 'UTC';
+  ends_at timestamptz := (to_on + 1)::timestamp at time zone 'UTC';
+begin
+  return query
+    with award as (
+      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null as is_boosted
+      from unnest(few) u (id)
+      cross join lateral (
+        select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts from laurel.points_awards a
+        where a.tenant_id = system.tenant_id and a.user_id = u.id and a.system_id = system.id
+          and a.occurred_at >= begins_at and a.occurred_at < ends_at offset 0) a
+      union all
+      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null
+      from laurel.points_awards a
+      where few is null and a.tenant_id = system.tenant_id and a.system_id = system.id
+        and a.occurred_at >= begins_at and a.occurred_at < ends_at and a.user_id in (
+          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
+    )
+    select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+      coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.is_boosted), 0),
+      coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
+    from award a
+    group by 1, 2, 3;
+end
+$$;
+
 -- A system's days, by trigger; of all users, or of those with these attributes.
 create function laurel_private.system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
   returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
@@ -15436,15 +15624,7 @@ create function laurel_private.system_days(system laurel.points_systems, from_on
 #variable_conflict use_column
 begin
   if filter <> '{}' then
-    return query
-      select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-        coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.boosts is not null), 0),
-        coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-      from laurel.users u
-      join laurel.points_awards a on a.tenant_id = u.tenant_id and a.user_id = u.id
-      where u.tenant_id = system.tenant_id and u.attributes @> filter and a.system_id = system.id
-        and a.occurred_at >= from_on::timestamp at time zone 'UTC' and a.occurred_at < (to_on + 1)::timestamp at time zone 'UTC'
-      group by 1, 2, 3;
+    return query select * from laurel_private.filtered_system_days(system, from_on, to_on, filter);
     return;
   end if;
   return query
@@ -15652,29 +15832,29 @@ begin
         where d.tenant_id = system.tenant_id and d.user_id = u.id and d.system_id = system.id and d.day between first_on and to_on offset 0) d
       union all
       select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id = any (few))
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id in (select unnest(few)))
     ),
-    earned as materialized (
+    earned as (
       select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
         coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before_earned
       from day d
       group by d.user_id
     ),
+    -- Many earned the same: what follows is done once for all of them.
     part as materialized (
-      select x.is_before, e.user_id, x.earned
+      select x.is_before, x.earned, count(*) as users, min(e.user_id) as user_id
       from earned e
       cross join lateral (values (false, e.now_earned), (true, e.before_earned)) x (is_before, earned)
       where x.earned > 0 and (filter = '{}' or few is not null or e.user_id in (
         select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+      group by 1, 2
     ),
     bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
       from part p group by 1, 2
     ),
     most as (
-      select p.is_before, p.earned, min(p.user_id) as user_id
-      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
-      group by 1, 2
+      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
     )
     select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
     from bucket b join most m using (is_before)
@@ -15711,25 +15891,26 @@ begin
       from (
         select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
         from laurel_private.ledger_tail(system.tenant_id, system.id) a
-        where a.points > 0 and (few is null or a.user_id = any (few))) t
+        where a.points > 0 and (few is null or a.user_id in (select unnest(few)))) t
       where t.day between ends_on - 2 * days + 1 and ends_on and (few is not null or t.user_id in (
         select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
     ),
     part as materialized (
-      select x.is_before, s.user_id, sum(x.earned) as earned
-      from sums s
-      cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
-      where x.earned > 0
+      select s.is_before, s.earned, count(*) as users, min(s.user_id) as user_id
+      from (
+        select x.is_before, s.user_id, sum(x.earned) as earned
+        from sums s
+        cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
+        where x.earned > 0
+        group by 1, 2) s
       group by 1, 2
     ),
     bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, count(*) as users, sum(p.earned) as points
+      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
       from part p group by 1, 2
     ),
     most as (
-      select p.is_before, p.earned, min(p.user_id) as user_id
-      from part p join (select p.is_before, max(p.earned) as earned from part p group by 1) m using (is_before, earned)
-      group by 1, 2
+      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
     )
     select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
     from bucket b join most m using (is_before)

@@ -1,5 +1,6 @@
 import { cpus } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { fillAnalytics, formatFigures, timeFigures } from "../bench/analytics_figures.ts";
 import { holdContest, type Outcome } from "../bench/contest.ts";
 import { batchContests, singleEventContests } from "../bench/database_contests.ts";
 import { growthContests, prepareGrowth } from "../bench/growth_contests.ts";
@@ -15,7 +16,7 @@ import { prepareTicks, tickContests } from "../bench/tick_contests.ts";
 import { prepareWebhooks, startReceiver, webhookContests } from "../bench/webhook_contests.ts";
 import { ConfigError, readConfig } from "../config.ts";
 
-const parts = ["single", "batch", "http", "sources", "bulk", "ticks", "webhooks", "growth", "long"] as const;
+const parts = ["single", "batch", "http", "sources", "bulk", "ticks", "webhooks", "analytics", "growth", "long"] as const;
 type Part = (typeof parts)[number];
 
 interface Options {
@@ -23,7 +24,7 @@ interface Options {
   readonly seconds: number;
   readonly only?: Part[];
   readonly long?: boolean;
-  readonly users: number;
+  readonly users?: number;
   readonly events: number;
   readonly match?: string;
   readonly url?: string;
@@ -37,9 +38,9 @@ const program = new Command("npm run bench --")
   .option("--rounds <n>", "rounds; each runs every contestant once", wholeNumber, 5)
   .option("--seconds <n>", "how long one run takes", wholeNumber, 4)
   .addOption(new Option("--only <part...>", "these parts alone").choices(parts))
-  .option("--long", "also the parts that need 10 million events, 10 GB and a quarter of an hour each: growth and long")
-  .option("--users <n>", "users of the large database of the part growth", wholeNumber, 1_000_000)
-  .option("--events <n>", "its events", wholeNumber, 10_000_000)
+  .option("--long", "also the parts that need 10 million events, 10 GB and a quarter of an hour each: growth and long; analytics of a million users")
+  .option("--users <n>", "users whose analytics are measured, with ten awards each (100,000; with --long 1,000,000), and those of growth (1,000,000)", wholeNumber)
+  .option("--events <n>", "events of the large database of the part growth", wholeNumber, 10_000_000)
   .option("--match <text>", "the lines alone whose title has this text")
   .option("--url <url>", "measure on this server rather than on an embedded one (or DATABASE_URL)")
   .option("--json", "print the figures as JSON");
@@ -110,8 +111,14 @@ async function bench(options: Options): Promise<void> {
       const databases = await prepareWebhooks(laboratory.createDatabase, progress);
       contests.push(...webhookContests({ pgbench, seconds }, databases, receiver.url).filter(({ title }) => title.includes(options.match ?? "")));
     }
+    const analytics = wanted.has("analytics") ? { users: options.users ?? (options.long === true ? 1_000_000 : 100_000) } : undefined;
+    const figures = analytics === undefined ? [] : await (async () => {
+      const analyticsUrl = await laboratory.createDatabase("analytics");
+      await fillAnalytics(analyticsUrl, analytics.users, progress);
+      return timeFigures(analyticsUrl, options.match ?? "", progress);
+    })();
     if (wanted.has("growth")) {
-      const size = { users: options.users, events: options.events };
+      const size = { users: options.users ?? 1_000_000, events: options.events };
       const [smallUrl, largeUrl] = [await laboratory.createDatabase("small"), await laboratory.createDatabase("large")];
       await prepareGrowth(smallUrl, largeUrl, size, progress);
       contests.push(...growthContests({ pgbench, smallUrl, largeUrl, size, seconds }).filter(({ title }) => title.includes(options.match ?? "")));
@@ -128,8 +135,12 @@ async function bench(options: Options): Promise<void> {
     if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
     process.stdout.write(
       options.json === true
-        ? `${JSON.stringify({ machine, rounds, seconds, outcomes }, null, 2)}\n`
-        : `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n\n${formatOutcomes(outcomes)}\n`,
+        ? `${JSON.stringify({ machine, rounds, seconds, outcomes, ...(analytics === undefined ? {} : { analytics: { ...analytics, figures } }) }, null, 2)}\n`
+        : [
+            `${formatMachine(machine)}; medians of ${rounds} rounds of ${seconds} s\n`,
+            ...(outcomes.length === 0 ? [] : [`${formatOutcomes(outcomes)}\n`]),
+            ...(analytics === undefined ? [] : [`${formatFigures(figures, analytics.users)}\n`]),
+          ].join("\n"),
     );
   } catch (error) {
     // What was running when its server was stopped.

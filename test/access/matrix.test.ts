@@ -78,6 +78,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.user_streaks": nothing,
   // Read by the views laurel.user_metrics and laurel.points_balances in their caller's name, and unreachable by its own.
   "laurel_private.user_states": everyoneReads,
+  "laurel_private.standing_periods": nothing,
+  "laurel_private.standings": nothing,
   "laurel_private.time_trigger_spans": nothing,
   "laurel_private.top_earners": nothing,
   "laurel_private.user_count_changes": nothing,

@@ -174,6 +174,105 @@ test("folds, events and erasures at once leave every figure right", async () => 
   expect(await verify(owner)).toEqual([]);
 });
 
+test.each(["commit", "rollback"] as const)("who earned most is another once the first was erased while it was folded (%s)", async (how) => {
+  const tops = async (): Promise<Record<string, string>> =>
+    Object.fromEntries((await owner.query<{ figure: string; user_id: string }>("select figure, user_id from laurel_private.top_earners order by figure")).rows
+      .map(({ figure, user_id }) => [figure, user_id]));
+  const [best, second] = [unique("best"), unique("second")];
+  await record(owner, { metric: metric.key, user: second, value: 20 });
+  await record(owner, { metric: metric.key, user: best, value: 30 });
+  await foldAll();
+  expect(await tops()).toMatchObject({ last_7: best, last_90: best });
+  // Of both, 3 points more are not folded yet.
+  await record(owner, { metric: metric.key, user: second, value: 1 });
+  await record(owner, { metric: metric.key, user: best, value: 1 });
+  await readyToFold();
+  const folding = await openTransaction(owner);
+  expect(await fold(folding.client)).toBe(2);
+  const { result } = await startAndBlock(owner, owner, (client) => erase(client, best));
+  await folding.end(how);
+  await result;
+  expect(await tops()).toMatchObject({ last_7: second, last_90: second });
+  expect(await verify(owner)).toEqual([]);
+  await erase(owner, second);
+  await foldAll();
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("an erasure waits for windows that move, and leaves nothing in them", async () => {
+  const user = unique("moved");
+  await foldAll();
+  await owner.query("update laurel_private.earnings_fold set windows_end_on = windows_end_on - 1");
+  await owner.query("select laurel_private.rebuild_rollups()");
+  await record(owner, { metric: metric.key, user, value: 5 });
+  await foldAll();
+  const moving = await openTransaction(owner);
+  expect((await moving.client.query("select laurel_private.move_windows(now()) as n")).rows).toEqual([{ n: 1 }]);
+  const { result } = await startAndBlock(owner, owner, (client) => erase(client, user));
+  expect((await owner.query("select laurel_private.move_windows(now()) as n")).rows).toEqual([{ n: 0 }]);
+  await moving.end("commit");
+  await result;
+  expect((await owner.query("select from laurel_private.user_earnings where user_id = $1", [user])).rowCount).toBe(0);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("windows that move day by day among events, folds, erasures and new users leave every figure right", async () => {
+  await owner.query("update laurel_private.earnings_fold set windows_end_on = windows_end_on - 5");
+  await owner.query("select laurel_private.rebuild_rollups()");
+  const daysAgo = (days: number): string => new Date(Date.now() - days * 86_400_000).toISOString();
+  // On both sides of every window's edge, as it moves.
+  const ages = [0, 1, 3, 6, 7, 10, 14, 17, 29, 31, 59, 62, 89, 92, 179, 182];
+  let moved = 0;
+  let isOver = false;
+  const loop = async (work: () => Promise<unknown>): Promise<void> => {
+    while (!isOver) await work();
+  };
+  const actor = async (no: number): Promise<void> => {
+    for (let n = 0; n < 48; n += 1) {
+      const user = `w${no} ${n % 6}`;
+      await record(owner, { metric: n % 5 === 4 ? spend.key : metric.key, user, value: 1 + (n % 3), at: daysAgo(ages[(n * 7 + no) % ages.length] ?? 0) });
+      if (n % 9 === 8) await erase(owner, user);
+    }
+  };
+  const others = [
+    loop(() => fold(owner, 5)),
+    loop(() => fold(owner, 100)),
+    loop(async () => {
+      moved += first((await owner.query<{ n: number }>("select laurel_private.move_windows(now(), 2) as n")).rows).n;
+    }),
+    loop(() => owner.query("select laurel_private.fold_user_counts()")),
+    loop(() => owner.query("select laurel_private.fold_user_counts()")),
+  ];
+  try {
+    while (moved < 5) await Promise.all([actor(1), actor(2), actor(3)]);
+  } finally {
+    isOver = true;
+  }
+  await Promise.all(others);
+  expect(moved).toBe(5);
+  expect(await verify(owner)).toEqual([]);
+  await foldAll();
+  await owner.query("select laurel_private.fold_user_counts()");
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("a user of a transaction that is still open is counted when it is there, and once", async () => {
+  const count = async (): Promise<number> =>
+    first((await owner.query<{ n: number }>("select laurel_private.count_users(laurel.current_tenant_id())::int as n")).rows).n;
+  const before = await count();
+  const open = await openTransaction(owner);
+  await record(open.client, { metric: metric.key, user: unique("slow"), value: 1 });
+  await record(owner, { metric: metric.key, user: unique("fast"), value: 1 });
+  await Promise.all([1, 2].map(() => owner.query("select laurel_private.fold_user_counts()")));
+  expect(await count()).toBe(before + 1);
+  await open.end("commit");
+  expect(await count()).toBe(before + 2);
+  await owner.query("select laurel_private.fold_user_counts()");
+  expect(await count()).toBe(before + 2);
+  expect((await owner.query("select from laurel_private.user_count_changes")).rowCount).toBe(0);
+  expect(await verify(owner)).toEqual([]);
+});
+
 test("a watermark that was chosen on another server is chosen anew", async () => {
   await owner.query("update laurel_private.earnings_fold set next_watermark = watermark, next_after = '99999999999'");
   expect(await fold(owner)).toBe(1);

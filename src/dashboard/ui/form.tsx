@@ -14,8 +14,8 @@ export interface FormState<V> {
   readonly isSending: boolean;
   /** The sentence beside a field. */
   faultOf: (field: string) => string | undefined;
-  /** The sentence that is about no one field. */
-  readonly fault: string | undefined;
+  /** The sentence that is about no one field, or about one that is not on the page. Asked for after the fields. */
+  otherFault: () => string | undefined;
   set: (change: Partial<V>) => void;
   startOver: () => void;
   send: () => void;
@@ -45,6 +45,8 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
   const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
   const current = useRef(values);
   current.current = values;
+  // The fields of this drawing: a form shows some for some choices only, and the server may speak of the others.
+  const drawn = new Set<string>();
 
   const send = async (): Promise<void> => {
     if (isSending) return;
@@ -67,8 +69,11 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     values,
     isDraft,
     isSending,
-    faultOf: (field) => (refusal?.field === field ? refusal.sentence : undefined),
-    fault: refusal?.field === undefined ? refusal?.sentence : undefined,
+    faultOf: (field) => {
+      drawn.add(field);
+      return refusal?.field === field ? refusal.sentence : undefined;
+    },
+    otherFault: () => (refusal?.field === undefined || !drawn.has(refusal.field) ? refusal?.sentence : undefined),
     set: (change) => {
       const next = { ...current.current, ...change };
       current.current = next;
@@ -118,13 +123,19 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
         </p>
       )}
       {children}
-      {form.fault !== undefined && <p class="fault" role="alert">{form.fault}</p>}
+      <OtherFault form={form} />
       <div class="form-actions">
         <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending}>{submitLabel}</button>
         {onCancel !== undefined && <button type="button" class="button" onClick={onCancel}>Cancel</button>}
       </div>
     </form>
   );
+}
+
+/** A component of its own, so that the fields in front of it are drawn by then. */
+function OtherFault({ form }: { readonly form: { readonly otherFault: () => string | undefined } }) {
+  const fault = form.otherFault();
+  return fault === undefined ? null : <p class="fault" role="alert">{fault}</p>;
 }
 
 /** The names of a form's values that are of a type. */
@@ -254,19 +265,21 @@ export function SelectField<V extends object>({ options, ...field }: FieldProps<
 export function CheckField<V extends object>({ form, name, label, hint }: FieldProps<V, boolean>) {
   const id = useId();
   const fault = form.faultOf(name);
+  const ids = [hint === undefined ? "" : `${id}-hint`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
   return (
-    <div class="field check">
+    <div class={fault === undefined ? "field check" : "field check has-fault"}>
       <input
         id={id}
         type="checkbox"
         checked={form.values[name] as boolean}
-        {...(hint === undefined ? {} : { "aria-describedby": `${id}-hint` })}
+        {...(ids === "" ? {} : { "aria-describedby": ids })}
+        {...(fault === undefined ? {} : { "aria-invalid": true })}
         onChange={(event) => {
           form.set({ [name]: event.currentTarget.checked } as unknown as Partial<V>);
         }}
       />
       <label for={id}>{label}</label>
-      {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
+      {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
       {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </div>
   );
@@ -295,7 +308,7 @@ export function PairsField<V extends object>({
     form.set({ [name]: next } as unknown as Partial<V>);
   };
   return (
-    <fieldset class={fault === undefined ? "field pairs" : "field pairs has-fault"} aria-describedby={`${id}-hint`}>
+    <fieldset class={fault === undefined ? "field pairs" : "field pairs has-fault"} aria-describedby={fault === undefined ? `${id}-hint` : `${id}-hint ${id}-fault`}>
       <legend>{label}</legend>
       {pairs.map((pair, index) => (
         <div class="pair" key={index}>
@@ -343,7 +356,7 @@ export function PairsField<V extends object>({
           {add}
         </button>
       )}
-      {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
+      {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
       {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </fieldset>
   );

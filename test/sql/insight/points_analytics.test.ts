@@ -216,6 +216,15 @@ describe("figures equal the ledger", () => {
     expect(await verify(owner)).toEqual([]);
   });
 
+  test("however many users have the attributes: few are looked up, of many everybody's rows are read", async () => {
+    const { owner } = database.pools;
+    const few = async (most: number): Promise<unknown> =>
+      owner.query(`create or replace function laurel_private.few_users() returns int language sql immutable parallel safe return ${most}`);
+    await few(0);
+    await compare(owner, ranges);
+    await few(50_000);
+  });
+
   test("while others record and fold", async () => {
     const { owner } = database.pools;
     const recording = { isOn: true };

@@ -76,6 +76,47 @@ describe("a year in review", () => {
     });
   });
 
+  test("percentiles that were counted ahead are those of a look at everybody, until they are counted again", async () => {
+    await withRollback(async (db) => {
+      const words = await aMetric(db, { key: "words" });
+      const xp = await aSystem(db, { key: "xp" });
+      await aTrigger(db, { system: xp, metric: words, every: 1, points: 2 });
+      const at = "2024-03-12T12:00:00Z";
+      await insertEvents(db, [1, 1, 2, 5, 5, 5, 9].map((value, n) => ({ metric: "words", user: `u${n}`, value, at })));
+      type Percentiles = readonly (readonly [number, number])[];
+      const percentiles = async (): Promise<Percentiles> => {
+        const found: [number, number][] = [];
+        for (const user of ["u0", "u2", "u3", "u6"]) {
+          const { entireYear } = (await wrapped(db, user, 2024)).activity;
+          found.push([entireYear.metrics["words"]?.["percentileThisPeriod"], entireYear.points["xp"]?.["percentileThisPeriod"]] as [number, number]);
+        }
+        return found;
+      };
+      // Of seven: nobody below 1, two below 2, three below 5, six below 9.
+      const expected: Percentiles = [[0, 0], [28.6, 28.6], [42.9, 42.9], [85.7, 85.7]];
+      expect(await percentiles()).toEqual(expected);
+      // As if there were many users, who joined that year; the worker of 2025 has it all before it.
+      await db.query("update laurel.users set created_at = $1", [at]);
+      const count = async (asOf: string): Promise<number> =>
+        first((await db.query<{ n: number }>("select laurel_private.count_standings($1) as n", [asOf])).rows).n;
+      expect(await count("2025-01-15T00:00:00Z")).toBe(0);
+      await db.query("insert into laurel_private.user_counts (tenant_id, joined_on, users) values (laurel.current_tenant_id(), '2024-03-12', 20000)");
+      let counted = 0;
+      while ((await count("2025-01-15T00:00:00Z")) > 0) counted += 1;
+      // 2024: the year, 12 months and 53 weeks, the last of which is the first of 2025; of that the year, a month and two weeks more.
+      expect(counted).toBe(1 + 12 + 53 + 1 + 1 + 2);
+      expect(await percentiles()).toEqual(expected);
+      // What comes late is not counted, but its user stands where its own change belongs.
+      await record(db, { metric: "words", user: "u0", value: 3, at });
+      expect((await percentiles())[0]).toEqual([42.9, 42.9]);
+      await record(db, { metric: "words", user: "u0", value: 30, at });
+      expect((await percentiles())[0]).toEqual([100, 100]);
+      // Done for good nine days after its end; what was not over by then is looked at again a day later.
+      const due = await db.query<{ first_on: string }>("select first_on::text from laurel_private.due_standings('2025-01-16T00:00:00Z') order by first_on, last_on");
+      expect(due.rows.map(({ first_on }) => first_on)).toEqual(["2025-01-01", "2025-01-01", "2025-01-05", "2025-01-12"]);
+    });
+  });
+
   test("is empty, and complete, for a year without anything", async () => {
     await withRollback(async (db) => {
       await aUser(db, { id: "ada" });
