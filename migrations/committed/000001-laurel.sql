@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:46b0a32faff3dbd37547d8bf5982c8b4c9a89dc9
+--! Hash: sha1:77811f807e05cb80543edd1e3eee9adcc7094b45
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7092,10 +7092,27 @@ begin
 end
 $$;
 
--- Whether some event's ID does not come after those of the same user and metric in front of it.
-create function laurel_private.are_out_of_order(events laurel.metric_events[])
-  returns boolean language sql stable as $$
-  select exists (
+-- Whether some event's ID does not come after those of the same user and metric in front of it. One session makes IDs in
+-- order, so that two looks settle almost every call: at neighbours, and at whether a user is ahead of the first event.
+create function laurel_private.are_out_of_order(events laurel.metric_events[], user_ids text[])
+  returns boolean language plpgsql stable as $$
+begin
+  if not exists (
+      select from (
+        select e.id, lag(e.id) over (order by e.no) as previous
+        from unnest(events) with ordinality
+          as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)) e
+      where e.id <= e.previous)
+    and not exists (
+      select from unnest(user_ids) u (id)
+      cross join lateral (
+        select s.last_event_ids from laurel_private.user_states s
+        where s.tenant_id = (events[1]).tenant_id and s.user_id = u.id offset 0) s
+      where (events[1]).id <= any (s.last_event_ids))
+  then
+    return false;
+  end if;
+  return exists (
     select from (
       select e.tenant_id, e.user_id, e.metric_id, e.id,
         lag(e.id) over (partition by e.user_id, e.metric_id order by e.no) as previous
@@ -7103,7 +7120,8 @@ create function laurel_private.are_out_of_order(events laurel.metric_events[])
         as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)) e
     where coalesce(e.previous, (
       select s.last_event_ids[array_position(s.metric_ids, e.metric_id)] from laurel_private.user_states s
-      where s.tenant_id = e.tenant_id and s.user_id = e.user_id)) >= e.id)
+      where s.tenant_id = e.tenant_id and s.user_id = e.user_id)) >= e.id);
+end
 $$;
 
 -- Keys that count for the first time are kept; the events that bring others are taken out of the
@@ -7179,16 +7197,16 @@ create function laurel_private.record_stored_events(tenant_id uuid, events laure
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
-  new_user_ids text[];
+  user_ids text[] := array(select distinct e.user_id from unnest(events) e order by 1);
+  new_user_ids text[] := laurel_private.lock_users(tenant_id, user_ids);
 begin
-  new_user_ids := laurel_private.lock_users(tenant_id, array(select distinct e.user_id from unnest(events) e order by 1));
   if exists (select from unnest(events) e where e.idempotency_key is not null) then
     -- IDs first: a key remembers the ID of its event.
-    if laurel_private.are_out_of_order(events) then
+    if laurel_private.are_out_of_order(events, user_ids) then
       events := laurel_private.reorder_events(events);
     end if;
     events := laurel_private.drop_replays(events);
-  elsif laurel_private.are_out_of_order(events) then
+  elsif laurel_private.are_out_of_order(events, user_ids) then
     events := laurel_private.reorder_events(events);
   end if;
   perform laurel_private.apply_events(tenant_id, events, new_user_ids);
