@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:88c8e54634b79e66e99a8be452af9ffa4584344f
+--! Hash: sha1:f16422bc9c7be166f23b0d43419ba7848ac11581
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1463,6 +1463,46 @@ comment on column laurel_private.idempotency_keys.result_id is
   'The event or award it led to; null for an adjustment that changed nothing.';
 alter table laurel_private.idempotency_keys enable row level security;
 --! EndIncluded metrics/metric_events.sql
+--! Included metrics/latest_events.sql
+-- What came last, for people who watch: by arrival, which is the order of IDs, whatever time the events are dated.
+
+-- Events lie in the order in which they came, so that the smallest of indexes finds those of a span of time: one entry
+-- for each 32 pages, where a tree by tenant and ID would have one for each event.
+create index metric_events_by_arrival on laurel.metric_events using brin (id) with (pages_per_range = 32);
+
+-- A definer, since roles may not use what is private; of the caller's tenant alone. Looks back further only when too little came; 31 days at most, or a tenant where nothing
+-- happens would have all events of the others read.
+create function laurel.latest_events(most int default 20, user_id text default null)
+  returns setof laurel.metric_events language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  bound constant int := least(greatest(coalesce(most, 20), 0), 100);
+  span interval;
+  latest laurel.metric_events[];
+begin
+  if latest_events.user_id is not null then
+    return query
+      select e.* from laurel.metric_events e
+      where e.tenant_id = (select laurel.current_tenant_id()) and e.user_id = latest_events.user_id
+      order by e.id desc limit bound;
+    return;
+  end if;
+  foreach span in array array['1 minute', '1 hour', '1 day', '31 days']::interval[] loop
+    latest := array(
+      select e from laurel.metric_events e
+      where e.tenant_id = (select laurel.current_tenant_id()) and e.id >= laurel_private.first_uuid_v7(now() - span)
+      order by e.id desc limit bound);
+    exit when cardinality(latest) >= bound;
+  end loop;
+  return query select l.* from unnest(latest) l order by l.id desc;
+end
+$$;
+
+comment on function laurel.latest_events(int, text) is
+  'The events that came last, at most so many (100), the latest first, by when they arrived rather than by when they are said to have occurred: of one user, or of all in the last 31 days.';
+grant execute on function laurel.latest_events(int, text) to laurel_admin, laurel_service;
+--! EndIncluded metrics/latest_events.sql
 --! Included metrics/user_metrics.sql
 -- A user's total on a metric and the highest it ever was (E3): a view of laurel_private.user_states.
 -- Invariant: total is the sum of the user's events on the metric, peak its highest running sum in

@@ -284,6 +284,14 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     expect(await page.getByRole("rowheader").allTextContents()).toEqual(["eve/1"]);
   });
 
+  test("shows what came last on top, whoever it is of and whenever it occurred", async () => {
+    await dashboard.call("POST", "/v1/metrics/tasks/event", { user: { id: "ada" }, value: 1, occurredAt: "2026-01-01T00:00:00Z" }, name);
+    await go("Overview");
+    const shown = page.locator(".feed li");
+    await shown.first().getByRole("link", { name: "ada", exact: true }).waitFor();
+    await shown.nth(1).getByRole("link", { name: "eve/1", exact: true }).waitFor();
+  });
+
   test("kept a log of it all, and met no fault on the way", async () => {
     await go("Audit log");
     await page.getByRole("rowheader", { name: /create points boosts/ }).first().waitFor();
