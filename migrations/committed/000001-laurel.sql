@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f16422bc9c7be166f23b0d43419ba7848ac11581
+--! Hash: sha1:46376b6dba8f13d7d9f3735946e18f0e54ddf0bd
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -4913,6 +4913,8 @@ declare
   is_ticking boolean;
   moment timestamptz;
 begin
+  -- The configuration's lock first: an erasure holds it when it waits for a user, and who holds the user may wait for the span.
+  perform from laurel.tenants t where t.id = new.tenant_id for no key update;
   -- Waits for ticks that are being applied: whatever is due before the moment taken next is theirs.
   select p.* into open_span from laurel_private.time_trigger_spans p
   where p.trigger_id = new.id and p.ends_at is null for no key update;
@@ -4963,6 +4965,7 @@ $$;
 create function laurel_private.tg_points_systems__keep_spans()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform from laurel.tenants t where t.id = new.tenant_id for no key update;
   if new.archived_at is not null then
     perform laurel_private.end_spans(new.tenant_id, new.id);
   else
@@ -6133,6 +6136,9 @@ begin
     select p.id from laurel_private.time_trigger_spans p
     where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
   if span_ids <> '{}' then
+    -- Before the first clock is written: a look at all users, which holds its span, would wait for that.
+    perform from laurel_private.time_trigger_spans p
+    where p.tenant_id = for_user.tenant_id and not p.is_over order by p.id for share;
     perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
   end if;
   if not exists (
@@ -6218,12 +6224,14 @@ declare
   most int;
   done int;
   applied bigint := 0;
-  holds_users boolean := false;
+  -- What whoever holds a user may be waiting for: spans ahead of time, those of a look, and other users.
+  is_waited_for boolean := is_ahead;
 begin
   if as_of = 'infinity' then
     perform laurel_private.fail('LR023', 'as_of', 'as_of is infinite');
   end if;
   while laurel_private.look_for_clocks(of_tenant, batch) > 0 loop
+    is_waited_for := true;
   end loop;
 
   -- Spans first: a trigger that is being edited or deactivated at this moment is left to the next call; whoever edits
@@ -6258,7 +6266,7 @@ begin
     claimed := laurel_private.claim_due_users(trigger_ids, activations, as_of, done);
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
-      exit when holds_users;
+      exit when is_waited_for;
       select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
@@ -6269,7 +6277,7 @@ begin
       perform from laurel_private.user_states s
       where s.tenant_id = claimed.tenant_ids[1] and s.user_id = claimed.user_ids[1] for no key update;
     end if;
-    holds_users := true;
+    is_waited_for := true;
     done := 0;
     for one_tenant in select distinct t.id from unnest(claimed.tenant_ids) t (id) order by 1 loop
       exit when done >= most;
