@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:46376b6dba8f13d7d9f3735946e18f0e54ddf0bd
+--! Hash: sha1:a7b94a34bc658d58bb69359398929486737371c7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6226,6 +6226,7 @@ declare
   applied bigint := 0;
   -- What whoever holds a user may be waiting for: spans ahead of time, those of a look, and other users.
   is_waited_for boolean := is_ahead;
+  is_partial boolean := false;
 begin
   if as_of = 'infinity' then
     perform laurel_private.fail('LR023', 'as_of', 'as_of is infinite');
@@ -6266,7 +6267,8 @@ begin
     claimed := laurel_private.claim_due_users(trigger_ids, activations, as_of, done);
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
-      exit when is_waited_for;
+      is_partial := is_waited_for;
+      exit when is_partial;
       select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
@@ -6294,7 +6296,7 @@ begin
   end loop;
   if is_ahead and span_ids is not null then
     update laurel_private.time_trigger_spans p
-    set applied_until = case when max_ticks is null or applied < max_ticks then greatest(p.applied_until, as_of) else p.applied_until end,
+    set applied_until = case when not is_partial and (max_ticks is null or applied < max_ticks) then greatest(p.applied_until, as_of) else p.applied_until end,
       applied_ahead = greatest(p.applied_ahead, as_of)
     where p.id = any (span_ids) and p.ends_at is null;
   end if;
