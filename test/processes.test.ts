@@ -5,7 +5,8 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { Client } from "pg";
 import { projectDirectory } from "../src/config.ts";
 import { createEmptyDatabase, eventually } from "./support/database.ts";
-import { verify } from "./support/engine.ts";
+import { first, verify } from "./support/engine.ts";
+import { httpReceiver } from "./support/faulty_receivers.ts";
 
 /** Rules X3 and X6: servers, workers and migrations in processes of their own on one database, stopped, frozen and killed midway. */
 
@@ -32,6 +33,7 @@ function launch(script: "main.ts" | "cli/migrate.ts", ...args: string[]): Part {
     env: {
       PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"], PORT: "0", DATABASE_URL: databaseUrl, LAUREL_ADMIN_KEY: adminKey,
       LAUREL_SECRET_KEY: "a key that is long enough", LAUREL_LOG_LEVEL: "warn",
+      LAUREL_WEBHOOK_ALLOW_CIDRS: "127.0.0.1/32",
     },
   });
   let output = "";
@@ -209,3 +211,52 @@ test("a worker that is frozen in the middle of a job is replaced by another, and
   expect(await ticksOf(other)).toBe(3);
   expect(await verify(owner)).toEqual([]);
 }, 180_000);
+
+test("a message that a worker was sending when it was killed is sent by another once the minute of its lease is over, and none is lost", async () => {
+  const held = new Set<string>();
+  const receiver = await httpReceiver((_request, response, { id, times }) => {
+    // The first of all gets no answer, however long its sender waits.
+    if (held.size === 0 || (held.has(id) && times === 1)) held.add(id);
+    else response.writeHead(200).end("noted");
+  });
+  await owner.query("begin");
+  await owner.query("select set_config('laurel.webhook_allow_cidrs', '127.0.0.1/32', true)");
+  await owner.query("insert into laurel.webhook_endpoints (url, event_types) values ($1, array['points.changed'])", [receiver.url]);
+  await owner.query("commit");
+  const write = (user: string) =>
+    owner.query(
+      `select laurel_private.write_messages(laurel.current_tenant_id(), array[
+         ($1::text, 'points.changed', json_build_object('type', 'points.changed', 'user', $1::text))::laurel_private.outgoing_message])`, [user]);
+  const unsent = () => count("select count(*) as n from laurel.webhook_deliveries where status <> 'delivered'");
+
+  const victim = launch("main.ts", "worker");
+  await victim.running();
+  await owner.query("insert into laurel.users (id) values ('five'), ('six')");
+  await write("five");
+  await eventually("the first worker to send it", () => held.size === 1, deadlineMs);
+  victim.child.kill("SIGKILL");
+  await victim.exitCode();
+  const leases = await owner.query<{ is_short: boolean }>(
+    "select leased_until <= clock_timestamp() + interval '1 minute' as is_short from laurel_private.webhook_leases");
+  expect(leases.rows).toEqual([{ is_short: true }]);
+  // However long the other worker takes to start.
+  await owner.query("update laurel_private.webhook_leases set leased_until = leased_until + interval '1 hour'");
+
+  const successor = launch("main.ts", "worker");
+  await successor.running();
+  await write("six");
+  await eventually("the other worker to send what is free", () => receiver.accepted.size === 1, deadlineMs);
+  await eventually("that to be noted", async () => (await unsent()) === 1, deadlineMs);
+  // It has looked, and left alone what the dead one had taken.
+  expect([...receiver.received.values()]).toEqual([1, 1]);
+
+  await owner.query("update laurel_private.webhook_leases set leased_until = leased_until - interval '1 hour 1 minute'");
+  await eventually("the other worker to send it again", () => receiver.accepted.size === 2, deadlineMs);
+  await eventually("that to be noted", async () => (await unsent()) === 0, deadlineMs);
+  expect([...receiver.received.values()].toSorted()).toEqual([1, 2]);
+  expect(first([...held].map((id) => receiver.received.get(id)))).toBe(2);
+  expect(await count("select count(*) as n from laurel_private.webhook_leases")).toBe(0);
+  successor.child.kill("SIGTERM");
+  expect(await successor.exitCode()).toBe(0);
+  await receiver.close();
+}, 240_000);

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:77811f807e05cb80543edd1e3eee9adcc7094b45
+--! Hash: sha1:950d307c210c9800143a4d53e0ee993e059bc019
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1554,6 +1554,46 @@ comment on column laurel_private.idempotency_keys.result_id is
   'The event or award it led to; null for an adjustment that changed nothing.';
 alter table laurel_private.idempotency_keys enable row level security;
 --! EndIncluded metrics/metric_events.sql
+--! Included metrics/latest_events.sql
+-- What came last, for people who watch: by arrival, which is the order of IDs, whatever time the events are dated.
+
+-- Events lie in the order in which they came, so that the smallest of indexes finds those of a span of time: one entry
+-- for each 32 pages, where a tree by tenant and ID would have one for each event.
+create index metric_events_by_arrival on laurel.metric_events using brin (id) with (pages_per_range = 32);
+
+-- A definer, since roles may not use what is private; of the caller's tenant alone. Looks back further only when too little came; 31 days at most, or a tenant where nothing
+-- happens would have all events of the others read.
+create function laurel.latest_events(most int default 20, user_id text default null)
+  returns setof laurel.metric_events language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  bound constant int := least(greatest(coalesce(most, 20), 0), 100);
+  span interval;
+  latest laurel.metric_events[];
+begin
+  if latest_events.user_id is not null then
+    return query
+      select e.* from laurel.metric_events e
+      where e.tenant_id = (select laurel.current_tenant_id()) and e.user_id = latest_events.user_id
+      order by e.id desc limit bound;
+    return;
+  end if;
+  foreach span in array array['1 minute', '1 hour', '1 day', '31 days']::interval[] loop
+    latest := array(
+      select e from laurel.metric_events e
+      where e.tenant_id = (select laurel.current_tenant_id()) and e.id >= laurel_private.first_uuid_v7(now() - span)
+      order by e.id desc limit bound);
+    exit when cardinality(latest) >= bound;
+  end loop;
+  return query select l.* from unnest(latest) l order by l.id desc;
+end
+$$;
+
+comment on function laurel.latest_events(int, text) is
+  'The events that came last, at most so many (100), the latest first, by when they arrived rather than by when they are said to have occurred: of one user, or of all in the last 31 days.';
+grant execute on function laurel.latest_events(int, text) to laurel_admin, laurel_service;
+--! EndIncluded metrics/latest_events.sql
 --! Included metrics/user_metrics.sql
 -- A user's total on a metric and the highest it ever was (E3): a view of laurel_private.user_states.
 -- Invariant: total is the sum of the user's events on the metric, peak its highest running sum in
@@ -5167,6 +5207,8 @@ declare
   is_ticking boolean;
   moment timestamptz;
 begin
+  -- The configuration's lock first: an erasure holds it when it waits for a user, and who holds the user may wait for the span.
+  perform from laurel.tenants t where t.id = new.tenant_id for no key update;
   -- Waits for ticks that are being applied: whatever is due before the moment taken next is theirs.
   select p.* into open_span from laurel_private.time_trigger_spans p
   where p.trigger_id = new.id and p.ends_at is null for no key update;
@@ -5217,6 +5259,7 @@ $$;
 create function laurel_private.tg_points_systems__keep_spans()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform from laurel.tenants t where t.id = new.tenant_id for no key update;
   if new.archived_at is not null then
     perform laurel_private.end_spans(new.tenant_id, new.id);
   else
@@ -6516,6 +6559,9 @@ begin
     select p.id from laurel_private.time_trigger_spans p
     where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
   if span_ids <> '{}' then
+    -- Before the first clock is written: a look at all users, which holds its span, would wait for that.
+    perform from laurel_private.time_trigger_spans p
+    where p.tenant_id = for_user.tenant_id and not p.is_over order by p.id for share;
     perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
   end if;
   if not exists (
@@ -6601,12 +6647,15 @@ declare
   most int;
   done int;
   applied bigint := 0;
-  holds_users boolean := false;
+  -- What whoever holds a user may be waiting for: spans ahead of time, those of a look, and other users.
+  is_waited_for boolean := is_ahead;
+  is_partial boolean := false;
 begin
   if as_of = 'infinity' then
     perform laurel_private.fail('LR023', 'as_of', 'as_of is infinite');
   end if;
   while laurel_private.look_for_clocks(of_tenant, batch) > 0 loop
+    is_waited_for := true;
   end loop;
 
   -- Spans first: a trigger that is being edited or deactivated at this moment is left to the next call; whoever edits
@@ -6641,7 +6690,8 @@ begin
     claimed := laurel_private.claim_due_users(trigger_ids, activations, as_of, done);
     if claimed.user_ids is null then
       -- All of them are busy. Wait for one, unless others might be waiting for what this holds.
-      exit when holds_users;
+      is_partial := is_waited_for;
+      exit when is_partial;
       select array_agg(c.tenant_id) as tenant_ids, array_agg(c.user_id) as user_ids into claimed
       from (
         select c.tenant_id, c.user_id from laurel_private.user_clocks c
@@ -6652,7 +6702,7 @@ begin
       perform from laurel_private.user_states s
       where s.tenant_id = claimed.tenant_ids[1] and s.user_id = claimed.user_ids[1] for no key update;
     end if;
-    holds_users := true;
+    is_waited_for := true;
     done := 0;
     for one_tenant in select distinct t.id from unnest(claimed.tenant_ids) t (id) order by 1 loop
       exit when done >= most;
@@ -6669,7 +6719,7 @@ begin
   end loop;
   if is_ahead and span_ids is not null then
     update laurel_private.time_trigger_spans p
-    set applied_until = case when max_ticks is null or applied < max_ticks then greatest(p.applied_until, as_of) else p.applied_until end,
+    set applied_until = case when not is_partial and (max_ticks is null or applied < max_ticks) then greatest(p.applied_until, as_of) else p.applied_until end,
       applied_ahead = greatest(p.applied_ahead, as_of)
     where p.id = any (span_ids) and p.ends_at is null;
   end if;

@@ -66,16 +66,17 @@ export const users = `query Users($search: String, $attributes: JSON, $after: Cu
   }
 }`;
 
-export const userEvents = `query UserEvents($id: UserId!) {
+export const userEvents = `query UserEvents($id: UserId!, $text: String!) {
+  events: latestEvents(most: 20, userId: $text) { nodes { id metricKey value attributes occurredAt idempotencyKey } }
   user(id: $id) {
-    events(first: 20, orderBy: [PRIMARY_KEY_DESC]) { nodes { id metricKey value attributes occurredAt idempotencyKey } }
     metrics(first: 100) { nodes { metricKey total peak metric { name units } } }
     balances(first: 100) { nodes { systemKey total level lastSequence } }
   }
 }`;
 
 export const recentEvents = `query RecentEvents {
-  metricEvents(first: 8, orderBy: [PRIMARY_KEY_DESC]) { nodes { id metricKey userId value occurredAt } }
+  latestEvents(most: 8) { nodes { id metricKey userId value occurredAt } }
+  metricEvents(first: 1) { nodes { id } }
 }`;
 
 export const userBalances = `subscription UserBalances($userId: String!) {

@@ -30,7 +30,8 @@ export default defineConfig({
   root: import.meta.dirname,
   publicDir: false,
   plugins: [precompress()],
-  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  // Never with places in the sources, whatever NODE_ENV says: tests build what is served, too.
+  oxc: { jsx: { runtime: "automatic", importSource: "preact", development: false } },
   build: {
     outDir: "dist",
     emptyOutDir: true,

@@ -160,6 +160,7 @@ const contract: Readonly<Record<string, string>> = {
   export_user: "admin",
   find_users: "admin service",
   identify_user: "admin service user",
+  latest_events: "admin service",
   leaderboard_rankings: "admin service user",
   list_streaks: "admin service user",
   metric_event_summary: "admin service user",

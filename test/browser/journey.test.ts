@@ -147,7 +147,10 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
       }, "7 points for every 2 tasks, only for users with plan = premium."],
       ["an achievement is completed", () => Promise.resolve(), "7 points when a user completes “Profile complete”."],
       ["a streak gets longer", () => field("At every multiple of").fill("3"), "7 points each time a streak reaches a multiple of 3."],
-      ["time passes", () => field("Unit").selectOption({ label: "hours" }).then(() => undefined), "7 points every hour, counted from when the user or the trigger started."],
+      ["time passes", async () => {
+        await field("Every").fill("8");
+        await field("Unit").selectOption({ label: "hours" });
+      }, "7 points every 8 hours, counted from when the user or the trigger started."],
       ["a user is first identified", () => Promise.resolve(), "7 points when a user is first identified."],
     ];
     for (const [kind, fill, sentence] of kinds) {
@@ -279,6 +282,14 @@ describe.each(sizes)("from nothing to points, on a $name", ({ name, width, heigh
     await page.getByRole("rowheader", { name: "ada" }).waitFor({ state: "detached" });
     await page.getByRole("rowheader", { name: "eve/1" }).waitFor();
     expect(await page.getByRole("rowheader").allTextContents()).toEqual(["eve/1"]);
+  });
+
+  test("shows what came last on top, whoever it is of and whenever it occurred", async () => {
+    await dashboard.call("POST", "/v1/metrics/tasks/event", { user: { id: "ada" }, value: 1, occurredAt: "2026-01-01T00:00:00Z" }, name);
+    await go("Overview");
+    const shown = page.locator(".feed li");
+    await shown.first().getByRole("link", { name: "ada", exact: true }).waitFor();
+    await shown.nth(1).getByRole("link", { name: "eve/1", exact: true }).waitFor();
   });
 
   test("kept a log of it all, and met no fault on the way", async () => {

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createPools, type Pools } from "../../src/postgres/pools.ts";
 import { cloneDatabase, silentLogger, type TestDatabase, testTimeouts } from "../support/database.ts";
 import { insertEvents, record, verify } from "../support/engine.ts";
@@ -26,6 +26,8 @@ beforeAll(async () => {
   await anAttribute(database.pools.owner, { key: "kind", type: "event" });
   await anAttribute(database.pools.owner, { key: "plan" });
 });
+
+afterAll(() => pools.end());
 
 /** Runs one task per connection, all at once, and ends their connections. */
 async function atOnce(tasks: readonly ((db: Database) => Promise<void>)[]): Promise<void> {

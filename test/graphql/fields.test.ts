@@ -18,6 +18,7 @@ const lists: Readonly<Record<string, Reach>> = {
   auditEntries: "forbidden",
   leaderboardEntries: "own",
   findUsers: "forbidden",
+  latestEvents: "forbidden",
   leaderboards: "tenant",
   metricEvents: "own",
   metrics: "tenant",

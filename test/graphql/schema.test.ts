@@ -72,7 +72,7 @@ describe("the GraphQL schema", () => {
     expect(fieldsOf("Query")).toEqual([
       "achievement", "achievements", "attribute", "attributes", "auditEntries", "auditEntry", "balanceAsOf",
       "describeAchievements", "describeLeaderboards", "describePointsBoosts", "describePointsLevels", "describePointsSystem", "explainAward",
-      "exportUser", "findUsers", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "listStreaks", "metric", "metricEventSummary",
+      "exportUser", "findUsers", "latestEvents", "leaderboard", "leaderboardEntries", "leaderboardRankings", "leaderboards", "listStreaks", "metric", "metricEventSummary",
       "metricEvents", "metrics", "pointsAward", "pointsAwards", "pointsBalances", "pointsBoost", "pointsBoosts", "pointsBreakdown", "pointsByUsers",
       "pointsEarned", "pointsEventSummary", "pointsInFirstDays", "pointsInsights", "pointsLevel", "pointsLevelSummary", "pointsLevels",
       "pointsSummary", "pointsSystem", "pointsSystems", "pointsTrigger", "pointsTriggers", "streakRankings", "streakSettings", "user",

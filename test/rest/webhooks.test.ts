@@ -145,6 +145,26 @@ describe("delivery over REST", () => {
     await dispatcher.stop();
   });
 
+  test("a replay to a webhook that is inactive is refused in a sentence, over REST and GraphQL, until it is active", async () => {
+    const { id } = await created();
+    const { messageId } = (await rest.as().post(`${path}/${id}/test`, { type: "points.changed" }).expect(202)).body as Shown;
+    const setActive = (active: boolean): request.Test => rest.as().patch(path, [{ id, active }]).expect(200);
+    const ask = async (mutation: string, input: string): Promise<unknown> =>
+      (await rest.as().post("/graphql", { query: `mutation { ${mutation}(input: { ${input} }) { result } }` })).body;
+    const sentence = "The webhook is not active; activate it first.";
+    await setActive(false);
+    for (const body of [{}, { onlyParked: false }, { messageId }]) {
+      const refused = await rest.as().post(`${path}/${id}/replay`, body);
+      expect([refused.status, (refused.body as { error: string }).error]).toEqual([422, sentence]);
+    }
+    const refused = { errors: [{ message: sentence, extensions: { code: "LR020" } }] };
+    expect(await ask("replayWebhookEndpoint", `endpointId: "${id}"`)).toMatchObject(refused);
+    expect(await ask("replayWebhookMessage", `messageId: "${messageId}"`)).toMatchObject(refused);
+    await setActive(true);
+    expect((await rest.as().post(`${path}/${id}/replay`, { messageId }).expect(200)).body).toEqual({ replayed: 1 });
+    expect(await ask("replayWebhookMessage", `messageId: "${messageId}"`)).toEqual({ data: { replayWebhookMessage: { result: 1 } } });
+  });
+
   const reference = readReference();
   (reference === undefined ? test.skip : test)("test messages of every type are as the contract has them", async () => {
     const { id } = await created({ eventTypes: webhookTypes });

@@ -8,11 +8,13 @@ import { useMetrics, useSystems } from "../reads.ts";
 import type { PointsSummary, SystemRow } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
 import { Bars } from "../ui/bars.tsx";
-import { Page, Read, Section } from "../ui/page.tsx";
+import { Empty, Page, Read, Section } from "../ui/page.tsx";
 import { FirstSteps } from "./overview/first_steps.tsx";
 
 interface RecentEvents {
-  readonly metricEvents: { readonly nodes: readonly { readonly id: string; readonly metricKey: string; readonly userId: string; readonly value: string; readonly occurredAt: string }[] };
+  /** Whether there are any, however old. */
+  readonly metricEvents: { readonly nodes: readonly { readonly id: string }[] };
+  readonly latestEvents: { readonly nodes: readonly { readonly id: string; readonly metricKey: string; readonly userId: string; readonly value: string; readonly occurredAt: string }[] };
 }
 
 const everyMs = 5_000;
@@ -21,10 +23,11 @@ const everyMs = 5_000;
 export function Overview() {
   const metrics = useMetrics();
   const systems = useSystems();
-  const events = useReading(async () => (await ask<RecentEvents>(documents.recentEvents)).metricEvents.nodes, ["recent"], everyMs);
+  const events = useReading(() => ask<RecentEvents>(documents.recentEvents), ["recent"], everyMs);
+  const hasEvents = events.data?.metricEvents.nodes.length !== 0;
   const isKnown = metrics.data !== undefined && systems.data !== undefined && events.data !== undefined;
   const hasActive = systems.data?.some(({ triggers }) => triggers.nodes.some(({ status }) => status === "active")) === true;
-  const isNew = isKnown && (metrics.data.length === 0 || systems.data.length === 0 || !hasActive || events.data.length === 0);
+  const isNew = isKnown && (metrics.data.length === 0 || systems.data.length === 0 || !hasActive || !hasEvents);
   // The last step makes nothing new any more: who is led there stays until told to go on, and reads what came back.
   const [isLed, setIsLed] = useState(false);
   useEffect(() => {
@@ -39,7 +42,7 @@ export function Overview() {
         <FirstSteps
           metrics={metrics.data}
           systems={systems.data}
-          hasEvents={events.data.length > 0}
+          hasEvents={hasEvents}
           isOver={!isNew}
           onLeave={() => {
             setIsLed(false);
@@ -52,9 +55,9 @@ export function Overview() {
           <div class="columns">
             <Section title="Latest events" lead={<span class="live">live</span>}>
               <Read reading={events}>
-                {(rows) => (
+                {({ latestEvents: { nodes } }) => nodes.length === 0 ? <Empty title="Nothing came in the last 31 days.">Events appear here as they come.</Empty> : (
                   <ol class="feed">
-                    {rows.map(({ id, metricKey, userId, value, occurredAt }) => (
+                    {nodes.map(({ id, metricKey, userId, value, occurredAt }) => (
                       <li key={id}>
                         <Link href={addressOf("users", userId)}>{userId}</Link> <span>{figure(value)} × <code>{metricKey}</code></span> <time dateTime={occurredAt}>{ago(occurredAt)}</time>
                       </li>

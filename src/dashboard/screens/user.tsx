@@ -96,7 +96,10 @@ function Points({ userId }: { readonly userId: string }) {
 }
 
 function Activity({ userId }: { readonly userId: string }) {
-  const activity = useReading(async () => (await ask<{ user: UserActivity | null }>(documents.userEvents, { id: userId })).user, ["activity", userId], 10_000);
+  const activity = useReading(async () => {
+    const { user, events } = await ask<{ user: Omit<UserActivity, "events"> | null } & Pick<UserActivity, "events">>(documents.userEvents, { id: userId, text: userId });
+    return user === null ? null : { ...user, events };
+  }, ["activity", userId], 10_000);
   const achievements = useReading(() => call<UserAchievements>("GET", `/v1/users/${encodeURIComponent(userId)}/achievements?includeIncomplete=true`), ["user achievements", userId]);
   return (
     <>
@@ -137,7 +140,7 @@ function Activity({ userId }: { readonly userId: string }) {
           </Read>
         </Section>
       </div>
-      <Section title="Latest events">
+      <Section title="Latest events" lead="The last 20, as they came; dated when they occurred.">
         <Read reading={activity}>
           {(found) => found === null || found.events.nodes.length === 0 ? <Empty title="No events yet.">They appear here as they come.</Empty> : (
             <Table
