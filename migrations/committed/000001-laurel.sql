@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:966a7d1d12c390afc69367e4be72774cd4973e41
+--! Hash: sha1:94b6ef5070ea985aa86aed4598face98fe7dfb2d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3702,13 +3702,21 @@ create function laurel_private.combine_leaderboards(tenant_id uuid, metric_ids u
 $$;
 
 create function laurel_private.streak_leaderboards(tenant_id uuid)
-  returns laurel_private.leaderboard_rule[] language sql stable as $$
-  select array(
-    select r.leaderboards[n]
-    from laurel_private.points_rules r cross join lateral generate_subscripts(r.leaderboards, 1) n
-    where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric()
-      and (r.leaderboards[n]).rank_by = 'streak'
-    order by n)
+  returns laurel_private.leaderboard_rule[] language plpgsql stable as $$
+declare
+  boards laurel_private.leaderboard_rule[];
+  board laurel_private.leaderboard_rule;
+  found_boards laurel_private.leaderboard_rule[] := '{}';
+begin
+  select r.leaderboards into boards from laurel_private.points_rules r
+  where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric();
+  foreach board in array coalesce(boards, '{}') loop
+    if board.rank_by = 'streak' then
+      found_boards := found_boards || board;
+    end if;
+  end loop;
+  return found_boards;
+end
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -4270,6 +4278,7 @@ declare
   current_period date;
   touched date[] := '{}';
   removed date[] := '{}';
+  changed_runs laurel_private.streak_runs[] := '{}';
   periods laurel_private.streak_periods[] := '{}';
   freezes laurel_private.streak_freezes[] := '{}';
   done date[] := '{}';
@@ -4303,9 +4312,11 @@ begin
   today := state.settled_on;
   current_period := laurel_private.streak_period(today, rule.frequency);
   if rule.is_enabled then
-    select coalesce(array_agg(p.period_start) filter (where p.kind = 'satisfied'), '{}'),
-      coalesce(array_agg(p.period_start) filter (where p.kind = 'frozen'), '{}')
-    into satisfied, frozen from unnest(known || periods) p;
+    if cardinality(known) + cardinality(periods) > 0 then
+      select coalesce(array_agg(p.period_start) filter (where p.kind = 'satisfied'), '{}'),
+        coalesce(array_agg(p.period_start) filter (where p.kind = 'frozen'), '{}')
+      into satisfied, frozen from unnest(known || periods) p;
+    end if;
     for i in 1..cardinality(occasions) loop
       occasion := occasions[i];
       continue when occasion.cause <> 'metric';
@@ -4439,12 +4450,15 @@ begin
       changed_progress := changed_progress || progress[i];
     end if;
   end loop;
+  foreach run in array runs loop
+    if run.first_period = any (touched) then
+      changed_runs := changed_runs || run;
+    end if;
+  end loop;
   run := case when n > 0 then runs[n] end;
   state.due_at := laurel_private.streak_due_at(rule, zone, state, run);
   return (
-    state.user_id, state,
-    array(select r from unnest(runs) r where r.first_period = any (touched)),
-    removed, periods, freezes, changed_progress, done, steps, outcomes,
+    state.user_id, state, changed_runs, removed, periods, freezes, changed_progress, done, steps, outcomes,
     (laurel_private.streak_as_json(rule, zone, pauses, state, run) || '{"extended": false}')::text,
     current_period::timestamp at time zone zone,
     laurel_private.next_streak_period(current_period, rule.frequency)::timestamp at time zone zone,
@@ -5863,14 +5877,16 @@ begin
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
-      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold),
-      case when board.breakdown_attributes <> '{}' then concat(
-        ',"breakdownAttributeValues":', (
+      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+    -- Apart: an expression with a query in it is a statement, four times as dear.
+    if board.breakdown_attributes <> '{}' then
+      response := concat(response, ',"breakdownAttributeValues":', (
           select coalesce(json_agg(json_build_object('key', a.key, 'value', entry.breakdown ->> a.key)), '[]')
           from unnest(board.breakdown_attributes) a (key) where entry.breakdown ? a.key),
         case when cardinality(board.breakdown_attributes) = 1 and entry.breakdown <> '{}' then
-          ',"breakdownAttributeValue":' || to_json(entry.breakdown ->> board.breakdown_attributes[1]) end) end,
-      '}');
+          ',"breakdownAttributeValue":' || to_json(entry.breakdown ->> board.breakdown_attributes[1]) end);
+    end if;
+    response := response || '}';
   end loop;
   return response;
 end
@@ -5929,11 +5945,18 @@ begin
     -- What the event log holds already includes these occasions.
     return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
   end if;
-  periods := array(
-    select distinct laurel_private.streak_period(
-      (least(o.occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency)
-    from unnest(occasions) o where o.cause = 'metric');
-  earliest := (select min(p) from unnest(periods) p);
+  -- Of one event without a query: each is a statement.
+  if cardinality(occasions) = 1 and occasions[1].cause = 'metric' then
+    earliest := laurel_private.streak_period(
+      (least(occasions[1].occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency);
+    periods := array[earliest];
+  else
+    periods := array(
+      select distinct laurel_private.streak_period(
+        (least(o.occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency)
+      from unnest(occasions) o where o.cause = 'metric');
+    earliest := (select min(p) from unnest(periods) p);
+  end if;
   runs := array(
     select r from laurel_private.streak_runs r
     where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
@@ -6009,8 +6032,13 @@ create function laurel_private.write_streaks(effects laurel_private.streak_effec
   set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
+declare
+  has record;
 begin
-  if exists (select from unnest(effects) e where e.is_rebuilt) then
+  select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
+    bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress, array_agg(e.user_id) as user_ids
+  into has from unnest(effects) e;
+  if has.rebuilt then
     delete from laurel_private.streak_periods p using unnest(effects) e
     where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
     delete from laurel_private.streak_runs r using unnest(effects) e
@@ -6023,7 +6051,7 @@ begin
   on conflict on constraint user_streaks_are_one_per_user do update
   set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
     freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
-  if exists (select from unnest(effects) e where e.removed <> '{}') then
+  if has.removed then
     delete from laurel_private.streak_runs r
     using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
     where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
@@ -6042,17 +6070,17 @@ begin
   on conflict on constraint streak_periods_are_judged_once do update
   set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
   where p.kind <> 'satisfied';
-  if exists (select from unnest(effects) e where e.freezes <> '{}') then
+  if has.freezes then
     insert into laurel_private.streak_freezes
     select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
   end if;
-  if exists (select from unnest(effects) e where e.done <> '{}') then
+  if has.done then
     delete from laurel_private.streak_progress g
     using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
     where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
       and g.frequency = (e.state).frequency and g.period_start = d.period_start;
   end if;
-  if exists (select from unnest(effects) e where e.progress <> '{}') then
+  if has.progress then
     insert into laurel_private.streak_progress as g
     select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
     on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
@@ -6062,7 +6090,7 @@ begin
     streak_is_satisfied = e.is_satisfied, streak_version = version
   from unnest(effects) e
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
-  perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
+  perform laurel_private.rank_streaks((effects[1].state).tenant_id, has.user_ids, effects);
 end
 $$;
 
@@ -6087,6 +6115,7 @@ create function laurel_private.extend_streaks(
 declare
   settings laurel_private.streak_settings;
   effects laurel_private.streak_effects[];
+  written laurel_private.streak_effects[];
 begin
   select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
   effects := array(
@@ -6099,8 +6128,9 @@ begin
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
     order by o.no);
-  if exists (select from unnest(effects) e where e.user_id is not null) then
-    perform laurel_private.write_streaks(array(select e from unnest(effects) e where e.user_id is not null), settings.version);
+  written := array(select e from unnest(effects) e where e.user_id is not null);
+  if cardinality(written) > 0 then
+    perform laurel_private.write_streaks(written, settings.version);
   end if;
   return effects;
 end
