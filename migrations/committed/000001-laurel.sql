@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:94b6ef5070ea985aa86aed4598face98fe7dfb2d
+--! Hash: sha1:c8c8aa0dc78d4ac5f79651da2f76700cf55f0323
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -5933,7 +5933,7 @@ create function laurel_private.decide_user_streak(
 declare
   rule laurel_private.streak_rule := laurel_private.streak_rule_for(settings, for_user.streak_preferences);
   state laurel_private.user_streaks := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
-  pauses datemultirange := laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id);
+  pauses datemultirange;
   runs laurel_private.streak_runs[];
   known laurel_private.streak_periods[] := '{}';
   progress laurel_private.streak_progress[] := '{}';
@@ -5941,6 +5941,11 @@ declare
   periods date[];
   earliest date;
 begin
+  select laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id), array(
+      select r from laurel_private.streak_runs r
+      where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+      order by r.first_period desc limit 1)
+  into pauses, runs;
   if state.frequency <> rule.frequency then
     -- What the event log holds already includes these occasions.
     return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
@@ -5957,10 +5962,6 @@ begin
       from unnest(occasions) o where o.cause = 'metric');
     earliest := (select min(p) from unnest(periods) p);
   end if;
-  runs := array(
-    select r from laurel_private.streak_runs r
-    where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
-    order by r.first_period desc limit 1);
   if cardinality(runs) > 0 and earliest <= runs[1].through_period then
     if earliest < runs[1].first_period then
       runs := array(
@@ -6128,7 +6129,11 @@ begin
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
     order by o.no);
-  written := array(select e from unnest(effects) e where e.user_id is not null);
+  if cardinality(effects) = 1 and (effects[1]).user_id is not null then
+    written := effects;
+  else
+    written := array(select e from unnest(effects) e where e.user_id is not null);
+  end if;
   if cardinality(written) > 0 then
     perform laurel_private.write_streaks(written, settings.version);
   end if;
