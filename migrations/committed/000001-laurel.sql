@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c8c8aa0dc78d4ac5f79651da2f76700cf55f0323
+--! Hash: sha1:fdf5ea9e794ae9222edb759ba78a1d6d2ed366a5
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11480,24 +11480,25 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
   left join laurel.leaderboards b on b.tenant_id = e.tenant_id and b.id = e.leaderboard_id
   where b.id is null
   union all
-  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', b.key, m.run_on, m.group_id, c.mark), x.passed::text, x.counted::text
-  from board b
-  join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
-  cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
-  cross join lateral (
-    select (
-        select count(*) from entry e
-        where e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
-          and (e.value > c.value or e.value = c.value and e.reached_id <= c.id)) as passed,
-      c.count + (
+  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', m.key, m.run_on, m.group_id, m.mark),
+    m.passed::text, (m.count + m.moved)::text
+  from (
+    select m.tenant_id, b.key, m.run_on, m.group_id, c.mark, c.count,
+      count(*) filter (where e.value > c.value or e.value = c.value and e.reached_id <= c.id) as passed, (
         select count(*) filter (where v.passed_after >= c.mark) - count(*) filter (where v.passed_before >= c.mark)
         from laurel_private.leaderboard_moves v
         where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
-          and v.group_id = m.group_id and v.marks_id = m.marks_id) as counted) x
-  where x.passed <> x.counted and not exists (
-    select from laurel_private.leaderboard_moves v
-    where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
-      and v.group_id = m.group_id and v.marks_id is null)
+          and v.group_id = m.group_id and v.marks_id = m.marks_id) as moved
+    from board b
+    join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
+    cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
+    left join entry e on e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
+    where not exists (
+      select from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+        and v.group_id = m.group_id and v.marks_id is null)
+    group by m.tenant_id, m.leaderboard_id, m.generation, m.run_on, m.group_id, m.marks_id, b.key, c.mark, c.count) m
+  where m.passed <> m.count + m.moved
   union all
   select 'leaderboard_day_seen_last_is_marked', d.tenant_id, d.user_id, d.leaderboard_id || ' ' || d.run_on, max(d.day)::text,
     string_agg(d.day::text, ' ') filter (where d.is_latest)
