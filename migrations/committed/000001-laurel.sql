@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:950d307c210c9800143a4d53e0ee993e059bc019
+--! Hash: sha1:eebc7d22c7ec3c2230d678e556524a646e359398
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3833,13 +3833,21 @@ create function laurel_private.combine_leaderboards(tenant_id uuid, metric_ids u
 $$;
 
 create function laurel_private.streak_leaderboards(tenant_id uuid)
-  returns laurel_private.leaderboard_rule[] language sql stable as $$
-  select array(
-    select r.leaderboards[n]
-    from laurel_private.points_rules r cross join lateral generate_subscripts(r.leaderboards, 1) n
-    where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric()
-      and (r.leaderboards[n]).rank_by = 'streak'
-    order by n)
+  returns laurel_private.leaderboard_rule[] language plpgsql stable as $$
+declare
+  boards laurel_private.leaderboard_rule[];
+  board laurel_private.leaderboard_rule;
+  found_boards laurel_private.leaderboard_rule[] := '{}';
+begin
+  select r.leaderboards into boards from laurel_private.points_rules r
+  where r.tenant_id = streak_leaderboards.tenant_id and r.metric_id = laurel_private.nil_metric();
+  foreach board in array coalesce(boards, '{}') loop
+    if board.rank_by = 'streak' then
+      found_boards := found_boards || board;
+    end if;
+  end loop;
+  return found_boards;
+end
 $$;
 --! EndIncluded points/combine_rules.sql
 --! Included points/decide_points.sql
@@ -4385,6 +4393,7 @@ declare
   current_period date;
   touched date[] := '{}';
   removed date[] := '{}';
+  changed_runs laurel_private.streak_runs[] := '{}';
   periods laurel_private.streak_periods[] := '{}';
   freezes laurel_private.streak_freezes[] := '{}';
   done date[] := '{}';
@@ -4418,9 +4427,11 @@ begin
   today := state.settled_on;
   current_period := laurel_private.streak_period(today, rule.frequency);
   if rule.is_enabled then
-    select coalesce(array_agg(p.period_start) filter (where p.kind = 'satisfied'), '{}'),
-      coalesce(array_agg(p.period_start) filter (where p.kind = 'frozen'), '{}')
-    into satisfied, frozen from unnest(known || periods) p;
+    if cardinality(known) + cardinality(periods) > 0 then
+      select coalesce(array_agg(p.period_start) filter (where p.kind = 'satisfied'), '{}'),
+        coalesce(array_agg(p.period_start) filter (where p.kind = 'frozen'), '{}')
+      into satisfied, frozen from unnest(known || periods) p;
+    end if;
     for i in 1..cardinality(occasions) loop
       occasion := occasions[i];
       continue when occasion.cause <> 'metric';
@@ -4554,12 +4565,15 @@ begin
       changed_progress := changed_progress || progress[i];
     end if;
   end loop;
+  foreach run in array runs loop
+    if run.first_period = any (touched) then
+      changed_runs := changed_runs || run;
+    end if;
+  end loop;
   run := case when n > 0 then runs[n] end;
   state.due_at := laurel_private.streak_due_at(rule, zone, state, run);
   return (
-    state.user_id, state,
-    array(select r from unnest(runs) r where r.first_period = any (touched)),
-    removed, periods, freezes, changed_progress, done, steps, outcomes,
+    state.user_id, state, changed_runs, removed, periods, freezes, changed_progress, done, steps, outcomes,
     (laurel_private.streak_as_json(rule, zone, pauses, state, run) || '{"extended": false}')::text,
     current_period::timestamp at time zone zone,
     laurel_private.next_streak_period(current_period, rule.frequency)::timestamp at time zone zone,
@@ -5981,14 +5995,16 @@ begin
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
       ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
       ',"rank":', coalesce(place.rank::text, 'null'),
-      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold),
-      case when board.breakdown_attributes <> '{}' then concat(
-        ',"breakdownAttributeValues":', (
+      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+    -- Apart: an expression with a query in it is a statement, four times as dear.
+    if board.breakdown_attributes <> '{}' then
+      response := concat(response, ',"breakdownAttributeValues":', (
           select coalesce(json_agg(json_build_object('key', a.key, 'value', entry.breakdown ->> a.key)), '[]')
           from unnest(board.breakdown_attributes) a (key) where entry.breakdown ? a.key),
         case when cardinality(board.breakdown_attributes) = 1 and entry.breakdown <> '{}' then
-          ',"breakdownAttributeValue":' || to_json(entry.breakdown ->> board.breakdown_attributes[1]) end) end,
-      '}');
+          ',"breakdownAttributeValue":' || to_json(entry.breakdown ->> board.breakdown_attributes[1]) end);
+    end if;
+    response := response || '}';
   end loop;
   return response;
 end
@@ -6035,7 +6051,7 @@ create function laurel_private.decide_user_streak(
 declare
   rule laurel_private.streak_rule := laurel_private.streak_rule_for(settings, for_user.streak_preferences);
   state laurel_private.user_streaks := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
-  pauses datemultirange := laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id);
+  pauses datemultirange;
   runs laurel_private.streak_runs[];
   known laurel_private.streak_periods[] := '{}';
   progress laurel_private.streak_progress[] := '{}';
@@ -6043,19 +6059,27 @@ declare
   periods date[];
   earliest date;
 begin
+  select laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id), array(
+      select r from laurel_private.streak_runs r
+      where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+      order by r.first_period desc limit 1)
+  into pauses, runs;
   if state.frequency <> rule.frequency then
     -- What the event log holds already includes these occasions.
     return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
   end if;
-  periods := array(
-    select distinct laurel_private.streak_period(
-      (least(o.occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency)
-    from unnest(occasions) o where o.cause = 'metric');
-  earliest := (select min(p) from unnest(periods) p);
-  runs := array(
-    select r from laurel_private.streak_runs r
-    where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
-    order by r.first_period desc limit 1);
+  -- Of one event without a query: each is a statement.
+  if cardinality(occasions) = 1 and occasions[1].cause = 'metric' then
+    earliest := laurel_private.streak_period(
+      (least(occasions[1].occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency);
+    periods := array[earliest];
+  else
+    periods := array(
+      select distinct laurel_private.streak_period(
+        (least(o.occurred_at, as_of) at time zone for_user.time_zone)::date, rule.frequency)
+      from unnest(occasions) o where o.cause = 'metric');
+    earliest := (select min(p) from unnest(periods) p);
+  end if;
   if cardinality(runs) > 0 and earliest <= runs[1].through_period then
     if earliest < runs[1].first_period then
       runs := array(
@@ -6127,8 +6151,13 @@ create function laurel_private.write_streaks(effects laurel_private.streak_effec
   set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
+declare
+  has record;
 begin
-  if exists (select from unnest(effects) e where e.is_rebuilt) then
+  select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
+    bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress, array_agg(e.user_id) as user_ids
+  into has from unnest(effects) e;
+  if has.rebuilt then
     delete from laurel_private.streak_periods p using unnest(effects) e
     where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
     delete from laurel_private.streak_runs r using unnest(effects) e
@@ -6141,7 +6170,7 @@ begin
   on conflict on constraint user_streaks_are_one_per_user do update
   set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
     freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
-  if exists (select from unnest(effects) e where e.removed <> '{}') then
+  if has.removed then
     delete from laurel_private.streak_runs r
     using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
     where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
@@ -6160,17 +6189,17 @@ begin
   on conflict on constraint streak_periods_are_judged_once do update
   set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
   where p.kind <> 'satisfied';
-  if exists (select from unnest(effects) e where e.freezes <> '{}') then
+  if has.freezes then
     insert into laurel_private.streak_freezes
     select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
   end if;
-  if exists (select from unnest(effects) e where e.done <> '{}') then
+  if has.done then
     delete from laurel_private.streak_progress g
     using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
     where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
       and g.frequency = (e.state).frequency and g.period_start = d.period_start;
   end if;
-  if exists (select from unnest(effects) e where e.progress <> '{}') then
+  if has.progress then
     insert into laurel_private.streak_progress as g
     select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
     on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
@@ -6180,7 +6209,7 @@ begin
     streak_is_satisfied = e.is_satisfied, streak_version = version
   from unnest(effects) e
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
-  perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
+  perform laurel_private.rank_streaks((effects[1].state).tenant_id, has.user_ids, effects);
 end
 $$;
 
@@ -6205,6 +6234,7 @@ create function laurel_private.extend_streaks(
 declare
   settings laurel_private.streak_settings;
   effects laurel_private.streak_effects[];
+  written laurel_private.streak_effects[];
 begin
   select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
   effects := array(
@@ -6217,8 +6247,13 @@ begin
       where s.tenant_id = tenant_id and s.user_id = o.user_id
       offset 0) s
     order by o.no);
-  if exists (select from unnest(effects) e where e.user_id is not null) then
-    perform laurel_private.write_streaks(array(select e from unnest(effects) e where e.user_id is not null), settings.version);
+  if cardinality(effects) = 1 and (effects[1]).user_id is not null then
+    written := effects;
+  else
+    written := array(select e from unnest(effects) e where e.user_id is not null);
+  end if;
+  if cardinality(written) > 0 then
+    perform laurel_private.write_streaks(written, settings.version);
   end if;
   return effects;
 end
@@ -12068,24 +12103,25 @@ create function laurel_private.broken_leaderboards(for_tenant uuid)
   left join laurel.leaderboards b on b.tenant_id = e.tenant_id and b.id = e.leaderboard_id
   where b.id is null
   union all
-  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', b.key, m.run_on, m.group_id, c.mark), x.passed::text, x.counted::text
-  from board b
-  join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
-  cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
-  cross join lateral (
-    select (
-        select count(*) from entry e
-        where e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
-          and (e.value > c.value or e.value = c.value and e.reached_id <= c.id)) as passed,
-      c.count + (
+  select 'leaderboard_mark_counts_entries', m.tenant_id, null, concat_ws(' ', m.key, m.run_on, m.group_id, m.mark),
+    m.passed::text, (m.count + m.moved)::text
+  from (
+    select m.tenant_id, b.key, m.run_on, m.group_id, c.mark, c.count,
+      count(*) filter (where e.value > c.value or e.value = c.value and e.reached_id <= c.id) as passed, (
         select count(*) filter (where v.passed_after >= c.mark) - count(*) filter (where v.passed_before >= c.mark)
         from laurel_private.leaderboard_moves v
         where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
-          and v.group_id = m.group_id and v.marks_id = m.marks_id) as counted) x
-  where x.passed <> x.counted and not exists (
-    select from laurel_private.leaderboard_moves v
-    where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
-      and v.group_id = m.group_id and v.marks_id is null)
+          and v.group_id = m.group_id and v.marks_id = m.marks_id) as moved
+    from board b
+    join laurel_private.leaderboard_marks m on m.tenant_id = b.tenant_id and m.leaderboard_id = b.id and m.generation = b.generation
+    cross join lateral unnest(m.counts, m.mark_values, m.mark_ids) with ordinality c (count, value, id, mark)
+    left join entry e on e.leaderboard_id = m.leaderboard_id and e.generation = m.generation and e.run_on = m.run_on and e.group_id = m.group_id
+    where not exists (
+      select from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation and v.run_on = m.run_on
+        and v.group_id = m.group_id and v.marks_id is null)
+    group by m.tenant_id, m.leaderboard_id, m.generation, m.run_on, m.group_id, m.marks_id, b.key, c.mark, c.count) m
+  where m.passed <> m.count + m.moved
   union all
   select 'leaderboard_day_seen_last_is_marked', d.tenant_id, d.user_id, d.leaderboard_id || ' ' || d.run_on, max(d.day)::text,
     string_agg(d.day::text, ' ') filter (where d.is_latest)

@@ -32,7 +32,7 @@ export async function prepareGrowth(smallUrl: string, largeUrl: string, size: Si
       await owner.query("call bench.add_months($1)", [months]);
     });
   }
-  progress(`${users.toLocaleString("en-US")} users more, with an event each`);
+  progress(`${users.toLocaleString("en-US")} users more`);
   // Two connections, for two cores.
   await Promise.all([onLarge("call bench.add_users(1, $1)", [half]), onLarge("call bench.add_users($1, $2)", [half + 1, users])]);
   for (let ago = months; ago >= 1; ago -= 1) {

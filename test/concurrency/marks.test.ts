@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
-import { cloneDatabase, type TestDatabase } from "../support/database.ts";
+import { keepLeaderboardMarks } from "../../tasks/keep_leaderboard_marks.ts";
+import { cloneDatabase, eventually, silentLogger, type TestDatabase } from "../support/database.ts";
 import { insertEvents, record, verify } from "../support/engine.ts";
 import { anAttribute, aMetric, type Metric, unique } from "../support/factories.ts";
 import { seedOf } from "../support/inputs.ts";
@@ -112,6 +113,23 @@ test("what is rolled back, whole or in part, moves nothing", async () => {
   await two.end("rollback");
   await expectExact();
   await settleMarks(owner);
+  await expectExact();
+});
+
+test("the worker's task keeps marks, and comes back as long as there are some", async () => {
+  const { owner } = database.pools;
+  const run = () => keepLeaderboardMarks.run({ pool: owner, logger: silentLogger, now: () => new Date() }, {}, undefined);
+  const isBack = async (): Promise<boolean> =>
+    (await owner.query("select from graphile_worker.jobs where task_identifier = 'keep_leaderboard_marks' and run_at > now()")).rowCount === 1;
+  await run();
+  expect(await isBack()).toBe(false);
+  await aBoardOf(8, 6);
+  await requestMarks(owner);
+  await eventually("the marks to be counted", async () => {
+    await run();
+    return (await countedMarks(owner)) === 1;
+  }, 60_000);
+  expect(await isBack()).toBe(true);
   await expectExact();
 });
 
