@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:eebc7d22c7ec3c2230d678e556524a646e359398
+--! Hash: sha1:0b93f1cf4b7aa5a9fa10e5a9040f9ca283e3c445
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1200,9 +1200,16 @@ create function laurel_private.next_streak_period(period_start date, frequency l
 create type laurel_private.streak_step as (length int, joined int[], extends boolean);
 
 -- TR3: how often a streak trigger fires for it: once for each multiple of its length that the parts have not passed.
+-- Almost every step has one part or none; a query, which costs PL/pgSQL a statement of its own, is for the others.
 create function laurel_private.streak_firings(step laurel_private.streak_step, threshold int)
-  returns numeric language sql immutable parallel safe
-  return greatest((step).length / threshold - coalesce((select sum(j / threshold) from unnest((step).joined) j), 0), 0);
+  returns numeric language plpgsql immutable parallel safe as $$
+begin
+  if cardinality(step.joined) > 1 then
+    return greatest(step.length / threshold - (select sum(j / threshold) from unnest(step.joined) j), 0);
+  end if;
+  return greatest(step.length / threshold - coalesce(step.joined[1] / threshold, 0), 0);
+end
+$$;
 
 -- What keeps a streak through a period without activity, freezes aside; null when nothing does.
 create function laurel_private.streak_bridge(rule laurel_private.streak_rule, pauses datemultirange, period_start date)
@@ -6871,6 +6878,7 @@ create function laurel_private.may_follow(
 ) returns boolean language plpgsql stable as $$
 declare
   step laurel_private.streak_step := streak.steps[1];
+  longest int;
 begin
   if webhook_types <> '{}' and streak.outcomes <> '{}'
     and webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o)
@@ -6878,10 +6886,14 @@ begin
     return true;
   end if;
   if step.length is not null then
-    if streak_values <> '{}'
-      and width_bucket(step.length, streak_values) > width_bucket(coalesce((select max(j) from unnest(step.joined) j), 0), streak_values)
-    then
-      return true;
+    if streak_values <> '{}' then
+      longest := coalesce(step.joined[1], 0);
+      if cardinality(step.joined) > 1 then
+        longest := (select max(j) from unnest(step.joined) j);
+      end if;
+      if width_bucket(step.length, streak_values) > width_bucket(longest, streak_values) then
+        return true;
+      end if;
     end if;
     for i in 1..cardinality(streak_lengths) loop
       if laurel_private.streak_firings(step, streak_lengths[i]) > 0 then

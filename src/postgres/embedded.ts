@@ -16,7 +16,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { tmpdir, totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { Client, escapeIdentifier } from "pg";
@@ -278,7 +278,7 @@ async function initialiseCluster(server: Server): Promise<void> {
   renameSync(unfinished, clusterDirectory);
 }
 
-/** postgresql.conf as Laurel writes it at every start; for a small machine, and to be added to in custom.conf. */
+/** postgresql.conf as Laurel writes it at every start, to be added to in custom.conf. */
 function serverSettings({ socketDirectory, tcpPort, isThrowaway }: Server): string {
   const settings: Record<string, string> = {
     listen_addresses: tcpPort === undefined ? "" : "127.0.0.1",
@@ -286,8 +286,7 @@ function serverSettings({ socketDirectory, tcpPort, isThrowaway }: Server): stri
     unix_socket_directories: socketDirectory,
     unix_socket_permissions: "0700",
     max_connections: "200",
-    shared_buffers: "256MB",
-    effective_cache_size: "1GB",
+    ...memorySettings(isThrowaway),
     random_page_cost: "1.1", // solid-state disks
     wal_compression: "on",
     max_wal_size: "2GB",
@@ -307,6 +306,14 @@ function serverSettings({ socketDirectory, tcpPort, isThrowaway }: Server): stri
     "include_if_exists 'custom.conf'",
     "",
   ].join("\n");
+}
+
+/** An eighth of the memory there is for pages, and half as what the system caches of them; little for databases that do not last. */
+function memorySettings(isThrowaway: boolean): Record<string, string> {
+  const limit = process.constrainedMemory();
+  const megabytes = Math.min(totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20;
+  const shared = isThrowaway ? 256 : Math.round(Math.min(Math.max(megabytes / 8, 128), 2048));
+  return { shared_buffers: `${shared}MB`, effective_cache_size: `${Math.round(Math.max(megabytes / 2, 512))}MB` };
 }
 
 /** PostgreSQL's surroundings: nothing of ours, secrets least of all. */
