@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:0b93f1cf4b7aa5a9fa10e5a9040f9ca283e3c445
+--! Hash: sha1:33c9f334de8b4bbf0bf306fa6bb1dc8f53ef82e9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -5124,20 +5124,21 @@ create function laurel_private.can_change(points int, total bigint, max_points i
 -- Starts the clocks of users who can gain or lose by these spans, unless they run. The first tick
 -- is the first that is due after `moment` and was not applied ahead; `-infinity` for users who are
 -- new. Whom the first look has not come to yet has not rested: that clock starts where the look would let it.
+-- Of a span that has ended only clocks that nobody has seen start, and only for ticks that were due before its end.
 -- The caller holds the users' locks, or looks at all (below).
 create function laurel_private.start_clocks(tenant_id uuid, user_ids text[], span_ids uuid[], moment timestamptz)
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 begin
   insert into laurel_private.user_clocks as c (tenant_id, user_id, trigger_id, activated_at, started_at, last_tick, next_due_at)
-  select s.tenant_id, s.user_id, p.trigger_id, p.activated_at, b.started_at, n.tick,
-    laurel_private.tick_due_at(b.started_at, p.time_unit, p.time_interval, s.time_zone, n.tick + 1)
+  select distinct on (p.trigger_id, p.activated_at, s.user_id)
+    s.tenant_id, s.user_id, p.trigger_id, p.activated_at, b.started_at, n.tick, d.due_at
   from unnest(user_ids) q (id)
   cross join lateral (
     select s.*, u.created_at from laurel_private.user_states s
     join laurel.users u on u.tenant_id = s.tenant_id and u.id = s.user_id
     where s.tenant_id = tenant_id and s.user_id = q.id) s
-  join laurel_private.time_trigger_spans p on p.id = any (span_ids) and p.ends_at is null
+  join laurel_private.time_trigger_spans p on p.id = any (span_ids)
   join laurel.points_systems y on y.id = p.system_id
   left join laurel_private.user_clocks e on e.tenant_id = s.tenant_id and e.user_id = s.user_id
     and e.trigger_id = p.trigger_id and e.activated_at = p.activated_at
@@ -5148,11 +5149,14 @@ begin
         when not isfinite(moment) then moment
         when p.looks = 0 and s.user_id > p.after_user_id then greatest(p.looks_from, p.applied_until)
         else greatest(moment, p.applied_until) end))) n (tick)
-  where (e.user_id is null or e.next_due_at is null)
+  cross join lateral (
+    select laurel_private.tick_due_at(b.started_at, p.time_unit, p.time_interval, s.time_zone, n.tick + 1)) d (due_at)
+  where (e.user_id is null or e.next_due_at is null and p.ends_at is null)
+    and (p.ends_at is null or d.due_at < p.ends_at)
     and s.attributes @> p.user_attributes
     and laurel_private.can_change(p.points, coalesce(s.totals[array_position(s.system_ids, p.system_id)], 0), y.max_points)
-  -- In this order always, so that two who start clocks of the same users never wait for each other.
-  order by s.user_id, p.trigger_id
+  -- In this order always, that of the looks too, so that two who start clocks of the same users never wait for each other.
+  order by p.trigger_id, p.activated_at, s.user_id, p.id
   on conflict on constraint clocks_are_one_per_user_and_activation do update
   set last_tick = excluded.last_tick, next_due_at = excluded.next_due_at
   where c.next_due_at is null and c.last_tick <= excluded.last_tick;
@@ -5220,6 +5224,19 @@ create trigger users__start_clocks after insert on laurel.users
   referencing new table as new_users for each statement
   execute function laurel_private.tg_users__start_clocks();
 
+-- Ends spans, which the caller has locked. What was due before is applied even if no look had come to it, unless
+-- the first interval was not over yet: then there is nothing to look for. (A time zone may skip a day.)
+create function laurel_private.end_spans(span_ids uuid[], moment timestamptz)
+  returns void language sql volatile
+begin atomic
+  update laurel_private.time_trigger_spans p
+  set ends_at = moment,
+    looks = case
+      when p.looks = 0 and p.activated_at + case when p.time_unit = 'hours' then p.time_interval * interval '1 hour'
+        else (p.time_interval - 1) * interval '1 day' end > moment then 1 else p.looks end
+  where p.id = any (span_ids);
+end;
+
 -- Configuration: an activation, an edit or a deactivation ends a span and may begin another.
 create function laurel_private.tg_points_triggers__keep_spans()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -5242,14 +5259,13 @@ begin
   then
     return null;
   end if;
-  if open_span.id is not null then
-    update laurel_private.time_trigger_spans p set ends_at = moment where p.id = open_span.id;
-  end if;
+  perform laurel_private.end_spans(array[open_span.id], moment);
   if is_ticking then
     insert into laurel_private.time_trigger_spans (tenant_id, system_id, trigger_id, activated_at, begins_at, time_unit,
       time_interval, points, user_attributes, applied_until, looks_from)
     select new.tenant_id, new.system_id, new.id, case when k.goes_on then open_span.activated_at else moment end, moment,
-      new.time_unit, new.time_interval, new.points, new.user_attributes, case when k.goes_on then open_span.applied_until end, moment
+      new.time_unit, new.time_interval, new.points, new.user_attributes, case when k.goes_on then open_span.applied_until end,
+      case when k.goes_on and open_span.looks = 0 then open_span.looks_from else moment end
     -- Another interval starts the clocks anew, as an activation does.
     from (select open_span.id is not null
       and (new.time_unit, new.time_interval) = (open_span.time_unit, open_span.time_interval)) k (goes_on);
@@ -5265,14 +5281,15 @@ create trigger points_triggers__keep_spans_changed after update on laurel.points
   for each row when (old.type = 'time' or new.type = 'time')
   execute function laurel_private.tg_points_triggers__keep_spans();
 
-create function laurel_private.end_spans(of_tenant uuid, of_system uuid)
+create function laurel_private.end_open_spans(of_tenant uuid, of_system uuid)
   returns void language plpgsql volatile as $$
+declare
+  span_ids uuid[] := array(
+    select p.id from laurel_private.time_trigger_spans p
+    where p.tenant_id = of_tenant and (of_system is null or p.system_id = of_system) and p.ends_at is null
+    order by p.id for no key update);
 begin
-  perform from laurel_private.time_trigger_spans p
-  where p.tenant_id = of_tenant and (of_system is null or p.system_id = of_system) and p.ends_at is null
-  order by p.id for no key update;
-  update laurel_private.time_trigger_spans p set ends_at = clock_timestamp()
-  where p.tenant_id = of_tenant and (of_system is null or p.system_id = of_system) and p.ends_at is null;
+  perform laurel_private.end_spans(span_ids, clock_timestamp());
 end
 $$;
 
@@ -5282,10 +5299,10 @@ create function laurel_private.tg_points_systems__keep_spans()
 begin
   perform from laurel.tenants t where t.id = new.tenant_id for no key update;
   if new.archived_at is not null then
-    perform laurel_private.end_spans(new.tenant_id, new.id);
+    perform laurel_private.end_open_spans(new.tenant_id, new.id);
   else
     update laurel_private.time_trigger_spans p
-    set looks_from = clock_timestamp(), horizon = null, looked_since = null, after_user_id = '', looks = 0
+    set looks_from = case when p.looks = 0 then p.looks_from else clock_timestamp() end, horizon = null, looked_since = null, after_user_id = '', looks = 0
     where p.system_id = new.id and p.ends_at is null;
   end if;
   return null;
@@ -5299,7 +5316,7 @@ create trigger points_systems__keep_spans after update on laurel.points_systems
 create function laurel_private.tg_tenants__end_spans()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform laurel_private.end_spans(new.id, null);
+  perform laurel_private.end_open_spans(new.id, null);
   return null;
 end
 $$;
@@ -5309,7 +5326,7 @@ create trigger tenants__end_spans after update on laurel.tenants
   execute function laurel_private.tg_tenants__end_spans();
 
 -- Looks at the next users, at most so many, for clocks that a change of configuration starts; of one tenant or (null)
--- of all. Takes no user's lock: who is moved meanwhile by somebody who knows the span starts the clock
+-- of all; also those of a span that ended before anybody had looked. Takes no user's lock: who is moved meanwhile by somebody who knows the span starts the clock
 -- as well, and the second finds it running. Who did not know the span is why there is a second look, once
 -- all transactions from before it have ended. Returns how many it looked at, at least 1; 0 when there is nothing to look for.
 create function laurel_private.look_for_clocks(of_tenant uuid, most int default 1000)
@@ -5319,10 +5336,10 @@ declare
   user_ids text[];
 begin
   select p.* into span from laurel_private.time_trigger_spans p
-  where (of_tenant is null or p.tenant_id = of_tenant) and p.ends_at is null
-    and (p.looks = 0
-      or p.looks = 1 and p.looked_since < p.horizon and p.horizon < pg_snapshot_xmin(pg_current_snapshot()))
-  order by p.id
+  where (of_tenant is null or p.tenant_id = of_tenant)
+    and (p.looks = 0 and not p.is_over
+      or p.looks = 1 and p.ends_at is null and p.looked_since < p.horizon and p.horizon < pg_snapshot_xmin(pg_current_snapshot()))
+  order by p.trigger_id, p.activated_at, p.id
   limit 1
   for no key update skip locked;
   if not found then
@@ -6599,12 +6616,21 @@ declare
 begin
   span_ids := array(
     select p.id from laurel_private.time_trigger_spans p
-    where p.tenant_id = for_user.tenant_id and p.ends_at is null and p.looks = 0);
+    where p.tenant_id = for_user.tenant_id and not p.is_over and p.looks = 0);
   if span_ids <> '{}' then
     -- Before the first clock is written: a look at all users, which holds its span, would wait for that.
     perform from laurel_private.time_trigger_spans p
     where p.tenant_id = for_user.tenant_id and not p.is_over order by p.id for share;
     perform laurel_private.start_clocks(for_user.tenant_id, array[for_user.id], span_ids, moment);
+    -- Who has no clock now could gain nothing so far: the look, when it comes, does not start it with ticks from before the change.
+    insert into laurel_private.user_clocks (tenant_id, user_id, trigger_id, activated_at, started_at, last_tick)
+    select p.tenant_id, u.id, p.trigger_id, p.activated_at, b.started_at,
+      laurel_private.ticks_due_by(b.started_at, p.time_unit, p.time_interval, for_user.time_zone, moment)
+    from laurel.users u
+    join laurel_private.time_trigger_spans p on p.id = any (span_ids)
+    cross join lateral (select greatest(p.activated_at, u.created_at)) b (started_at)
+    where u.tenant_id = for_user.tenant_id and u.id = for_user.id
+    on conflict do nothing;
   end if;
   if not exists (
     select from laurel_private.user_clocks c
@@ -6689,7 +6715,7 @@ declare
   most int;
   done int;
   applied bigint := 0;
-  -- What whoever holds a user may be waiting for: spans ahead of time, those of a look, and other users.
+  -- Whether this holds what the holder of a user may be waiting for, or what somebody else waits for whom the holder waits for.
   is_waited_for boolean := is_ahead;
   is_partial boolean := false;
 begin
@@ -6711,13 +6737,15 @@ begin
       select p.id from laurel_private.time_trigger_spans p
       where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant) order by p.id for share skip locked);
   end if;
-  select array_agg(a.trigger_id), array_agg(a.activated_at), array_agg(a.id) into trigger_ids, activations, span_ids
+  -- Whoever holds one that was passed over may be waiting for the others.
+  select array_agg(a.trigger_id) filter (where a.is_whole), array_agg(a.activated_at) filter (where a.is_whole),
+    array_agg(a.id) filter (where a.is_whole), is_waited_for or not bool_and(a.is_whole)
+  into trigger_ids, activations, span_ids, is_waited_for
   from (
     select p.trigger_id, p.activated_at, p.id,
       bool_and(p.id = any (span_ids)) over (partition by p.trigger_id, p.activated_at) as is_whole
     from laurel_private.time_trigger_spans p
-    where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant)) a
-  where a.is_whole;
+    where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant)) a;
 
   while span_ids is not null loop
     most := least(batch, max_ticks - applied);
@@ -11058,7 +11086,7 @@ begin
     where not p.is_over and p.ends_at < as_of and (c.next_due_at is null or c.next_due_at >= p.ends_at + interval '2 days')
       and not exists (
         select from laurel_private.time_trigger_spans o
-        where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.ends_at > p.ends_at))
+        where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.ends_at > p.ends_at or o.looks = 0))
     limit most
     for update of c skip locked);
   get diagnostics removed = row_count;
@@ -11067,7 +11095,7 @@ begin
   where not p.is_over and p.ends_at < as_of
     and not exists (
       select from laurel_private.time_trigger_spans o
-      where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and o.ends_at is null)
+      where o.trigger_id = p.trigger_id and o.activated_at = p.activated_at and (o.ends_at is null or o.looks = 0))
     and not exists (
       select from laurel_private.user_clocks c
       where c.tenant_id = p.tenant_id and c.trigger_id = p.trigger_id and c.activated_at = p.activated_at);

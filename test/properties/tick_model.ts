@@ -128,7 +128,7 @@ export class TickModel {
   }
 
   run(asOf: number): void {
-    for (const span of this.#open().filter(({ isLooked }) => !isLooked)) {
+    for (const span of this.#unlooked()) {
       for (const user of this.#users) this.#start(user, span, span.looksFrom);
       span.isLooked = true;
     }
@@ -151,7 +151,12 @@ export class TickModel {
   changeProfile(no: number, zone: string, plan: string): void {
     const user = this.#users[no];
     if (user === undefined || (user.zone === zone && user.plan === plan)) return;
-    for (const span of this.#open()) if (!span.isLooked) this.#start(user, span, span.looksFrom);
+    for (const span of this.#unlooked()) this.#start(user, span, span.looksFrom);
+    // Who could gain nothing until now is not given later what was due before.
+    for (const span of this.#unlooked()) {
+      const clock = this.#clockOf(user, span);
+      if (!user.clocks.includes(clock)) user.clocks.push({ ...clock, last: dueBy(clock, user.zone, this.#now) });
+    }
     this.#applyDue(user, this.#now);
     user.zone = zone;
     user.plan = plan;
@@ -181,7 +186,8 @@ export class TickModel {
     this.#edited.set(trigger, points);
     const open = this.#open().find((span) => span.trigger === trigger);
     if (open === undefined || open.points === points) return;
-    const next = { ...this.#ruleOf(trigger, points), activated: open.activated };
+    const rule = this.#ruleOf(trigger, points);
+    const next = { ...rule, activated: open.activated, looksFrom: open.isLooked ? rule.begins : open.looksFrom };
     open.ends = next.begins;
     this.#spans.push(next);
     const applied = this.#appliedUntil.get(open);
@@ -193,8 +199,8 @@ export class TickModel {
     this.#caps[system as 0 | 1] = max;
     for (const span of this.#open()) {
       if (this.#systemOf(span) !== system) continue;
+      if (span.isLooked) span.looksFrom = this.#now;
       span.isLooked = false;
-      span.looksFrom = this.#now;
     }
   }
 
@@ -205,6 +211,10 @@ export class TickModel {
 
   #open(): Span[] {
     return this.#spans.filter(({ ends }) => ends === Infinity);
+  }
+
+  #unlooked(): Span[] {
+    return this.#spans.filter(({ isLooked }) => !isLooked);
   }
 
   #systemOf({ trigger }: { readonly trigger: number }): number {
@@ -229,11 +239,13 @@ export class TickModel {
   /** Starts a resting clock with the first tick after a moment, or where the look would that has not come yet. */
   #start(user: User, span: Span, moment: number): void {
     const clock = this.#clockOf(user, span);
-    if (clock.runs || !this.#canChange(user, span)) return;
+    const isKnown = user.clocks.includes(clock);
+    if (clock.runs || (isKnown && span.ends < Infinity) || !this.#canChange(user, span)) return;
     const from = Math.max(span.isLooked ? moment : span.looksFrom, this.#appliedUntil.get(span) ?? -Infinity);
-    clock.last = Math.max(clock.last, dueBy(clock, user.zone, from));
-    clock.runs = true;
-    if (!user.clocks.includes(clock)) user.clocks.push(clock);
+    const last = Math.max(clock.last, dueBy(clock, user.zone, from));
+    if (dueAt(clock, user.zone, last + 1) >= span.ends) return;
+    Object.assign(clock, { last, runs: true });
+    if (!isKnown) user.clocks.push(clock);
   }
 
   #applyDue(user: User, asOf: number): void {

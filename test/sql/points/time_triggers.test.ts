@@ -283,12 +283,51 @@ describe("activation and deactivation", () => {
     });
   });
 
-  test("an archived system's clocks stop", async () => {
+  test("an archived system's clocks stop, after what was due before", async () => {
     await withRollback(async (db) => {
       const { system, user } = await aClock(db, { since: new Date(Date.now() - 90 * 60_000).toISOString() });
       await db.query("update laurel.points_systems set archived_at = now() where id = $1", [system.id]);
       await run(db, "2040-01-01T00:00:00Z");
-      expect((await ledger(db, user.id, system)).length).toBe(0);
+      expect((await ledger(db, user.id, system)).length).toBe(1);
+    });
+  });
+
+  test.each([
+    ["deactivated", "update laurel.points_triggers set status = 'inactive' where system_id = $1"],
+    ["edited", "update laurel.points_triggers set points = 2 where system_id = $1"],
+    ["given another interval", "update laurel.points_triggers set time_interval = 2 where system_id = $1"],
+    ["narrowed to other users", `update laurel.points_triggers set user_attributes = '{"plan": "pro"}' where system_id = $1`],
+    ["capped otherwise", "update laurel.points_systems set max_points = 100 where id = $1"],
+    ["archived with its system", "update laurel.points_systems set archived_at = now() where id = $1"],
+  ])("what was due before anybody looked is applied when the trigger is %s", async (_how, change) => {
+    await withRollback(async (db) => {
+      await anAttribute(db, { key: "plan" });
+      const { system, user } = await aClock(db, { since: new Date(Date.now() - 24.5 * 3_600_000).toISOString() });
+      await db.query(change, [system.id]);
+      await db.query("select laurel_private.remove_expired(now() + interval '40 days')");
+      const now = new Date().toISOString();
+      expect(await run(db, now)).toBe(24);
+      expect(await run(db, now)).toBe(0);
+      expect((await ledger(db, user.id, system)).at(-1)?.total_after).toBe("24");
+      await db.query("select laurel_private.remove_expired(now() + interval '40 days')");
+      const left = await db.query(
+        `select from laurel_private.time_trigger_spans p where not p.is_over and not exists (
+           select from laurel_private.time_trigger_spans o
+           where (o.trigger_id, o.activated_at) = (p.trigger_id, p.activated_at) and o.ends_at is null)`);
+      expect(left.rows).toEqual([]);
+      expect(await verify(db)).toEqual([]);
+    });
+  });
+
+  test("who matches only since a change of profile gets nothing for the time before, though nobody had looked", async () => {
+    await withRollback(async (db) => {
+      await anAttribute(db, { key: "plan" });
+      const { system, user } = await aClock(db, { since: new Date(Date.now() - 24.5 * 3_600_000).toISOString(), filter: { plan: "pro" } });
+      await db.query("select laurel.identify_user($1, $2)", [user.id, JSON.stringify({ attributes: { plan: "pro" } })]);
+      expect(await run(db, new Date().toISOString())).toBe(0);
+      expect(await run(db, new Date(Date.now() + 3_600_000).toISOString())).toBe(1);
+      expect((await ledger(db, user.id, system)).length).toBe(1);
+      expect(await verify(db)).toEqual([]);
     });
   });
 });
