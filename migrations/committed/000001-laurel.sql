@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:33c9f334de8b4bbf0bf306fa6bb1dc8f53ef82e9
+--! Hash: sha1:a0aa750870947160b58d6d8ff594643b7c28ce5a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6721,6 +6721,11 @@ declare
 begin
   if as_of = 'infinity' then
     perform laurel_private.fail('LR023', 'as_of', 'as_of is infinite');
+  end if;
+  if is_ahead then
+    -- In their order, before a look takes one of them out of it.
+    perform from laurel_private.time_trigger_spans p
+    where not p.is_over and (of_tenant is null or p.tenant_id = of_tenant) order by p.id for no key update;
   end if;
   while laurel_private.look_for_clocks(of_tenant, batch) > 0 loop
     is_waited_for := true;
