@@ -282,6 +282,34 @@ describe("one against one", () => {
     expect(await verify(owner)).toEqual([]);
   });
 
+  test("while a rule is being changed, a run waits for no user: whoever has the user may wait for whoever changes the rule", async () => {
+    const other = await aTrigger(owner, { system, type: "time", points: 1, time_unit: "hours", time_interval: 1 });
+    await run(owner, new Date(0));
+    const change = await openTransaction(owner);
+    await switchTo(change.client, other, "inactive");
+    const busy = await openTransaction(owner);
+    for (const user of [ada, bob]) await record(busy.client, { metric: metric.key, user });
+    expect(await run(owner, now())).toBe(0);
+    await busy.end("commit");
+    expect(await run(owner, now())).toBe(6);
+    await change.end("commit");
+    expect(await verify(owner)).toEqual([]);
+  });
+
+  test("a run ahead of time that looks for clocks as well takes no rule before an older one that a profile holds", async () => {
+    const change = (db: Database, user: string) => db.query("select laurel.identify_user($1, $2)", [user, JSON.stringify({ tz: "Asia/Kathmandu" })]);
+    const profiles = await openTransaction(owner);
+    await change(profiles.client, ada);
+    await aTrigger(owner, { system, type: "time", points: 1, time_unit: "hours", time_interval: 1 });
+    const { result } = await startAndBlock(owner, owner, (client) => run(client, new Date(Date.now() + hour)));
+    await change(profiles.client, bob);
+    await profiles.end("commit");
+    // Those due are the profiles' own; one more hour of both triggers.
+    expect(await result).toBe(4);
+    expect([await ticks(ada), await ticks(bob)]).toEqual([4, 4]);
+    expect(await verify(owner)).toEqual([]);
+  });
+
   test("a deactivation waits for ticks that are being applied", async () => {
     const ticking = await openTransaction(owner);
     expect(await run(ticking.client, now())).toBe(6);
