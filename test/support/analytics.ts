@@ -1,9 +1,49 @@
 import { expect } from "@jest/globals";
 import type { Pool, PoolClient } from "pg";
-import type { Attributes, Database } from "./factories.ts";
+import { first } from "./engine.ts";
+import { aLevel, aMetric, anAttribute, aSystem, aTrigger, type Attributes, type Database, type Metric, type System } from "./factories.ts";
 
-/** Every figure of system xp (rule D3), and the same summed up row by row from the ledger. Its levels are these. */
-export const levels = [0, 1, 137, 500, 1234, 5000];
+/** Every figure of system xp (rule D3), and the same summed up row by row from the ledger. */
+
+const levels = [0, 1, 137, 500, 1234, 5000];
+
+/** System xp: 3 points for each of metric words, 4 taken away for each of tasks, 5 for a new user; users have a plan and a country. */
+export async function aMeasuredSystem(db: Database): Promise<{ xp: System; words: Metric }> {
+  await anAttribute(db, { key: "plan", type: "user" });
+  await anAttribute(db, { key: "country", type: "user" });
+  const words = await aMetric(db, { key: "words" });
+  const tasks = await aMetric(db, { key: "tasks" });
+  const xp = await aSystem(db, { key: "xp", max_points: 5000 });
+  await aTrigger(db, { system: xp, metric: words, points: 3 });
+  await aTrigger(db, { system: xp, metric: tasks, points: -4 });
+  await aTrigger(db, { system: xp, type: "user_creation", points: 5 });
+  for (const points of levels) await aLevel(db, { system: xp, points });
+  // What erased users had earned (eraseUser()).
+  await db.query("create table public.erased_awards (like laurel.points_awards)");
+  return { xp, words };
+}
+
+/** Erases a user and keeps its ledger for the comparison, where it counts for everybody's figures without a user. */
+export async function eraseUser(pool: Pool, user: string): Promise<void> {
+  const client = await pool.connect();
+  await client.query("begin");
+  await client.query("insert into public.erased_awards select * from laurel.points_awards where user_id = $1", [user]);
+  await client.query("select laurel.erase_user(id) from laurel.users where id = $1", [user]);
+  await client.query("commit");
+  client.release();
+}
+
+/** Folds at most so many rows, of those that are there by now. Transactions of other tests on the same server would hold folding up; of this database none may be open. */
+export async function foldSome(db: Database, most: number): Promise<number> {
+  await db.query(
+    "update laurel_private.earnings_fold set next_watermark = laurel_private.first_uuid_v7(clock_timestamp()), next_after = '1' where next_watermark is null");
+  return first((await db.query<{ n: number }>("select laurel_private.fold_earnings($1, '0') as n", [most])).rows).n;
+}
+
+/** Folds at most so many changes of users. */
+export async function foldUsers(db: Database, most = 20_000): Promise<number> {
+  return first((await db.query<{ n: number }>("select laurel_private.fold_user_counts($1) as n", [most])).rows).n;
+}
 
 /** The UTC day so many days ago. */
 export const day = (ago: number): string => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10);
@@ -35,7 +75,10 @@ async function byBruteForce(db: Database, from: string, to: string, filter: Attr
     `select a.user_id, ((a.occurred_at at time zone 'UTC')::date)::text as day, a.cause, a.trigger_id, a.points, a.boosts is not null as is_boosted,
        ((u.created_at at time zone 'UTC')::date)::text as joined
      from laurel.points_awards a join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-     where a.system_key = 'xp' and u.attributes @> $1`, [filter])).rows;
+     where a.system_key = 'xp' and u.attributes @> $1
+     union all
+     select '', ((a.occurred_at at time zone 'UTC')::date)::text, a.cause, a.trigger_id, a.points, a.boosts is not null, ''
+     from public.erased_awards a where a.system_key = 'xp' and $1 = '{}'`, [filter])).rows;
   const users = (await db.query<{ id: string; joined: string }>(
     "select id, ((created_at at time zone 'UTC')::date)::text as joined from laurel.users where attributes @> $1", [filter])).rows;
   const sum = (of: readonly Row[]): number => of.reduce((total, row) => total + Math.max(Number(row.points), 0), 0);

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import type { Pool } from "pg";
-import { compareFigures, day, figures, levels } from "../../support/analytics.ts";
+import { aMeasuredSystem, compareFigures, day, figures } from "../../support/analytics.ts";
 import { cloneDatabase, eventually, type TestDatabase } from "../../support/database.ts";
 import { record, refusal, verify } from "../../support/engine.ts";
-import { aBoost, aLevel, aMetric, anAttribute, aSystem, aTrigger } from "../../support/factories.ts";
+import { aBoost, aSystem, aTrigger } from "../../support/factories.ts";
 import { randomFrom } from "../../support/races.ts";
 import { lr } from "../../support/refusals.ts";
 
@@ -18,16 +18,8 @@ const compare = (pool: Pool, ranges: readonly (readonly [number, number])[]): Pr
 beforeAll(async () => {
   database = await cloneDatabase();
   const { owner } = database.pools;
-  await anAttribute(owner, { key: "plan", type: "user" });
-  await anAttribute(owner, { key: "country", type: "user" });
-  const words = await aMetric(owner, { key: "words" });
-  const tasks = await aMetric(owner, { key: "tasks" });
-  const xp = await aSystem(owner, { key: "xp", max_points: 5000 });
-  await aTrigger(owner, { system: xp, metric: words, points: 3 });
-  await aTrigger(owner, { system: xp, metric: tasks, points: -4 });
-  await aTrigger(owner, { system: xp, type: "user_creation", points: 5 });
+  const { xp, words } = await aMeasuredSystem(owner);
   await aBoost(owner, { system: xp, multiplier: 2.5, starts_on: day(40), ends_on: day(10), user_attributes: { plan: "pro" } });
-  for (const points of levels) await aLevel(owner, { system: xp, points });
   const other = await aSystem(owner, { key: "other" });
   await aTrigger(owner, { system: other, metric: words, points: 100 });
 });
