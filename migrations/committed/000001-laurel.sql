@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1c47b4c0160975f12ed957e31fb7ae6a4b1875e9
+--! Hash: sha1:9f2efce64fe80b1cc5595ff8ac6335a8fbe847c4
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11445,9 +11445,9 @@ create function laurel_private.next_three_digits(total bigint)
   returns bigint language sql immutable parallel safe
   return laurel_private.first_three_digits(total) + laurel_private.step_of_three_digits(total);
 
--- Ledger rows as the rollups count them for everybody; in_segments() has them as segments do.
+-- Ledger rows as the rollups count them; in_segments() says in which segment as well.
 create view laurel_private.award_figures as
-  select a.id, a.tenant_id, laurel_private.everybody() as segment_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
+  select a.id, a.tenant_id, null::uuid as segment_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
     coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
     greatest(a.points, 0) as earned, case when a.boosts is null then 0 else greatest(a.points, 0) end as boosted,
     greatest(-a.points, 0) as deducted, a.sequence, a.total_before, a.total_after
@@ -11455,46 +11455,57 @@ create view laurel_private.award_figures as
 
 comment on view laurel_private.award_figures is 'What each ledger row adds to the rollups.';
 
--- The same rows for the segments that their users are folded into.
+-- The same rows with the segments that their users are folded into.
 create function laurel_private.in_segments(figures laurel_private.award_figures[])
   returns laurel_private.award_figures[] language sql stable as $$
   select array_agg((f.id, f.tenant_id, s.segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
     f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after)::laurel_private.award_figures)
   from unnest(figures) f
-  cross join lateral (
-    select s.segment_id from laurel_private.user_segments s where s.tenant_id = f.tenant_id and s.user_id = f.user_id offset 0) s
+  left join lateral (
+    select s.segment_id from laurel_private.user_segments s where s.tenant_id = f.tenant_id and s.user_id = f.user_id offset 0) s on true
 $$;
 
 -- Gives users whose first rows these are their segment, of the attributes that they have now.
 create function laurel_private.place_users(figures laurel_private.award_figures[])
   returns void language sql volatile as $$
   with newcomer as materialized (
-    select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id
-    from (select distinct f.tenant_id, f.user_id from unnest(figures) f) f
-    cross join lateral (
-      select u.tenant_id, u.id, u.attributes from laurel.users u where u.tenant_id = f.tenant_id and u.id = f.user_id offset 0) u
+    select distinct f.tenant_id, f.user_id from unnest(figures) f
     where not exists (select from laurel_private.user_segments s where s.tenant_id = f.tenant_id and s.user_id = f.user_id)
+  ),
+  placed as materialized (
+    select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id
+    from newcomer n
+    cross join lateral (
+      select u.tenant_id, u.id, u.attributes from laurel.users u where u.tenant_id = n.tenant_id and u.id = n.user_id offset 0) u
   ),
   added as (
     insert into laurel_private.segments (tenant_id, id, attributes)
-    select distinct n.tenant_id, n.segment_id, n.attributes from newcomer n
-    where exists (select from laurel.tenants t where t.id = n.tenant_id)
+    select distinct p.tenant_id, p.segment_id, p.attributes from placed p
+    where exists (select from laurel.tenants t where t.id = p.tenant_id)
     on conflict do nothing
   )
   insert into laurel_private.user_segments (tenant_id, user_id, segment_id)
-  select n.tenant_id, n.id, n.segment_id from newcomer n
+  select p.tenant_id, p.id, p.segment_id from placed p
 $$;
 
--- `sign` is -1 to take rows back.
-create function laurel_private.add_to_days(figures laurel_private.award_figures[], sign int default 1)
+-- `sign` is -1 to take rows back. Everybody's figures are the sums of all segments'; they change too unless it says otherwise.
+create function laurel_private.add_to_days(figures laurel_private.award_figures[], sign int default 1, of_everybody boolean default true)
   returns void language plpgsql volatile as $$
 begin
+  with of_segments as materialized (
+    select f.tenant_id, f.segment_id, f.system_id, f.day, f.cause, f.trigger_id,
+      sign * sum(f.earned) as earned, sign * sum(f.boosted) as boosted, sign * sum(f.deducted) as deducted, sign * count(*) as awards
+    from unnest(figures) f
+    where exists (select from laurel.tenants t where t.id = f.tenant_id)
+    group by 1, 2, 3, 4, 5, 6
+  )
   insert into laurel_private.points_days as d (tenant_id, segment_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select f.tenant_id, f.segment_id, f.system_id, f.day, f.cause, f.trigger_id,
-    sign * sum(f.earned), sign * sum(f.boosted), sign * sum(f.deducted), sign * count(*)
-  from unnest(figures) f
-  where exists (select from laurel.tenants t where t.id = f.tenant_id)
-  group by 1, 2, 3, 4, 5, 6
+  select s.* from of_segments s where s.segment_id is not null
+  union all
+  select s.tenant_id, laurel_private.everybody(), s.system_id, s.day, s.cause, s.trigger_id,
+    sum(s.earned), sum(s.boosted), sum(s.deducted), sum(s.awards)
+  from of_segments s where of_everybody
+  group by s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id
   on conflict on constraint points_days_are_one_per_trigger do update
   set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
     deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
@@ -11507,40 +11518,47 @@ begin
 end
 $$;
 
--- Every row moves its user from one total to the next; the first one brings it in. `sign` is -1 to take rows back.
-create function laurel_private.add_to_totals(figures laurel_private.award_figures[], sign int default 1)
+-- Every row moves its user from one total to the next; the first one brings it in.
+create function laurel_private.add_to_totals(figures laurel_private.award_figures[], sign int default 1, of_everybody boolean default true)
   returns void language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   changes laurel_private.points_totals[];
 begin
-  changes := array(
-    select (c.tenant_id, c.segment_id, c.system_id, c.is_rounded, c.total, sum(c.users))::laurel_private.points_totals
-    from (
-      select m.tenant_id, m.segment_id, m.system_id, m.users, r.is_rounded,
-        case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total
-      from (
-        select f.tenant_id, f.segment_id, f.system_id, f.total_after as total, sign as users from unnest(figures) f
-        union all
-        select f.tenant_id, f.segment_id, f.system_id, f.total_before, -sign from unnest(figures) f where f.sequence > 1) m
-      cross join (values (false), (true)) r (is_rounded)) c
-    where exists (select from laurel.tenants t where t.id = c.tenant_id)
-    group by c.tenant_id, c.segment_id, c.system_id, c.is_rounded, c.total
-    having sum(c.users) <> 0);
+  with of_segments as materialized (
+    select f.tenant_id, f.segment_id, f.system_id, m.total, sign * sum(m.users) as users
+    from unnest(figures) f
+    cross join lateral (values (f.total_after, 1), (case when f.sequence > 1 then f.total_before end, -1)) m (total, users)
+    where m.total is not null
+    group by 1, 2, 3, 4 having sum(m.users) <> 0
+  ),
+  exact as materialized (
+    select s.* from of_segments s where s.segment_id is not null
+    union all
+    select s.tenant_id, laurel_private.everybody(), s.system_id, s.total, sum(s.users) from of_segments s where of_everybody group by 1, 3, 4
+  )
+  select array_agg(c.c) into changes
+  from (
+    select (x.tenant_id, x.segment_id, x.system_id, r.is_rounded, r.total, sum(x.users))::laurel_private.points_totals as c
+    from exact x
+    cross join lateral (values (false, x.total), (true, laurel_private.first_three_digits(x.total))) r (is_rounded, total)
+    where exists (select from laurel.tenants t where t.id = x.tenant_id)
+    group by x.tenant_id, x.segment_id, x.system_id, r.is_rounded, r.total
+    having sum(x.users) <> 0) c;
   insert into laurel_private.points_totals as t (tenant_id, segment_id, system_id, is_rounded, total, users)
   select c.* from unnest(changes) c
   on conflict on constraint points_totals_are_counted_once do update set users = t.users + excluded.users;
   -- Users leave many totals behind.
   delete from laurel_private.points_totals t using unnest(changes) c
-  where t.tenant_id = c.tenant_id and t.segment_id = c.segment_id and t.system_id = c.system_id
+  where c.users < 0 and t.tenant_id = c.tenant_id and t.segment_id = c.segment_id and t.system_id = c.system_id
     and t.is_rounded = c.is_rounded and t.total = c.total and t.users = 0;
 end
 $$;
 
--- What changes for users: per figure what comes in addition, and the segment that they go to; null: they stay where they are.
+-- What changes for users, who go from one segment to another or stay in theirs: per figure what comes in addition.
 create type laurel_private.earning_change as (
-  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric,
-  before_7 numeric, before_30 numeric, before_90 numeric, first_14 numeric, goes_to uuid
+  tenant_id uuid, old_segment uuid, new_segment uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric,
+  before_7 numeric, before_30 numeric, before_90 numeric, first_14 numeric
 );
 
 -- In which windows a day lies that is so many days ago, and with how much. Null: after them.
@@ -11563,10 +11581,8 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
   before as materialized (
     select c.*, coalesce(e.last_7, 0) as old_last_7, coalesce(e.last_30, 0) as old_last_30, coalesce(e.last_90, 0) as old_last_90,
       coalesce(e.before_7, 0) as old_before_7, coalesce(e.before_30, 0) as old_before_30, coalesce(e.before_90, 0) as old_before_90,
-      coalesce(e.first_14, 0) as old_first_14, coalesce(e.joined_on, c.joined_on) as cohort,
-      s.segment_id as old_segment, coalesce(c.goes_to, s.segment_id) as new_segment
+      coalesce(e.first_14, 0) as old_first_14, coalesce(e.joined_on, c.joined_on) as cohort
     from change c
-    left join laurel_private.user_segments s on s.tenant_id = c.tenant_id and s.user_id = c.user_id
     left join laurel_private.user_earnings e on e.tenant_id = c.tenant_id and e.user_id = c.user_id and e.system_id = c.system_id
   ),
   written as (
@@ -11580,42 +11596,49 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
       before_90 = e.before_90 + excluded.before_90, first_14 = e.first_14 + excluded.first_14
   ),
   moved as materialized (
-    select b.tenant_id, g.segment_id, b.system_id, b.user_id, f.figure, f.joined_on, g.old, g.new
+    select b.tenant_id, b.system_id, b.user_id, b.old_segment, b.new_segment, f.figure, f.joined_on, f.old, f.old + f.change as new,
+      laurel_private.bucket_of(f.old, s.starts) as old_bucket, laurel_private.bucket_of(f.old + f.change, s.starts) as new_bucket
     from before b
+    cross join (select laurel_private.bucket_starts() as starts) s
     cross join lateral (values
       ('last_7'::laurel_private.earning_figure, date 'epoch', b.old_last_7, b.last_7), ('last_30', 'epoch', b.old_last_30, b.last_30),
       ('last_90', 'epoch', b.old_last_90, b.last_90), ('before_7', 'epoch', b.old_before_7, b.before_7),
       ('before_30', 'epoch', b.old_before_30, b.before_30), ('before_90', 'epoch', b.old_before_90, b.before_90),
       ('first_14', b.cohort, b.old_first_14, b.first_14)
     ) f (figure, joined_on, old, change)
-    cross join lateral (values
-      (laurel_private.everybody(), f.old, f.old + f.change),
-      (b.old_segment, f.old, case when b.new_segment = b.old_segment then f.old + f.change else 0 end),
-      (nullif(b.new_segment, b.old_segment), 0, f.old + f.change)
-    ) g (segment_id, old, new)
-    where g.old <> g.new and g.segment_id is not null
+    where f.change <> 0 or b.new_segment <> b.old_segment
   ),
-  starts as (
-    select laurel_private.bucket_starts() as starts
+  -- Everybody's are the sums of all segments'.
+  of_segments as materialized (
+    select m.tenant_id, x.segment_id, m.system_id, m.figure, m.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
+    from moved m
+    cross join lateral (values (m.old_segment, m.old_bucket, -1, -m.old), (m.new_segment, m.new_bucket, 1, m.new)) x (segment_id, bucket, users, points)
+    where x.bucket > 0
+    group by 1, 2, 3, 4, 5, 6
   ),
   counted as (
     insert into laurel_private.earning_buckets as k (tenant_id, segment_id, system_id, figure, joined_on, bucket, users, points)
-    select m.tenant_id, m.segment_id, m.system_id, m.figure, m.joined_on, x.bucket, sum(x.users), sum(x.points)
-    from moved m
-    cross join starts
-    cross join lateral (values
-      (laurel_private.bucket_of(m.old, starts.starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts.starts), 1, m.new)
-    ) x (bucket, users, points)
-    where x.bucket > 0
-    group by 1, 2, 3, 4, 5, 6
+    select s.* from of_segments s where s.segment_id is not null
+    union all
+    select s.tenant_id, laurel_private.everybody(), s.system_id, s.figure, s.joined_on, s.bucket, sum(s.users), sum(s.points)
+    from of_segments s
+    group by s.tenant_id, s.system_id, s.figure, s.joined_on, s.bucket
     on conflict on constraint earning_buckets_are_one_per_range do update
     set users = k.users + excluded.users, points = k.points + excluded.points
+  ),
+  top as materialized (
+    select distinct on (m.tenant_id, m.new_segment, m.system_id, m.figure)
+      m.tenant_id, m.new_segment as segment_id, m.system_id, m.figure, m.new as earned, m.user_id
+    from moved m
+    where m.figure <> 'first_14' and (m.new > m.old or m.new > 0 and m.new_segment <> m.old_segment)
+    order by m.tenant_id, m.new_segment, m.system_id, m.figure, m.new desc, m.user_id collate "C"
   )
   insert into laurel_private.top_earners as t (tenant_id, segment_id, system_id, figure, earned, user_id)
-  select distinct on (m.tenant_id, m.segment_id, m.system_id, m.figure) m.tenant_id, m.segment_id, m.system_id, m.figure, m.new, m.user_id
-  from moved m
-  where m.figure <> 'first_14' and m.new > m.old
-  order by m.tenant_id, m.segment_id, m.system_id, m.figure, m.new desc, m.user_id collate "C"
+  select t.* from top t where t.segment_id is not null
+  union all
+  (select distinct on (t.tenant_id, t.system_id, t.figure) t.tenant_id, laurel_private.everybody(), t.system_id, t.figure, t.earned, t.user_id
+  from top t
+  order by t.tenant_id, t.system_id, t.figure, t.earned desc, t.user_id collate "C")
   on conflict on constraint top_earners_are_one_per_figure do update
   set earned = excluded.earned, user_id = excluded.user_id
   where excluded.earned > t.earned or excluded.earned = t.earned and excluded.user_id < t.user_id
@@ -11631,7 +11654,6 @@ as $$
 declare
   fold laurel_private.earnings_fold;
   figures laurel_private.award_figures[];
-  of_segments laurel_private.award_figures[];
   beyond uuid;
   -- Short of now: IDs may run ahead of the clock a little, and a clock may be set back. Read before this
   -- transaction gets its ID: whoever gets one later makes later IDs.
@@ -11661,12 +11683,10 @@ begin
   beyond := case when cardinality(figures) < most then fold.next_watermark
     else laurel_private.next_uuid((figures[most]).id) end;
 
+  perform laurel_private.place_users(figures);
+  figures := laurel_private.in_segments(figures);
   perform laurel_private.add_to_days(figures);
   perform laurel_private.add_to_totals(figures);
-  perform laurel_private.place_users(figures);
-  of_segments := laurel_private.in_segments(figures);
-  perform laurel_private.add_to_days(of_segments);
-  perform laurel_private.add_to_totals(of_segments);
 
   insert into laurel_private.user_points_days as d (tenant_id, user_id, system_id, day, earned)
   select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)
@@ -11677,20 +11697,20 @@ begin
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
 
   perform laurel_private.change_earnings(array(
-    select (a.tenant_id, a.system_id, a.user_id,
+    select (a.tenant_id, a.segment_id, a.segment_id, a.system_id, a.user_id,
       coalesce(sum(a.earned) filter (where w.last_7), 0), coalesce(sum(a.earned) filter (where w.last_30), 0),
       coalesce(sum(a.earned) filter (where w.last_90), 0), coalesce(sum(a.earned) filter (where w.before_7), 0),
       coalesce(sum(a.earned) filter (where w.before_30), 0), coalesce(sum(a.earned) filter (where w.before_90), 0),
-      coalesce(sum(a.earned) filter (where a.is_first), 0), null)::laurel_private.earning_change
+      coalesce(sum(a.earned) filter (where a.is_first), 0))::laurel_private.earning_change
     from (
-      select f.tenant_id, f.system_id, f.user_id, f.earned,
+      select f.tenant_id, f.segment_id, f.system_id, f.user_id, f.earned,
         -- What lies after the windows, at a negative age, comes in when they move on.
         fold.windows_end_on - f.day as age, f.day - laurel_private.utc_day(u.created_at) between 0 and 13 as is_first
       from unnest(figures) f
       join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
       where f.earned > 0) a
     cross join lateral laurel_private.windows_of(a.age) w
-    group by a.tenant_id, a.system_id, a.user_id
+    group by a.tenant_id, a.segment_id, a.system_id, a.user_id
     having bool_or(a.age between 0 and 179 or a.is_first)));
 
   update laurel_private.earnings_fold f
@@ -11755,11 +11775,12 @@ begin
         exit when part = '{}';
         has_moved := true;
         perform laurel_private.change_earnings(array(
-          select (d.tenant_id, d.system_id, d.user_id,
+          select (d.tenant_id, s.segment_id, s.segment_id, d.system_id, d.user_id,
             d.earned * (w.last_7::int - v.last_7::int), d.earned * (w.last_30::int - v.last_30::int), d.earned * (w.last_90::int - v.last_90::int),
             d.earned * (w.before_7::int - v.before_7::int), d.earned * (w.before_30::int - v.before_30::int),
-            d.earned * (w.before_90::int - v.before_90::int), 0, null)::laurel_private.earning_change
+            d.earned * (w.before_90::int - v.before_90::int), 0)::laurel_private.earning_change
           from unnest(part) d
+          left join laurel_private.user_segments s on s.tenant_id = d.tenant_id and s.user_id = d.user_id
           cross join laurel_private.windows_of(edge) w
           cross join laurel_private.windows_of(edge - 1) v));
       end loop;
@@ -11783,7 +11804,6 @@ create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
 declare
   fold laurel_private.earnings_fold;
   folded laurel_private.award_figures[];
-  of_segments laurel_private.award_figures[];
 begin
   select f.* into fold from laurel_private.earnings_fold f for update;
   -- What is not folded yet would be gone with the ledger.
@@ -11795,16 +11815,17 @@ begin
   from laurel_private.award_figures f
   where f.tenant_id = of_tenant and f.user_id = of_user
   group by 1, 2, 3, 4, 5;
-  folded := array(
+  folded := laurel_private.in_segments(array(
     select f from laurel_private.award_figures f
-    where f.tenant_id = of_tenant and f.user_id = of_user and f.id < fold.watermark);
-  of_segments := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(of_segments, -1);
-  perform laurel_private.add_to_totals(folded || of_segments, -1);
+    where f.tenant_id = of_tenant and f.user_id = of_user and f.id < fold.watermark));
+  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, -1);
   perform laurel_private.change_earnings(array(
-    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.before_7, -e.before_30, -e.before_90,
-      -e.first_14, null)::laurel_private.earning_change
-    from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
+    select (e.tenant_id, s.segment_id, s.segment_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90,
+      -e.before_7, -e.before_30, -e.before_90, -e.first_14)::laurel_private.earning_change
+    from laurel_private.user_earnings e
+    left join laurel_private.user_segments s on s.tenant_id = e.tenant_id and s.user_id = e.user_id
+    where e.tenant_id = of_tenant and e.user_id = of_user));
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
     select distinct t.tenant_id, t.system_id, t.segment_id from laurel_private.top_earners t
@@ -11818,7 +11839,9 @@ $$;
 
 -- Ledger rows that are folded, for everybody and for the users' segments.
 create view laurel_private.folded_figures as
-  select f.* from laurel_private.award_figures f
+  select f.id, f.tenant_id, laurel_private.everybody() as segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
+    f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after
+  from laurel_private.award_figures f
   where f.id < (select f.watermark from laurel_private.earnings_fold f)
   union all
   select f.id, f.tenant_id, s.segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
@@ -11972,21 +11995,21 @@ declare
     cross join lateral (
       select f from laurel_private.award_figures f
       where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < watermark offset 0) f);
-  of_segments laurel_private.award_figures[] := laurel_private.in_segments(folded);
 begin
-  perform laurel_private.add_to_days(of_segments, -1);
-  perform laurel_private.add_to_totals(of_segments, -1);
+  folded := laurel_private.in_segments(folded);
+  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, -1, of_everybody => false);
   perform laurel_private.change_earnings(array(
-    select (e.tenant_id, e.system_id, e.user_id, 0, 0, 0, 0, 0, 0, 0, m.to_id)::laurel_private.earning_change
+    select (e.tenant_id, m.from_id, m.to_id, e.system_id, e.user_id, 0, 0, 0, 0, 0, 0, 0)::laurel_private.earning_change
     from unnest(moves) m
     cross join lateral (
       select e.tenant_id, e.system_id, e.user_id from laurel_private.user_earnings e
       where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
   update laurel_private.user_segments s set segment_id = m.to_id
   from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
-  of_segments := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(of_segments);
-  perform laurel_private.add_to_totals(of_segments);
+  folded := laurel_private.in_segments(folded);
+  perform laurel_private.add_to_days(folded, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, of_everybody => false);
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
     select distinct t.tenant_id, t.system_id, t.segment_id
