@@ -1,6 +1,6 @@
 import type { Task } from "../src/worker/tasks.ts";
 
-/** Folds the award ledger and the count of users into what analytics read, and moves their windows on when a day has begun (rule D3). */
+/** Folds the award ledger, the count of users and changes of their attributes into what analytics read, and moves their windows on when a day has begun (rule D3). */
 export const foldEarnings: Task = {
   name: "fold_earnings",
   schedule: "* * * * *",
@@ -9,7 +9,7 @@ export const foldEarnings: Task = {
     const isOver = (): boolean => abortSignal?.aborted === true;
     const next = async (text: string, values: unknown[] = []): Promise<number> =>
       (await pool.query<{ count: number }>(text, values)).rows[0]?.count ?? 0;
-    await next("select laurel_private.fold_user_counts() as count");
+    while (!isOver() && (await next("select laurel_private.fold_user_counts() as count")) > 0);
     while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
     while (!isOver() && (await next("select laurel_private.fold_earnings() as count")) > 0);
   },

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a0aa750870947160b58d6d8ff594643b7c28ce5a
+--! Hash: sha1:c99ec7fb55e42ed743c6220d24694b8fbb019565
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -853,30 +853,86 @@ $$;
 comment on function laurel_private.lock_users(uuid, text[]) is
   'Locks these users, in the order given, until the transaction ends; returns those it added.';
 --! EndIncluded users/user_states.sql
+--! Included users/segments.sql
+-- A segment is one set of attributes that users of a tenant carry, {"plan": "pro", "country": "fr"}. Figures are kept
+-- for each beside those of everybody (user_counts.sql, insight/points_rollups.sql): a filter adds up the segments
+-- that match it, however many users they have. Written by folds alone, under the fold's lock, so that nobody who
+-- changes attributes waits for another; one that nobody is in goes with the next fold. With nearly as many
+-- segments as users all of this is right, and about as slow as reading every user's own rows.
+
+create table laurel_private.segments (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  id uuid not null,
+  attributes jsonb not null,
+  constraint segments_are_one_per_set_of_attributes primary key (tenant_id, id)
+);
+
+create index segments_by_attributes on laurel_private.segments using gin (attributes jsonb_path_ops);
+comment on table laurel_private.segments is 'Sets of attributes that users carry; users without any are a segment too.';
+comment on column laurel_private.segments.id is 'Follows from the attributes: segment_of().';
+alter table laurel_private.segments enable row level security;
+
+-- Where a user's points are folded. After its attributes changed that is not where they belong until
+-- fold_user_counts() has moved them; user_count_changes says of whom that may be so.
+create table laurel_private.user_segments (
+  tenant_id uuid not null,
+  user_id text collate "C" not null,
+  segment_id uuid not null,
+  constraint user_segments_are_one_per_user primary key (tenant_id, user_id),
+  constraint user_segments_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade
+);
+
+create index user_segments_by_segment on laurel_private.user_segments (tenant_id, segment_id);
+comment on table laurel_private.user_segments is 'The segment that a user''s points are folded into; no row before any are.';
+alter table laurel_private.user_segments enable row level security;
+
+-- The segment of everybody, whatever their attributes, in the figures' keys.
+create function laurel_private.everybody()
+  returns uuid language sql immutable parallel safe
+  return '00000000-0000-0000-0000-000000000000'::uuid;
+
+-- The same attributes are written as the same text: jsonb keeps keys in order and values are strings.
+create function laurel_private.segment_of(attributes jsonb)
+  returns uuid language sql stable parallel safe
+  return encode(substring(sha256(convert_to(attributes::text, 'UTF8')) for 16), 'hex')::uuid;
+
+-- The segments whose figures add up to those of users with these attributes.
+create function laurel_private.matching_segments(of_tenant uuid, filter jsonb)
+  returns uuid[] language sql stable as $$
+  select case when filter = '{}' then array[laurel_private.everybody()]
+    else array(select s.id from laurel_private.segments s where s.tenant_id = of_tenant and s.attributes @> filter) end
+$$;
+--! EndIncluded users/segments.sql
 --! Included users/user_counts.sql
--- How many users a tenant has, by the UTC day on which they were added: nobody counts a million rows to
--- show a share. Whoever adds or erases users appends what changed; the worker folds that (fold_user_counts()).
--- Read by count_users() and analytics (insight/points_analytics.sql).
+-- How many users a tenant has, by segment and by the UTC day on which they were added: nobody counts a million
+-- rows to show a share. Whoever adds or erases users, or changes their attributes, appends what changed; the worker
+-- folds that (insight/fold_user_counts.sql). Read by count_users() and analytics (insight/points_analytics.sql).
 -- Invariant: counts and changes together are the users there are (verify() checks).
 
 create table laurel_private.user_counts (
   tenant_id uuid not null references laurel.tenants on delete cascade,
+  segment_id uuid not null default laurel_private.everybody(),
   joined_on date not null,
   users bigint not null,
-  constraint user_counts_are_one_per_day primary key (tenant_id, joined_on)
+  constraint user_counts_are_one_per_day primary key (tenant_id, segment_id, joined_on)
 );
 
-comment on table laurel_private.user_counts is 'Users by the UTC day on which they were added, as far as folded.';
+comment on table laurel_private.user_counts is 'Users of everybody and of each segment by the UTC day on which they were added, as far as folded.';
 alter table laurel_private.user_counts enable row level security;
 
 -- Appended to, never updated: an event that adds a user waits for nobody. No key and no index: rows are few and soon gone.
 create table laurel_private.user_count_changes (
   tenant_id uuid not null,
   joined_on date not null,
-  users int not null
+  users int not null,
+  -- Null once the user is erased.
+  user_id text collate "C",
+  attributes jsonb not null
 );
 
-comment on table laurel_private.user_count_changes is 'Users who came (1) or went (-1) since the last fold into user_counts.';
+comment on table laurel_private.user_count_changes is
+  'Users who came (1) to these attributes or went from them (-1) since the last fold into user_counts.';
 alter table laurel_private.user_count_changes enable row level security;
 
 create function laurel_private.utc_day(moment timestamptz)
@@ -886,63 +942,56 @@ create function laurel_private.utc_day(moment timestamptz)
 create function laurel_private.tg_users__count()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  if tg_op <> 'DELETE' then
-    insert into laurel_private.user_count_changes (tenant_id, joined_on, users)
-    values (new.tenant_id, laurel_private.utc_day(new.created_at), 1);
-  end if;
   if tg_op <> 'INSERT' then
-    insert into laurel_private.user_count_changes (tenant_id, joined_on, users)
-    values (old.tenant_id, laurel_private.utc_day(old.created_at), -1);
+    insert into laurel_private.user_count_changes (tenant_id, joined_on, users, user_id, attributes)
+    values (old.tenant_id, laurel_private.utc_day(old.created_at), -1, case when tg_op = 'UPDATE' then old.id end, old.attributes);
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into laurel_private.user_count_changes (tenant_id, joined_on, users, user_id, attributes)
+    values (new.tenant_id, laurel_private.utc_day(new.created_at), 1, new.id, new.attributes);
   end if;
   return null;
 end
 $$;
 
-create trigger users__count after insert or delete or update of created_at on laurel.users
+create trigger users__count after insert or delete on laurel.users
   for each row execute function laurel_private.tg_users__count();
+create trigger users__count_anew after update on laurel.users
+  for each row when ((old.created_at, old.attributes) is distinct from (new.created_at, new.attributes))
+  execute function laurel_private.tg_users__count();
 
--- Users who were added on these days; null for no bound.
-create function laurel_private.count_users(for_tenant uuid, from_on date default null, to_on date default null)
+-- Users with these attributes who were added on these days; null for no bound.
+create function laurel_private.count_users(for_tenant uuid, from_on date default null, to_on date default null, filter jsonb default '{}')
   returns bigint language sql stable as $$
   select coalesce(sum(c.users), 0)::bigint
   from (
     select c.users from laurel_private.user_counts c
-    where c.tenant_id = for_tenant and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')
+    where c.tenant_id = for_tenant and c.segment_id = any (laurel_private.matching_segments(for_tenant, filter))
+      and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')
     union all
     select c.users from laurel_private.user_count_changes c
-    where c.tenant_id = for_tenant and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')) c
+    where c.tenant_id = for_tenant and c.attributes @> filter
+      and c.joined_on >= coalesce(from_on, '-infinity') and c.joined_on <= coalesce(to_on, 'infinity')) c
 $$;
 
--- Takes the changes away and counts them in one statement: in any snapshot each is there once. Returns how many there were.
-create function laurel_private.fold_user_counts()
-  returns int language plpgsql volatile
-  set search_path = pg_catalog, pg_temp as $$
-declare
-  folded int;
-begin
-  -- Two folds at once could wait for each other's days.
-  if not pg_try_advisory_xact_lock(hashtext('laurel_private.fold_user_counts')) then
-    return 0;
-  end if;
-  with gone as (
-    delete from laurel_private.user_count_changes c returning c.*
-  ),
-  day as (
-    select g.tenant_id, g.joined_on, sum(g.users) as users, count(*) as changes from gone g group by 1, 2
-  ),
-  counted as (
-    insert into laurel_private.user_counts as c (tenant_id, joined_on, users)
-    select d.tenant_id, d.joined_on, d.users from day d
-    where exists (select from laurel.tenants t where t.id = d.tenant_id)
-    on conflict on constraint user_counts_are_one_per_day do update set users = c.users + excluded.users
-  )
-  select coalesce(sum(d.changes), 0) into folded from day d;
-  return folded;
-end
+-- Users whose points are folded among others than those with these attributes, or among them though they have other
+-- ones by now: 1 for those to be added, -1 for those to be taken off. In any snapshot there is a change
+-- of every user who is not where it belongs.
+create function laurel_private.moved_users(of_tenant uuid, filter jsonb)
+  returns table (user_id text, sign int) language sql stable as $$
+  select c.user_id, case when u.attributes @> filter then 1 else -1 end
+  from (
+    select distinct c.user_id from laurel_private.user_count_changes c
+    where filter <> '{}' and c.tenant_id = of_tenant and c.users < 0 and c.user_id is not null) c
+  -- One by one through the keys, however many the planner takes the changes for.
+  cross join lateral (
+    select s.segment_id from laurel_private.user_segments s where s.tenant_id = of_tenant and s.user_id = c.user_id offset 0) s
+  cross join lateral (
+    select g.attributes from laurel_private.segments g where g.tenant_id = of_tenant and g.id = s.segment_id offset 0) g
+  cross join lateral (
+    select u.attributes from laurel.users u where u.tenant_id = of_tenant and u.id = c.user_id offset 0) u
+  where (u.attributes @> filter) <> (g.attributes @> filter)
 $$;
-
-comment on function laurel_private.fold_user_counts() is
-  'Folds into user_counts who came and went since; how many changes that were. One does it at a time.';
 --! EndIncluded users/user_counts.sql
 --! Included streaks/streak_settings.sql
 -- How a tenant's streaks are judged (S1, S2): one row per tenant. Written by admins, through
@@ -10342,7 +10391,7 @@ create function laurel_private.due_standings(as_of timestamptz)
     -- From the year in which the first user came, five at most.
     select t.id, greatest(min(c.joined_on), (as_of - interval '4 years')::date) as since
     from laurel.tenants t
-    join laurel_private.user_counts c on c.tenant_id = t.id
+    join laurel_private.user_counts c on c.tenant_id = t.id and c.segment_id = laurel_private.everybody()
     group by t.id having sum(c.users) > laurel_private.users_counted_live()
   ),
   year as (
@@ -11254,9 +11303,9 @@ $$;
 --! EndIncluded streaks/verify_streaks.sql
 --! Included insight/points_rollups.sql
 -- Rollups of the ledger, for analytics (D3): how much was earned, by day and by user, and how many users have how
--- much. Folded from the append-only ledger by the worker, never written by an award: an award waits for nobody.
--- Readers add the ledger's tail, the rows that are not folded yet, and so are exact at any moment. Days are UTC
--- days of the awards' dates.
+-- much; of everybody, and of each segment (users/segments.sql). Folded from the append-only ledger by the worker,
+-- never written by an award: an award waits for nobody. Readers add the ledger's tail, the rows that are not folded yet,
+-- and so are exact at any moment. Days are UTC days of the awards' dates.
 --
 -- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify() compares
 -- each with its view expected_… below). What is folded are all rows with IDs below the watermark. Rows get their IDs under
@@ -11283,6 +11332,7 @@ insert into laurel_private.earnings_fold default values;
 
 create table laurel_private.points_days (
   tenant_id uuid not null references laurel.tenants on delete cascade,
+  segment_id uuid not null,
   system_id uuid not null,
   day date not null,
   cause laurel.points_award_cause not null,
@@ -11292,17 +11342,17 @@ create table laurel_private.points_days (
   boosted numeric not null,
   deducted numeric not null,
   awards bigint not null,
-  constraint points_days_are_one_per_trigger primary key (tenant_id, system_id, day, cause, trigger_id)
+  constraint points_days_are_one_per_trigger primary key (tenant_id, segment_id, system_id, day, cause, trigger_id)
 ) with (fillfactor = 80);
 
-comment on table laurel_private.points_days is 'Points earned (boosted: by awards that a boost applied to) and deducted per system, UTC day and trigger, as far as folded.';
+comment on table laurel_private.points_days is 'Points earned (boosted: by awards that a boost applied to) and deducted per segment, system, UTC day and trigger, as far as folded.';
 alter table laurel_private.points_days enable row level security;
 -- For the view laurel.points_by_day, which reads in its caller's name.
 grant select on laurel_private.points_days to laurel_admin;
 create policy tenant_reads on laurel_private.points_days for select to laurel_admin
   using (tenant_id = (select laurel.current_tenant_id()));
 
--- What erased users had earned, without saying who; it is in points_days as well.
+-- What erased users had earned, without saying who; it is in everybody's points_days as well.
 create table laurel_private.erased_points (
   tenant_id uuid not null references laurel.tenants on delete cascade,
   system_id uuid not null,
@@ -11363,46 +11413,46 @@ create type laurel_private.earning_figure as enum ('last_7', 'last_30', 'last_90
 -- How many users earned how much: by the same figures, in ranges. For first_14 by day of joining; the epoch for the others.
 create table laurel_private.earning_buckets (
   tenant_id uuid not null references laurel.tenants on delete cascade,
+  segment_id uuid not null,
   system_id uuid not null,
   figure laurel_private.earning_figure not null,
   joined_on date not null,
   bucket int not null,
   users bigint not null,
   points numeric not null,
-  constraint earning_buckets_are_one_per_range primary key (tenant_id, system_id, figure, joined_on, bucket)
+  constraint earning_buckets_are_one_per_range primary key (tenant_id, segment_id, system_id, figure, joined_on, bucket)
 ) with (fillfactor = 80);
 
-comment on table laurel_private.earning_buckets is 'Users, and their points, by range of points earned. Users with none are in no bucket.';
+comment on table laurel_private.earning_buckets is 'Users of a segment, and their points, by range of points earned. Users with none are in no bucket.';
 alter table laurel_private.earning_buckets enable row level security;
 
 create table laurel_private.top_earners (
   tenant_id uuid not null references laurel.tenants on delete cascade,
+  segment_id uuid not null,
   system_id uuid not null,
   figure laurel_private.earning_figure not null,
   earned numeric not null,
   user_id text collate "C" not null,
-  constraint top_earners_are_one_per_figure primary key (tenant_id, system_id, figure)
+  constraint top_earners_are_one_per_figure primary key (tenant_id, segment_id, system_id, figure)
 );
 
-comment on table laurel_private.top_earners is 'Who earned most in each window, the first by ID of equals; no row when nobody earned anything.';
+comment on table laurel_private.top_earners is 'Who of a segment earned most in each window, the first by ID of equals; no row when nobody earned anything.';
 alter table laurel_private.top_earners enable row level security;
 
 -- How many users have how much. Beside the exact totals there are those with all but their first three digits
 -- zeroed: 9,000 rows at most count all users, and the exact ones are read between two of those alone.
 create table laurel_private.points_totals (
   tenant_id uuid not null references laurel.tenants on delete cascade,
+  segment_id uuid not null,
   system_id uuid not null,
   is_rounded boolean not null,
   total bigint not null,
   users bigint not null,
-  constraint points_totals_are_counted_once primary key (tenant_id, system_id, is_rounded, total)
+  constraint points_totals_are_counted_once primary key (tenant_id, segment_id, system_id, is_rounded, total)
 ) with (fillfactor = 80);
 
-comment on table laurel_private.points_totals is 'Users with awards by their total, exact and rounded down to three digits, as far as folded.';
+comment on table laurel_private.points_totals is 'Users of a segment with awards by their total, exact and rounded down to three digits, as far as folded.';
 alter table laurel_private.points_totals enable row level security;
-
--- Counting users who joined in some days.
-create index users_by_creation on laurel.users (tenant_id, created_at);
 
 -- Ranges of a histogram: 1, 2–4, 5–9, 10–19 … Fixed, so that users move between them one by one.
 create function laurel_private.bucket_starts()
@@ -11428,9 +11478,9 @@ create function laurel_private.next_three_digits(total bigint)
   returns bigint language sql immutable parallel safe
   return laurel_private.first_three_digits(total) + laurel_private.step_of_three_digits(total);
 
--- Ledger rows as the rollups count them.
+-- Ledger rows as the rollups count them; in_segments() says in which segment as well.
 create view laurel_private.award_figures as
-  select a.id, a.tenant_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
+  select a.id, a.tenant_id, null::uuid as segment_id, a.user_id, a.system_id, laurel_private.utc_day(a.occurred_at) as day, a.cause,
     coalesce(a.trigger_id, laurel_private.nil_metric()) as trigger_id,
     greatest(a.points, 0) as earned, case when a.boosts is null then 0 else greatest(a.points, 0) end as boosted,
     greatest(-a.points, 0) as deducted, a.sequence, a.total_before, a.total_after
@@ -11438,50 +11488,109 @@ create view laurel_private.award_figures as
 
 comment on view laurel_private.award_figures is 'What each ledger row adds to the rollups.';
 
-create function laurel_private.add_to_days(figures laurel_private.award_figures[])
-  returns void language sql volatile as $$
-  insert into laurel_private.points_days as d (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
-  select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, sum(f.earned), sum(f.boosted), sum(f.deducted), count(*)
+-- The same rows with the segments that their users are folded into.
+create function laurel_private.in_segments(figures laurel_private.award_figures[])
+  returns laurel_private.award_figures[] language sql stable as $$
+  select array_agg((f.id, f.tenant_id, s.segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
+    f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after)::laurel_private.award_figures)
   from unnest(figures) f
-  where exists (select from laurel.tenants t where t.id = f.tenant_id)
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint points_days_are_one_per_trigger do update
-  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
-    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards
+  left join lateral (
+    select s.segment_id from laurel_private.user_segments s where s.tenant_id = f.tenant_id and s.user_id = f.user_id offset 0) s on true
 $$;
 
--- Every row moves its user from one total to the next; the first one brings it in. `sign` is -1 to take rows back.
-create function laurel_private.add_to_totals(figures laurel_private.award_figures[], sign int default 1)
+-- Gives users whose first rows these are their segment, of the attributes that they have now.
+create function laurel_private.place_users(figures laurel_private.award_figures[])
+  returns void language sql volatile as $$
+  with newcomer as materialized (
+    select distinct f.tenant_id, f.user_id from unnest(figures) f
+    where not exists (select from laurel_private.user_segments s where s.tenant_id = f.tenant_id and s.user_id = f.user_id)
+  ),
+  placed as materialized (
+    select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id
+    from newcomer n
+    cross join lateral (
+      select u.tenant_id, u.id, u.attributes from laurel.users u where u.tenant_id = n.tenant_id and u.id = n.user_id offset 0) u
+  ),
+  added as (
+    insert into laurel_private.segments (tenant_id, id, attributes)
+    select distinct p.tenant_id, p.segment_id, p.attributes from placed p
+    where exists (select from laurel.tenants t where t.id = p.tenant_id)
+    on conflict do nothing
+  )
+  insert into laurel_private.user_segments (tenant_id, user_id, segment_id)
+  select p.tenant_id, p.id, p.segment_id from placed p
+$$;
+
+-- `sign` is -1 to take rows back. Everybody's figures are the sums of all segments'; they change too unless it says otherwise.
+create function laurel_private.add_to_days(figures laurel_private.award_figures[], sign int default 1, of_everybody boolean default true)
+  returns void language plpgsql volatile as $$
+begin
+  with of_segments as materialized (
+    select f.tenant_id, f.segment_id, f.system_id, f.day, f.cause, f.trigger_id,
+      sign * sum(f.earned) as earned, sign * sum(f.boosted) as boosted, sign * sum(f.deducted) as deducted, sign * count(*) as awards
+    from unnest(figures) f
+    where exists (select from laurel.tenants t where t.id = f.tenant_id)
+    group by 1, 2, 3, 4, 5, 6
+  )
+  insert into laurel_private.points_days as d (tenant_id, segment_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  select s.* from of_segments s where s.segment_id is not null
+  union all
+  select s.tenant_id, laurel_private.everybody(), s.system_id, s.day, s.cause, s.trigger_id,
+    sum(s.earned), sum(s.boosted), sum(s.deducted), sum(s.awards)
+  from of_segments s where of_everybody
+  group by s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id
+  on conflict on constraint points_days_are_one_per_trigger do update
+  set earned = d.earned + excluded.earned, boosted = d.boosted + excluded.boosted,
+    deducted = d.deducted + excluded.deducted, awards = d.awards + excluded.awards;
+  if sign < 0 then
+    delete from laurel_private.points_days d using (
+      select distinct f.tenant_id, f.segment_id, f.system_id, f.day, f.cause, f.trigger_id from unnest(figures) f) f
+    where d.tenant_id = f.tenant_id and d.segment_id = f.segment_id and d.system_id = f.system_id and d.day = f.day
+      and d.cause = f.cause and d.trigger_id = f.trigger_id and d.awards = 0;
+  end if;
+end
+$$;
+
+-- Every row moves its user from one total to the next; the first one brings it in.
+create function laurel_private.add_to_totals(figures laurel_private.award_figures[], sign int default 1, of_everybody boolean default true)
   returns void language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   changes laurel_private.points_totals[];
 begin
-  changes := array(
-    select (c.tenant_id, c.system_id, c.is_rounded, c.total, sum(c.users))::laurel_private.points_totals
-    from (
-      select m.tenant_id, m.system_id, m.users, r.is_rounded,
-        case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total
-      from (
-        select f.tenant_id, f.system_id, f.total_after as total, sign as users from unnest(figures) f
-        union all
-        select f.tenant_id, f.system_id, f.total_before, -sign from unnest(figures) f where f.sequence > 1) m
-      cross join (values (false), (true)) r (is_rounded)) c
-    where exists (select from laurel.tenants t where t.id = c.tenant_id)
-    group by c.tenant_id, c.system_id, c.is_rounded, c.total
-    having sum(c.users) <> 0);
-  insert into laurel_private.points_totals as t (tenant_id, system_id, is_rounded, total, users)
+  with of_segments as materialized (
+    select f.tenant_id, f.segment_id, f.system_id, m.total, sign * sum(m.users) as users
+    from unnest(figures) f
+    cross join lateral (values (f.total_after, 1), (case when f.sequence > 1 then f.total_before end, -1)) m (total, users)
+    where m.total is not null
+    group by 1, 2, 3, 4 having sum(m.users) <> 0
+  ),
+  exact as materialized (
+    select s.* from of_segments s where s.segment_id is not null
+    union all
+    select s.tenant_id, laurel_private.everybody(), s.system_id, s.total, sum(s.users) from of_segments s where of_everybody group by 1, 3, 4
+  )
+  select array_agg(c.c) into changes
+  from (
+    select (x.tenant_id, x.segment_id, x.system_id, r.is_rounded, r.total, sum(x.users))::laurel_private.points_totals as c
+    from exact x
+    cross join lateral (values (false, x.total), (true, laurel_private.first_three_digits(x.total))) r (is_rounded, total)
+    where exists (select from laurel.tenants t where t.id = x.tenant_id)
+    group by x.tenant_id, x.segment_id, x.system_id, r.is_rounded, r.total
+    having sum(x.users) <> 0) c;
+  insert into laurel_private.points_totals as t (tenant_id, segment_id, system_id, is_rounded, total, users)
   select c.* from unnest(changes) c
   on conflict on constraint points_totals_are_counted_once do update set users = t.users + excluded.users;
   -- Users leave many totals behind.
   delete from laurel_private.points_totals t using unnest(changes) c
-  where t.tenant_id = c.tenant_id and t.system_id = c.system_id and t.is_rounded = c.is_rounded and t.total = c.total and t.users = 0;
+  where c.users < 0 and t.tenant_id = c.tenant_id and t.segment_id = c.segment_id and t.system_id = c.system_id
+    and t.is_rounded = c.is_rounded and t.total = c.total and t.users = 0;
 end
 $$;
 
--- What changes for users: per figure what comes in addition.
+-- What changes for users, who go from one segment to another or stay in theirs: per figure what comes in addition.
 create type laurel_private.earning_change as (
-  tenant_id uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric,
+  tenant_id uuid, old_segment uuid, new_segment uuid, system_id uuid, user_id text, last_7 numeric, last_30 numeric, last_90 numeric,
   before_7 numeric, before_30 numeric, before_90 numeric, first_14 numeric
 );
 
@@ -11493,7 +11602,7 @@ create function laurel_private.windows_of(age int)
     age between 7 and 13, age between 30 and 59, age between 90 and 179
 $$;
 
--- Moves users between buckets, and who has more than the top earner takes its place.
+-- Moves users between buckets, of everybody and of segments, and who has more than the top earner takes its place.
 create function laurel_private.change_earnings(changes laurel_private.earning_change[])
   returns void language sql volatile as $$
   with change as (
@@ -11520,37 +11629,49 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
       before_90 = e.before_90 + excluded.before_90, first_14 = e.first_14 + excluded.first_14
   ),
   moved as materialized (
-    select b.tenant_id, b.system_id, b.user_id, f.figure, f.joined_on, f.old, f.old + f.change as new
+    select b.tenant_id, b.system_id, b.user_id, b.old_segment, b.new_segment, f.figure, f.joined_on, f.old, f.old + f.change as new,
+      laurel_private.bucket_of(f.old, s.starts) as old_bucket, laurel_private.bucket_of(f.old + f.change, s.starts) as new_bucket
     from before b
+    cross join (select laurel_private.bucket_starts() as starts) s
     cross join lateral (values
       ('last_7'::laurel_private.earning_figure, date 'epoch', b.old_last_7, b.last_7), ('last_30', 'epoch', b.old_last_30, b.last_30),
       ('last_90', 'epoch', b.old_last_90, b.last_90), ('before_7', 'epoch', b.old_before_7, b.before_7),
       ('before_30', 'epoch', b.old_before_30, b.before_30), ('before_90', 'epoch', b.old_before_90, b.before_90),
       ('first_14', b.cohort, b.old_first_14, b.first_14)
     ) f (figure, joined_on, old, change)
-    where f.change <> 0
+    where f.change <> 0 or b.new_segment <> b.old_segment
   ),
-  starts as (
-    select laurel_private.bucket_starts() as starts
+  -- Everybody's are the sums of all segments'.
+  of_segments as materialized (
+    select m.tenant_id, x.segment_id, m.system_id, m.figure, m.joined_on, x.bucket, sum(x.users) as users, sum(x.points) as points
+    from moved m
+    cross join lateral (values (m.old_segment, m.old_bucket, -1, -m.old), (m.new_segment, m.new_bucket, 1, m.new)) x (segment_id, bucket, users, points)
+    where x.bucket > 0
+    group by 1, 2, 3, 4, 5, 6
   ),
   counted as (
-    insert into laurel_private.earning_buckets as k (tenant_id, system_id, figure, joined_on, bucket, users, points)
-    select m.tenant_id, m.system_id, m.figure, m.joined_on, x.bucket, sum(x.users), sum(x.points)
-    from moved m
-    cross join starts
-    cross join lateral (values
-      (laurel_private.bucket_of(m.old, starts.starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts.starts), 1, m.new)
-    ) x (bucket, users, points)
-    where x.bucket > 0
-    group by 1, 2, 3, 4, 5
+    insert into laurel_private.earning_buckets as k (tenant_id, segment_id, system_id, figure, joined_on, bucket, users, points)
+    select s.* from of_segments s where s.segment_id is not null
+    union all
+    select s.tenant_id, laurel_private.everybody(), s.system_id, s.figure, s.joined_on, s.bucket, sum(s.users), sum(s.points)
+    from of_segments s
+    group by s.tenant_id, s.system_id, s.figure, s.joined_on, s.bucket
     on conflict on constraint earning_buckets_are_one_per_range do update
     set users = k.users + excluded.users, points = k.points + excluded.points
+  ),
+  top as materialized (
+    select distinct on (m.tenant_id, m.new_segment, m.system_id, m.figure)
+      m.tenant_id, m.new_segment as segment_id, m.system_id, m.figure, m.new as earned, m.user_id
+    from moved m
+    where m.figure <> 'first_14' and (m.new > m.old or m.new > 0 and m.new_segment <> m.old_segment)
+    order by m.tenant_id, m.new_segment, m.system_id, m.figure, m.new desc, m.user_id collate "C"
   )
-  insert into laurel_private.top_earners as t (tenant_id, system_id, figure, earned, user_id)
-  select distinct on (m.tenant_id, m.system_id, m.figure) m.tenant_id, m.system_id, m.figure, m.new, m.user_id
-  from moved m
-  where m.figure <> 'first_14' and m.new > m.old
-  order by m.tenant_id, m.system_id, m.figure, m.new desc, m.user_id collate "C"
+  insert into laurel_private.top_earners as t (tenant_id, segment_id, system_id, figure, earned, user_id)
+  select t.* from top t where t.segment_id is not null
+  union all
+  (select distinct on (t.tenant_id, t.system_id, t.figure) t.tenant_id, laurel_private.everybody(), t.system_id, t.figure, t.earned, t.user_id
+  from top t
+  order by t.tenant_id, t.system_id, t.figure, t.earned desc, t.user_id collate "C")
   on conflict on constraint top_earners_are_one_per_figure do update
   set earned = excluded.earned, user_id = excluded.user_id
   where excluded.earned > t.earned or excluded.earned = t.earned and excluded.user_id < t.user_id
@@ -11595,6 +11716,8 @@ begin
   beyond := case when cardinality(figures) < most then fold.next_watermark
     else laurel_private.next_uuid((figures[most]).id) end;
 
+  perform laurel_private.place_users(figures);
+  figures := laurel_private.in_segments(figures);
   perform laurel_private.add_to_days(figures);
   perform laurel_private.add_to_totals(figures);
 
@@ -11607,20 +11730,20 @@ begin
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
 
   perform laurel_private.change_earnings(array(
-    select (a.tenant_id, a.system_id, a.user_id,
+    select (a.tenant_id, a.segment_id, a.segment_id, a.system_id, a.user_id,
       coalesce(sum(a.earned) filter (where w.last_7), 0), coalesce(sum(a.earned) filter (where w.last_30), 0),
       coalesce(sum(a.earned) filter (where w.last_90), 0), coalesce(sum(a.earned) filter (where w.before_7), 0),
       coalesce(sum(a.earned) filter (where w.before_30), 0), coalesce(sum(a.earned) filter (where w.before_90), 0),
       coalesce(sum(a.earned) filter (where a.is_first), 0))::laurel_private.earning_change
     from (
-      select f.tenant_id, f.system_id, f.user_id, f.earned,
+      select f.tenant_id, f.segment_id, f.system_id, f.user_id, f.earned,
         -- What lies after the windows, at a negative age, comes in when they move on.
         fold.windows_end_on - f.day as age, f.day - laurel_private.utc_day(u.created_at) between 0 and 13 as is_first
       from unnest(figures) f
       join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
       where f.earned > 0) a
     cross join lateral laurel_private.windows_of(a.age) w
-    group by a.tenant_id, a.system_id, a.user_id
+    group by a.tenant_id, a.segment_id, a.system_id, a.user_id
     having bool_or(a.age between 0 and 179 or a.is_first)));
 
   update laurel_private.earnings_fold f
@@ -11634,14 +11757,21 @@ $$;
 comment on function laurel_private.fold_earnings(int, interval) is
   'Folds the next ledger rows, at most so many, into the rollups; 0 when there is nothing to fold now. Rule D3.';
 
--- Who earned most, anew: after figures went down.
-create function laurel_private.find_top_earners(of_tenant uuid, of_system uuid)
+-- Who earned most, anew: after figures went down, or users left. Of one segment, or of everybody and all segments.
+create function laurel_private.find_top_earners(of_tenant uuid, of_system uuid, of_segment uuid default null)
   returns void language plpgsql volatile as $$
 begin
-  delete from laurel_private.top_earners t where t.tenant_id = of_tenant and t.system_id = of_system;
-  insert into laurel_private.top_earners (tenant_id, system_id, figure, earned, user_id)
-  select e.tenant_id, e.system_id, e.figure, e.earned, e.user_id from laurel_private.expected_top_earners e
-  where e.tenant_id = of_tenant and e.system_id = of_system;
+  delete from laurel_private.top_earners t
+  where t.tenant_id = of_tenant and t.system_id = of_system and (of_segment is null or t.segment_id = of_segment);
+  if of_segment is null then
+    insert into laurel_private.top_earners (tenant_id, segment_id, system_id, figure, earned, user_id)
+    select e.tenant_id, e.segment_id, e.system_id, e.figure, e.earned, e.user_id from laurel_private.expected_top_earners e
+    where e.tenant_id = of_tenant and e.system_id = of_system;
+  else
+    insert into laurel_private.top_earners (tenant_id, segment_id, system_id, figure, earned, user_id)
+    select e.tenant_id, e.segment_id, e.system_id, e.figure, e.earned, e.user_id from laurel_private.expected_top_earners e
+    where e.tenant_id = of_tenant and e.system_id = of_system and e.segment_id = of_segment;
+  end if;
 end
 $$;
 
@@ -11678,11 +11808,12 @@ begin
         exit when part = '{}';
         has_moved := true;
         perform laurel_private.change_earnings(array(
-          select (d.tenant_id, d.system_id, d.user_id,
+          select (d.tenant_id, s.segment_id, s.segment_id, d.system_id, d.user_id,
             d.earned * (w.last_7::int - v.last_7::int), d.earned * (w.last_30::int - v.last_30::int), d.earned * (w.last_90::int - v.last_90::int),
             d.earned * (w.before_7::int - v.before_7::int), d.earned * (w.before_30::int - v.before_30::int),
             d.earned * (w.before_90::int - v.before_90::int), 0)::laurel_private.earning_change
           from unnest(part) d
+          left join laurel_private.user_segments s on s.tenant_id = d.tenant_id and s.user_id = d.user_id
           cross join laurel_private.windows_of(edge) w
           cross join laurel_private.windows_of(edge - 1) v));
       end loop;
@@ -11699,12 +11830,13 @@ $$;
 comment on function laurel_private.move_windows(timestamptz, int) is
   'Moves the windows of user_earnings on by one day if a UTC day has begun since, so many users at a time; 0 when they end today.';
 
--- Before a user is erased (K4): what it earned stays in the systems' days, its own figures go. Under the fold's lock,
--- taken after the user's and kept until its ledger rows are gone: a fold finds all of them or none.
+-- Before a user is erased (K4): what it earned stays in everybody's days, and leaves its segment's; its own figures go.
+-- Under the fold's lock, taken after the user's and kept until its ledger rows are gone: a fold finds all of them or none.
 create function laurel_private.forget_earnings(of_tenant uuid, of_user text)
   returns void language plpgsql volatile as $$
 declare
   fold laurel_private.earnings_fold;
+  folded laurel_private.award_figures[];
 begin
   select f.* into fold from laurel_private.earnings_fold f for update;
   -- What is not folded yet would be gone with the ledger.
@@ -11716,34 +11848,51 @@ begin
   from laurel_private.award_figures f
   where f.tenant_id = of_tenant and f.user_id = of_user
   group by 1, 2, 3, 4, 5;
-  perform laurel_private.add_to_totals(array(
+  folded := laurel_private.in_segments(array(
     select f from laurel_private.award_figures f
-    where f.tenant_id = of_tenant and f.user_id = of_user and f.id < fold.watermark), -1);
+    where f.tenant_id = of_tenant and f.user_id = of_user and f.id < fold.watermark));
+  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, -1);
   perform laurel_private.change_earnings(array(
-    select (e.tenant_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90, -e.before_7, -e.before_30, -e.before_90,
-      -e.first_14)::laurel_private.earning_change
-    from laurel_private.user_earnings e where e.tenant_id = of_tenant and e.user_id = of_user));
-  perform laurel_private.find_top_earners(t.tenant_id, t.system_id)
+    select (e.tenant_id, s.segment_id, s.segment_id, e.system_id, e.user_id, -e.last_7, -e.last_30, -e.last_90,
+      -e.before_7, -e.before_30, -e.before_90, -e.first_14)::laurel_private.earning_change
+    from laurel_private.user_earnings e
+    left join laurel_private.user_segments s on s.tenant_id = e.tenant_id and s.user_id = e.user_id
+    where e.tenant_id = of_tenant and e.user_id = of_user));
+  perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
-    select distinct t.tenant_id, t.system_id from laurel_private.top_earners t
+    select distinct t.tenant_id, t.system_id, t.segment_id from laurel_private.top_earners t
     where t.tenant_id = of_tenant and t.user_id = of_user) t;
+  update laurel_private.user_count_changes c set user_id = null where c.tenant_id = of_tenant and c.user_id = of_user;
   -- The rows themselves go with the user.
 end
 $$;
 
 -- What the rollups must be, by the ledger and by each other: verify() compares, rebuild_rollups() writes.
 
+-- Ledger rows that are folded, for everybody and for the users' segments.
+create view laurel_private.folded_figures as
+  select f.id, f.tenant_id, laurel_private.everybody() as segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
+    f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after
+  from laurel_private.award_figures f
+  where f.id < (select f.watermark from laurel_private.earnings_fold f)
+  union all
+  select f.id, f.tenant_id, s.segment_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id,
+    f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after
+  from laurel_private.award_figures f
+  join laurel_private.user_segments s on s.tenant_id = f.tenant_id and s.user_id = f.user_id
+  where f.id < (select f.watermark from laurel_private.earnings_fold f);
+
 create view laurel_private.expected_points_days as
-  select s.tenant_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.earned) as earned, sum(s.boosted) as boosted,
+  select s.tenant_id, s.segment_id, s.system_id, s.day, s.cause, s.trigger_id, sum(s.earned) as earned, sum(s.boosted) as boosted,
     sum(s.deducted) as deducted, sum(s.awards)::bigint as awards
   from (
-    select f.tenant_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric, f.boosted::numeric, f.deducted::numeric, 1::bigint as awards
-    from laurel_private.award_figures f
-    where f.id < (select f.watermark from laurel_private.earnings_fold f)
+    select f.tenant_id, f.segment_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned::numeric, f.boosted::numeric, f.deducted::numeric, 1::bigint as awards
+    from laurel_private.folded_figures f
     union all
-    select e.tenant_id, e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
+    select e.tenant_id, laurel_private.everybody(), e.system_id, e.day, e.cause, e.trigger_id, e.earned, e.boosted, e.deducted, e.awards
     from laurel_private.erased_points e) s
-  group by 1, 2, 3, 4, 5;
+  group by 1, 2, 3, 4, 5, 6;
 
 create view laurel_private.expected_user_points_days as
   select f.tenant_id, f.user_id, f.system_id, f.day, sum(f.earned)::numeric as earned
@@ -11752,16 +11901,16 @@ create view laurel_private.expected_user_points_days as
   group by 1, 2, 3, 4;
 
 create view laurel_private.expected_points_totals as
-  select m.tenant_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
+  select m.tenant_id, m.segment_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
     sum(m.users)::bigint as users
   from (
-    select m.tenant_id, m.system_id, x.total, sum(x.users) as users
-    from laurel_private.award_figures m
+    select m.tenant_id, m.segment_id, m.system_id, x.total, sum(x.users) as users
+    from laurel_private.folded_figures m
     cross join lateral (values (m.total_after, 1), (case when m.sequence > 1 then m.total_before end, -1)) x (total, users)
-    where x.total is not null and m.id < (select f.watermark from laurel_private.earnings_fold f)
-    group by 1, 2, 3) m
+    where x.total is not null
+    group by 1, 2, 3, 4) m
   cross join (values (false), (true)) r (is_rounded)
-  group by 1, 2, 3, 4
+  group by 1, 2, 3, 4, 5
   having sum(m.users) <> 0;
 
 -- From the users' days.
@@ -11782,10 +11931,15 @@ create view laurel_private.expected_user_earnings as
   join laurel.users u on u.tenant_id = d.tenant_id and u.id = d.user_id
   where (d.last_7, d.last_30, d.last_90, d.before_7, d.before_30, d.before_90, d.first_14) <> (0, 0, 0, 0, 0, 0, 0);
 
--- A row for each figure of a user.
+-- A row for each figure of a user: for everybody, and for the user's segment.
 create view laurel_private.earning_figures as
-  select e.tenant_id, e.system_id, e.user_id, f.figure, f.joined_on, f.earned
-  from laurel_private.user_earnings e
+  select e.tenant_id, e.segment_id, e.system_id, e.user_id, f.figure, f.joined_on, f.earned
+  from (
+    select laurel_private.everybody() as segment_id, e.* from laurel_private.user_earnings e
+    union all
+    select s.segment_id, e.*
+    from laurel_private.user_segments s
+    join laurel_private.user_earnings e on e.tenant_id = s.tenant_id and e.user_id = s.user_id) e
   cross join lateral (values
     ('last_7'::laurel_private.earning_figure, date 'epoch', e.last_7), ('last_30', 'epoch', e.last_30), ('last_90', 'epoch', e.last_90),
     ('before_7', 'epoch', e.before_7), ('before_30', 'epoch', e.before_30), ('before_90', 'epoch', e.before_90),
@@ -11793,21 +11947,21 @@ create view laurel_private.earning_figures as
   where f.earned > 0;
 
 create view laurel_private.expected_earning_buckets as
-  select f.tenant_id, f.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket,
+  select f.tenant_id, f.segment_id, f.system_id, f.figure, f.joined_on, laurel_private.bucket_of(f.earned, s.starts) as bucket,
     count(*) as users, sum(f.earned) as points
   from laurel_private.earning_figures f
   cross join (select laurel_private.bucket_starts() as starts) s
-  group by 1, 2, 3, 4, 5;
+  group by 1, 2, 3, 4, 5, 6;
 
 -- Two passes rather than a sort of all figures.
 create view laurel_private.expected_top_earners as
-  select f.tenant_id, f.system_id, f.figure, f.earned, min(f.user_id) as user_id
+  select f.tenant_id, f.segment_id, f.system_id, f.figure, f.earned, min(f.user_id) as user_id
   from (
-    select f.tenant_id, f.system_id, f.figure, max(f.earned) as earned
-    from laurel_private.earning_figures f where f.figure <> 'first_14' group by 1, 2, 3) m
+    select f.tenant_id, f.segment_id, f.system_id, f.figure, max(f.earned) as earned
+    from laurel_private.earning_figures f where f.figure <> 'first_14' group by 1, 2, 3, 4) m
   join laurel_private.earning_figures f
-    on f.tenant_id = m.tenant_id and f.system_id = m.system_id and f.figure = m.figure and f.earned = m.earned
-  group by 1, 2, 3, 4;
+    on f.tenant_id = m.tenant_id and f.segment_id = m.segment_id and f.system_id = m.system_id and f.figure = m.figure and f.earned = m.earned
+  group by 1, 2, 3, 4, 5;
 
 -- Makes the rollups anew from the ledger, up to the watermark: after figures were loaded or mended by hand.
 -- Erasures wait for it, events do not.
@@ -11824,18 +11978,30 @@ begin
   delete from laurel_private.user_earnings;
   delete from laurel_private.earning_buckets;
   delete from laurel_private.top_earners;
-  insert into laurel_private.points_days (tenant_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+  delete from laurel_private.user_segments;
+  with placed as materialized (
+    select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id from laurel.users u
+  ),
+  added as (
+    insert into laurel_private.segments (tenant_id, id, attributes)
+    select distinct p.tenant_id, p.segment_id, p.attributes from placed p
+    where exists (select from laurel.tenants t where t.id = p.tenant_id)
+    on conflict do nothing
+  )
+  insert into laurel_private.user_segments (tenant_id, user_id, segment_id)
+  select p.tenant_id, p.id, p.segment_id from placed p;
+  insert into laurel_private.points_days (tenant_id, segment_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
   select e.* from laurel_private.expected_points_days e;
   insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
   select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
-  insert into laurel_private.points_totals (tenant_id, system_id, is_rounded, total, users)
+  insert into laurel_private.points_totals (tenant_id, segment_id, system_id, is_rounded, total, users)
   select e.* from laurel_private.expected_points_totals e;
   insert into laurel_private.user_earnings
     (tenant_id, user_id, system_id, joined_on, last_7, last_30, last_90, before_7, before_30, before_90, first_14)
   select e.* from laurel_private.expected_user_earnings e;
-  insert into laurel_private.earning_buckets (tenant_id, system_id, figure, joined_on, bucket, users, points)
+  insert into laurel_private.earning_buckets (tenant_id, segment_id, system_id, figure, joined_on, bucket, users, points)
   select e.* from laurel_private.expected_earning_buckets e;
-  insert into laurel_private.top_earners (tenant_id, system_id, figure, earned, user_id)
+  insert into laurel_private.top_earners (tenant_id, segment_id, system_id, figure, earned, user_id)
   select e.* from laurel_private.expected_top_earners e;
 end
 $$;
@@ -11843,82 +12009,191 @@ $$;
 comment on function laurel_private.rebuild_rollups() is
   'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned. Rule D3.';
 --! EndIncluded insight/points_rollups.sql
---! Included insight/users_by_total.sql
--- How many users of a system have how much (RP1, L4), from the rollup of totals and the ledger's tail
--- (points_rollups.sql): exact at any moment, without a look at the users. Narrowed to users with attributes
--- it reads those users' own states.
+--! Included insight/fold_user_counts.sql
+-- Folds who came, who went and whose attributes changed (users/user_counts.sql): into the counts of users, and the
+-- points of users who changed from the figures of one segment to those of another.
+--
+-- First the changes are taken away, then, in a next statement, attributes are read as they are: a user whose
+-- change is gone is in the segment of that change or of a later one, and of a later one another change is there. So is it for
+-- place_users(), which reads attributes while changes wait: moved_users() finds whoever is not where it belongs.
 
--- The ledger rows that are not folded yet.
-create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid)
+create type laurel_private.segment_move as (tenant_id uuid, user_id text, from_id uuid, to_id uuid, attributes jsonb);
+
+-- Takes what is folded of users out of one segment and adds it to another. Called under the fold's lock.
+create function laurel_private.move_users(moves laurel_private.segment_move[], watermark uuid)
+  returns void language plpgsql volatile as $$
+declare
+  folded laurel_private.award_figures[] := array(
+    select f.f from unnest(moves) m
+    cross join lateral (
+      select f from laurel_private.award_figures f
+      where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < watermark offset 0) f);
+begin
+  folded := laurel_private.in_segments(folded);
+  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, -1, of_everybody => false);
+  perform laurel_private.change_earnings(array(
+    select (e.tenant_id, m.from_id, m.to_id, e.system_id, e.user_id, 0, 0, 0, 0, 0, 0, 0)::laurel_private.earning_change
+    from unnest(moves) m
+    cross join lateral (
+      select e.tenant_id, e.system_id, e.user_id from laurel_private.user_earnings e
+      where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
+  update laurel_private.user_segments s set segment_id = m.to_id
+  from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
+  folded := laurel_private.in_segments(folded);
+  perform laurel_private.add_to_days(folded, of_everybody => false);
+  perform laurel_private.add_to_totals(folded, of_everybody => false);
+  perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
+  from (
+    select distinct t.tenant_id, t.system_id, t.segment_id
+    from unnest(moves) m
+    join laurel_private.top_earners t on t.tenant_id = m.tenant_id and t.segment_id = m.from_id and t.user_id = m.user_id) t;
+end
+$$;
+
+-- What is left of segments that nobody is in any more: nothing but zeros.
+create function laurel_private.remove_empty_segments(changes laurel_private.user_count_changes[])
+  returns void language plpgsql volatile as $$
+declare
+  empty_ids laurel_private.segments[];
+begin
+  delete from laurel_private.user_counts c
+  using (select distinct c.tenant_id, c.joined_on, laurel_private.segment_of(c.attributes) as segment_id from unnest(changes) c where c.users < 0) x
+  where c.tenant_id = x.tenant_id and c.segment_id = x.segment_id and c.joined_on = x.joined_on and c.users = 0;
+  with gone as (
+    delete from laurel_private.segments s
+    using (select distinct c.tenant_id, laurel_private.segment_of(c.attributes) as id from unnest(changes) c where c.users < 0) x
+    where s.tenant_id = x.tenant_id and s.id = x.id
+      and not exists (select from laurel_private.user_counts c where c.tenant_id = x.tenant_id and c.segment_id = x.id)
+      and not exists (select from laurel_private.user_segments u where u.tenant_id = x.tenant_id and u.segment_id = x.id)
+    returning s
+  )
+  select array_agg(g.s) into empty_ids from gone g;
+  delete from laurel_private.earning_buckets k using unnest(empty_ids) s where k.tenant_id = s.tenant_id and k.segment_id = s.id;
+end
+$$;
+
+-- Folds the next changes, at most so many; returns how many there were. One does it at a time, and not while awards are folded.
+create function laurel_private.fold_user_counts(most int default 20000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  -- Users are moved so many at a time: each brings all of its ledger.
+  moved_at_once constant int := 500;
+  fold laurel_private.earnings_fold;
+  changes laurel_private.user_count_changes[];
+  moves laurel_private.segment_move[];
+begin
+  select f.* into fold from laurel_private.earnings_fold f for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  with gone as (
+    delete from laurel_private.user_count_changes c
+    where c.ctid = any (array(select c.ctid from laurel_private.user_count_changes c limit most))
+    returning c
+  )
+  select array_agg(g.c) into changes from gone g;
+  if changes is null then
+    return 0;
+  end if;
+
+  moves := array(
+    select (c.tenant_id, c.user_id, s.segment_id, laurel_private.segment_of(u.attributes), u.attributes)::laurel_private.segment_move
+    from (select distinct c.tenant_id, c.user_id from unnest(changes) c where c.users < 0 and c.user_id is not null) c
+    cross join lateral (
+      select s.segment_id from laurel_private.user_segments s where s.tenant_id = c.tenant_id and s.user_id = c.user_id offset 0) s
+    cross join lateral (
+      select u.attributes from laurel.users u where u.tenant_id = c.tenant_id and u.id = c.user_id offset 0) u
+    where s.segment_id <> laurel_private.segment_of(u.attributes));
+
+  insert into laurel_private.segments (tenant_id, id, attributes)
+  select distinct x.tenant_id, x.id, x.attributes
+  from (
+    -- Of those who went as well: in whichever order changes are folded, counts are read with their segment.
+    select c.tenant_id, laurel_private.segment_of(c.attributes) as id, c.attributes from unnest(changes) c
+    union all
+    select m.tenant_id, m.to_id, m.attributes from unnest(moves) m) x
+  where exists (select from laurel.tenants t where t.id = x.tenant_id)
+  on conflict do nothing;
+
+  insert into laurel_private.user_counts as c (tenant_id, segment_id, joined_on, users)
+  select c.tenant_id, s.segment_id, c.joined_on, sum(c.users)
+  from unnest(changes) c
+  cross join lateral (values (laurel_private.everybody()), (laurel_private.segment_of(c.attributes))) s (segment_id)
+  where exists (select from laurel.tenants t where t.id = c.tenant_id)
+  group by 1, 2, 3
+  on conflict on constraint user_counts_are_one_per_day do update set users = c.users + excluded.users;
+
+  for n in 0 .. (cardinality(moves) - 1) / moved_at_once loop
+    perform laurel_private.move_users(moves[n * moved_at_once + 1 : (n + 1) * moved_at_once], fold.watermark);
+  end loop;
+  perform laurel_private.remove_empty_segments(changes);
+  return cardinality(changes);
+end
+$$;
+
+comment on function laurel_private.fold_user_counts(int) is
+  'Folds who came, went and changed attributes since, at most so many changes; how many that were. One does it at a time.';
+--! EndIncluded insight/fold_user_counts.sql
+--! Included insight/users_by_total.sql
+-- How many users of a system have how much (RP1, L4), from the rollup of totals (points_rollups.sql) and what is
+-- not folded yet: exact at any moment, without a look at the users. Of those who carry some attributes today, from the
+-- rollups of the segments that match (users/segments.sql).
+
+-- The ledger rows that are not folded yet, of users with these attributes.
+create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid, filter jsonb)
   returns setof laurel.points_awards language sql stable as $$
   select a.* from laurel.points_awards a
   where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
+    and (filter = '{}' or (select u.attributes @> filter from laurel.users u where u.tenant_id = a.tenant_id and u.id = a.user_id))
 $$;
 
--- Where users of the tail came to (1) and whence (-1).
-create function laurel_private.moves_of_tail(of_tenant uuid, of_system uuid)
+-- What the rollups of segments that match lack, and have too much (sign -1): the ledger's tail, and what is
+-- folded of users who have moved.
+create function laurel_private.unfolded_figures(of_tenant uuid, of_system uuid, filter jsonb)
+  returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned bigint, boosted bigint, deducted bigint,
+    sequence bigint, total_before bigint, total_after bigint, sign int) language sql stable as $$
+  select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
+    greatest(a.points, 0), case when a.boosts is null then 0 else greatest(a.points, 0) end, greatest(-a.points, 0),
+    a.sequence, a.total_before, a.total_after, 1
+  from laurel_private.ledger_tail(of_tenant, of_system, filter) a
+  union all
+  select f.day, f.cause, f.trigger_id, f.earned, f.boosted, f.deducted, f.sequence, f.total_before, f.total_after, m.sign
+  from laurel_private.moved_users(of_tenant, filter) m
+  cross join lateral (
+    select f.* from laurel_private.award_figures f
+    where f.tenant_id = of_tenant and f.user_id = m.user_id and f.system_id = of_system
+      and f.id < (select f.watermark from laurel_private.earnings_fold f) offset 0) f
+$$;
+
+-- Where users of these rows came to (1) and whence (-1).
+create function laurel_private.unfolded_totals(of_tenant uuid, of_system uuid, filter jsonb)
   returns table (total bigint, users int) language sql stable as $$
   select x.total, x.users
-  from laurel_private.ledger_tail(of_tenant, of_system) a
-  cross join lateral (values (a.total_after, 1), (case when a.sequence > 1 then a.total_before end, -1)) x (total, users)
+  from laurel_private.unfolded_figures(of_tenant, of_system, filter) f
+  cross join lateral (values (f.total_after, f.sign), (case when f.sequence > 1 then f.total_before end, -f.sign)) x (total, users)
   where x.total is not null
-$$;
-
--- The IDs of users with these attributes; null when they are more than `most`.
-create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
-  returns text[] language plpgsql stable as $$
-declare
-  ids text[] := array(select u.id from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter limit most + 1);
-begin
-  return case when cardinality(ids) <= most then ids end;
-end
-$$;
-
--- Up to so many users are looked up one by one; of more, everybody's rows are read.
-create function laurel_private.few_users()
-  returns int language sql immutable parallel safe
-  return 50000;
-
--- The totals of users with these attributes: few by their key, many by a look at all.
-create function laurel_private.totals_with(system laurel.points_systems, filter jsonb)
-  returns table (total bigint, users bigint) language plpgsql stable as $$
-#variable_conflict use_column
-declare
-  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users());
-begin
-  return query
-    select s.total, count(*)
-    from (
-      select coalesce(s.totals[array_position(s.system_ids, system.id)], 0) as total
-      from unnest(few) u (id)
-      cross join lateral (
-        select s.totals, s.system_ids from laurel_private.user_states s
-        where s.tenant_id = system.tenant_id and s.user_id = u.id offset 0) s
-      union all
-      select coalesce(s.totals[array_position(s.system_ids, system.id)], 0)
-      from laurel_private.user_states s
-      where few is null and s.tenant_id = system.tenant_id and s.attributes @> filter) s
-    group by 1;
-end
 $$;
 
 create function laurel_private.highest_total(system laurel.points_systems, filter jsonb)
   returns bigint language plpgsql stable as $$
 #variable_conflict use_column
+declare
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
 begin
-  if filter <> '{}' then
-    return (select max(t.total) from laurel_private.totals_with(system, filter) t);
-  end if;
   return (
     with tail as materialized (
-      select m.* from laurel_private.moves_of_tail(system.tenant_id, system.id) m
+      select m.* from laurel_private.unfolded_totals(system.tenant_id, system.id, filter) m
     ),
     -- The highest rounded total that somebody has, then the highest exact one of those.
     rounded as (
       select c.total
       from (
         select t.total, t.users from laurel_private.points_totals t
-        where t.tenant_id = system.tenant_id and t.system_id = system.id and t.is_rounded
+        where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id and t.is_rounded
         union all
         select laurel_private.first_three_digits(m.total), m.users from tail m) c
       group by c.total having sum(c.users) > 0
@@ -11929,7 +12204,7 @@ begin
       select t.total, t.users
       from rounded r
       join laurel_private.points_totals t
-        on t.tenant_id = system.tenant_id and t.system_id = system.id and not t.is_rounded
+        on t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id and not t.is_rounded
         and t.total >= r.total and t.total < laurel_private.next_three_digits(r.total)
       union all
       select m.total, m.users from tail m join rounded r on laurel_private.first_three_digits(m.total) = r.total) c
@@ -11942,14 +12217,9 @@ $$;
 create function laurel_private.users_by_total(system laurel.points_systems, bounds bigint[], filter jsonb)
   returns bigint[] language plpgsql stable as $$
 #variable_conflict use_column
+declare
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
 begin
-  if filter <> '{}' then
-    return array(
-      select coalesce(sum(t.users), 0)
-      from generate_series(0, cardinality(bounds)) n
-      left join laurel_private.totals_with(system, filter) t on width_bucket(t.total, bounds) = n
-      group by n order by n);
-  end if;
   return (
     with split as materialized (
       -- Rounded totals with a bound among the exact ones that they stand for.
@@ -11959,7 +12229,7 @@ begin
     part as materialized (
       select width_bucket(t.total, bounds) as bucket, sum(t.users) as users
       from laurel_private.points_totals t
-      where t.tenant_id = system.tenant_id and t.system_id = system.id and t.is_rounded
+      where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id and t.is_rounded
         and t.total <> all (array(select s.total from split s))
       group by 1
       union all
@@ -11967,18 +12237,18 @@ begin
       from split s
       cross join lateral (
         select t.total, t.users from laurel_private.points_totals t
-        where t.tenant_id = system.tenant_id and t.system_id = system.id and not t.is_rounded
+        where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id and not t.is_rounded
           and t.total >= s.total and t.total < laurel_private.next_three_digits(s.total) offset 0) t
       group by 1
       union all
       select width_bucket(m.total, bounds), sum(m.users)
-      from laurel_private.moves_of_tail(system.tenant_id, system.id) m group by 1
+      from laurel_private.unfolded_totals(system.tenant_id, system.id, filter) m group by 1
     ),
     bucket as (
       select p.bucket, p.users from part p
       union all
       -- Users without awards have 0.
-      select width_bucket(0::bigint, bounds), laurel_private.count_users(system.tenant_id) - coalesce((select sum(p.users) from part p), 0)
+      select width_bucket(0::bigint, bounds), laurel_private.count_users(system.tenant_id, null, null, filter) - coalesce((select sum(p.users) from part p), 0)
     )
     select array_agg(n.users order by n.no)
     from (
@@ -11993,7 +12263,7 @@ comment on function laurel_private.users_by_total(laurel.points_systems, bigint[
   'Users below the first bound, from each bound to the next, and from the last one on. Rules RP1, L4.';
 --! EndIncluded insight/users_by_total.sql
 --! Included insight/verify_rollups.sql
--- What must be true of the rollups (points_rollups.sql) and of the count of users; a part of verify().
+-- What must be true of the rollups (points_rollups.sql), of segments and of the count of users; a part of verify().
 
 create function laurel_private.broken_rollups(for_tenant uuid)
   returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
@@ -12006,10 +12276,10 @@ begin
   return query
     with days as (select d.* from laurel_private.points_days d where for_tenant is null or d.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_points_days e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'days_add_up_to_the_ledger', tenant_id, null::text, concat_ws(' ', system_id, day, trigger_id),
+    select 'days_add_up_to_the_ledger', tenant_id, null::text, concat_ws(' ', segment_id, system_id, day, trigger_id),
       case when x.earned is not null then concat_ws(' ', x.earned, x.boosted, x.deducted, x.awards) end,
       case when d.earned is not null then concat_ws(' ', d.earned, d.boosted, d.deducted, d.awards) end
-    from expected x full join days d using (tenant_id, system_id, day, cause, trigger_id)
+    from expected x full join days d using (tenant_id, segment_id, system_id, day, cause, trigger_id)
     where (x.earned, x.boosted, x.deducted, x.awards) is distinct from (d.earned, d.boosted, d.deducted, d.awards);
   return query
     with days as (select d.* from laurel_private.user_points_days d where for_tenant is null or d.tenant_id = for_tenant),
@@ -12020,8 +12290,8 @@ begin
   return query
     with totals as (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_points_totals e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'totals_count_users', tenant_id, null::text, concat_ws(' ', system_id, case when is_rounded then 'about' end, total), x.users::text, t.users::text
-    from expected x full join totals t using (tenant_id, system_id, is_rounded, total)
+    select 'totals_count_users', tenant_id, null::text, concat_ws(' ', segment_id, system_id, case when is_rounded then 'about' end, total), x.users::text, t.users::text
+    from expected x full join totals t using (tenant_id, segment_id, system_id, is_rounded, total)
     where x.users is distinct from t.users;
   return query
     with earnings as (
@@ -12039,32 +12309,63 @@ begin
     with buckets as (
       select k.* from laurel_private.earning_buckets k where (k.users, k.points) <> (0, 0) and (for_tenant is null or k.tenant_id = for_tenant)),
     expected as (select e.* from laurel_private.expected_earning_buckets e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'buckets_count_users', tenant_id, null::text, concat_ws(' ', system_id, figure, joined_on, bucket),
+    select 'buckets_count_users', tenant_id, null::text, concat_ws(' ', segment_id, system_id, figure, joined_on, bucket),
       concat_ws(' ', x.users, x.points), concat_ws(' ', k.users, k.points)
-    from expected x full join buckets k using (tenant_id, system_id, figure, joined_on, bucket)
+    from expected x full join buckets k using (tenant_id, segment_id, system_id, figure, joined_on, bucket)
     where (x.users, x.points) is distinct from (k.users, k.points);
   return query
     with tops as (select t.* from laurel_private.top_earners t where for_tenant is null or t.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_top_earners e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'top_earner_earned_most', tenant_id, t.user_id, concat_ws(' ', system_id, figure), concat_ws(' ', x.earned, x.user_id), concat_ws(' ', t.earned, t.user_id)
-    from expected x full join tops t using (tenant_id, system_id, figure)
+    select 'top_earner_earned_most', tenant_id, t.user_id, concat_ws(' ', segment_id, system_id, figure), concat_ws(' ', x.earned, x.user_id), concat_ws(' ', t.earned, t.user_id)
+    from expected x full join tops t using (tenant_id, segment_id, system_id, figure)
     where (x.earned, x.user_id) is distinct from (t.earned, t.user_id);
   return query
     with counts as (
-      select c.tenant_id, c.joined_on, sum(c.users) as users
+      select c.tenant_id, c.segment_id, c.joined_on, sum(c.users) as users
       from (
-        select c.tenant_id, c.joined_on, c.users from laurel_private.user_counts c
+        select c.tenant_id, c.segment_id, c.joined_on, c.users from laurel_private.user_counts c
         union all
-        select c.tenant_id, c.joined_on, c.users from laurel_private.user_count_changes c) c
+        select c.tenant_id, s.segment_id, c.joined_on, c.users
+        from laurel_private.user_count_changes c
+        cross join lateral (values (laurel_private.everybody()), (laurel_private.segment_of(c.attributes))) s (segment_id)) c
       where for_tenant is null or c.tenant_id = for_tenant
-      group by 1, 2 having sum(c.users) <> 0),
+      group by 1, 2, 3 having sum(c.users) <> 0),
     expected as (
-      select u.tenant_id, laurel_private.utc_day(u.created_at) as joined_on, count(*) as users
-      from laurel.users u where for_tenant is null or u.tenant_id = for_tenant
-      group by 1, 2)
-    select 'user_counts_are_the_users', tenant_id, null::text, joined_on::text, x.users::text, c.users::text
-    from expected x full join counts c using (tenant_id, joined_on)
+      select u.tenant_id, s.segment_id, laurel_private.utc_day(u.created_at) as joined_on, count(*) as users
+      from laurel.users u
+      cross join lateral (values (laurel_private.everybody()), (laurel_private.segment_of(u.attributes))) s (segment_id)
+      where for_tenant is null or u.tenant_id = for_tenant
+      group by 1, 2, 3)
+    select 'user_counts_are_the_users', tenant_id, null::text, concat_ws(' ', segment_id, joined_on), x.users::text, c.users::text
+    from expected x full join counts c using (tenant_id, segment_id, joined_on)
     where x.users is distinct from c.users;
+  return query
+    -- Whoever is elsewhere has a change that says so.
+    with folded as (
+      select distinct a.tenant_id, a.user_id from laurel.points_awards a
+      where (for_tenant is null or a.tenant_id = for_tenant) and a.id < (select f.watermark from laurel_private.earnings_fold f)),
+    moved as (
+      select distinct c.tenant_id, c.user_id from laurel_private.user_count_changes c where c.users < 0)
+    select 'user_is_folded_into_its_segment', u.tenant_id, u.id::text, u.attributes::text, x.segment_id::text, s.segment_id::text
+    from laurel.users u
+    cross join lateral (select laurel_private.segment_of(u.attributes) as segment_id) x
+    left join laurel_private.user_segments s on s.tenant_id = u.tenant_id and s.user_id = u.id
+    left join folded f on f.tenant_id = u.tenant_id and f.user_id = u.id
+    left join moved m on m.tenant_id = u.tenant_id and m.user_id = u.id
+    where (for_tenant is null or u.tenant_id = for_tenant)
+      and (s.segment_id is null and f.user_id is not null or s.segment_id <> x.segment_id and m.user_id is null);
+  return query
+    with segment as (
+      select s.tenant_id, s.id, laurel_private.segment_of(s.attributes) as right_id from laurel_private.segments s
+      where for_tenant is null or s.tenant_id = for_tenant),
+    used as (
+      select s.tenant_id, s.segment_id as id from laurel_private.user_segments s where for_tenant is null or s.tenant_id = for_tenant
+      union
+      select c.tenant_id, c.segment_id from laurel_private.user_counts c
+      where c.segment_id <> laurel_private.everybody() and (for_tenant is null or c.tenant_id = for_tenant))
+    select 'segment_has_its_attributes', tenant_id, null::text, id::text, coalesce(s.right_id, u.id)::text, s.id::text
+    from segment s full join used u using (tenant_id, id)
+    where s.id is distinct from s.right_id or s.id is null;
 end
 $$;
 --! EndIncluded insight/verify_rollups.sql
@@ -12500,7 +12801,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups, the count of users and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups, segments, the count of users and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -15711,10 +16012,11 @@ comment on function laurel.backtest_points(text, jsonb) is
 grant execute on function laurel.backtest_points(text, jsonb) to laurel_admin;
 --! EndIncluded insight/backtest_points.sql
 --! Included insight/points_analytics.sql
--- Analytics of a points system (D3): what its users earned over some days, from the rollups and the
--- ledger's tail (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
+-- Analytics of a points system (D3): what its users earned over some days, from the rollups and what is not
+-- folded into them yet (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
 -- dates; "earned" is what awards added, "deducted" what deductions took. All of it may be narrowed to users with
--- some attributes, of today; that reads the users' own rows, where everything else reads sums.
+-- some attributes, of today: then it is from the rollups of the segments that match (users/segments.sql). What users earned
+-- in days that are no window reads their own days.
 
 -- Checks a range of days and a filter, as every figure here takes them.
 create function laurel_private.analytics_filter(system laurel.points_systems, from_on date, to_on date, user_attributes text)
@@ -15731,62 +16033,24 @@ begin
 end
 $$;
 
--- A system's days, by trigger, of users with these attributes: from their own ledger rows.
-create function laurel_private.filtered_system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
-  language plpgsql stable
-  set work_mem = '64MB' set enable_nestloop = off as $$
-#variable_conflict use_column
-declare
-  -- A user's rows are to be looked for in every month: 20,000 users one by one take longer than 10 million rows in one go.
-  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users() / 10);
-  begins_at timestamptz := from_on::timestamp at time zone 'UTC';
-  ends_at timestamptz := (to_on + 1)::timestamp at time zone 'UTC';
-begin
-  return query
-    with award as (
-      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null as is_boosted
-      from unnest(few) u (id)
-      cross join lateral (
-        select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts from laurel.points_awards a
-        where a.tenant_id = system.tenant_id and a.user_id = u.id and a.system_id = system.id
-          and a.occurred_at >= begins_at and a.occurred_at < ends_at offset 0) a
-      union all
-      select a.occurred_at, a.cause, a.trigger_id, a.points, a.boosts is not null
-      from laurel.points_awards a
-      where few is null and a.tenant_id = system.tenant_id and a.system_id = system.id
-        and a.occurred_at >= begins_at and a.occurred_at < ends_at and a.user_id in (
-          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
-    )
-    select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-      coalesce(sum(a.points) filter (where a.points > 0), 0), coalesce(sum(a.points) filter (where a.points > 0 and a.is_boosted), 0),
-      coalesce(-sum(a.points) filter (where a.points < 0), 0), count(*)
-    from award a
-    group by 1, 2, 3;
-end
-$$;
-
--- A system's days, by trigger; of all users, or of those with these attributes.
+-- A system's days, by trigger; of users with these attributes.
 create function laurel_private.system_days(system laurel.points_systems, from_on date, to_on date, filter jsonb)
   returns table (day date, cause laurel.points_award_cause, trigger_id uuid, earned numeric, boosted numeric, deducted numeric, awards bigint)
   language plpgsql stable as $$
 #variable_conflict use_column
+declare
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
 begin
-  if filter <> '{}' then
-    return query select * from laurel_private.filtered_system_days(system, from_on, to_on, filter);
-    return;
-  end if;
   return query
     select d.day, d.cause, d.trigger_id, sum(d.earned), sum(d.boosted), sum(d.deducted), sum(d.awards)::bigint
     from (
       select d.day, d.cause, d.trigger_id, d.earned, d.boosted, d.deducted, d.awards
       from laurel_private.points_days d
-      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
+      where d.tenant_id = system.tenant_id and d.segment_id = any (segments) and d.system_id = system.id and d.day between from_on and to_on
       union all
-      select laurel_private.utc_day(a.occurred_at), a.cause, coalesce(a.trigger_id, laurel_private.nil_metric()),
-        greatest(a.points, 0), case when a.boosts is not null then greatest(a.points, 0) else 0 end, greatest(-a.points, 0), 1
-      from laurel_private.ledger_tail(system.tenant_id, system.id) a
-      where laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
+      select f.day, f.cause, f.trigger_id, f.sign * f.earned, f.sign * f.boosted, f.sign * f.deducted, f.sign
+      from laurel_private.unfolded_figures(system.tenant_id, system.id, filter) f
+      where f.day between from_on and to_on) d
     group by 1, 2, 3;
 end
 $$;
@@ -15895,11 +16159,13 @@ $$;
 -- of the two it is of, the days themselves or as many days before.
 create type laurel_private.earnings_by_users as (is_before boolean, buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
 
--- From the sums of the last 7, 30 or 90 days and those before, each user of the tail moved to where it is now.
-create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date)
+-- From the sums of the last 7, 30 or 90 days and those before, each user of the tail, and each who has moved from one
+-- segment to another, moved to where it is now.
+create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date, filter jsonb)
   returns setof laurel_private.earnings_by_users language plpgsql stable as $$
 #variable_conflict use_column
 declare
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
   starts numeric[] := laurel_private.bucket_starts();
 begin
   return query
@@ -15907,24 +16173,32 @@ begin
       select p.is_before, (case when p.is_before then 'before_' else 'last_' end || days)::laurel_private.earning_figure as figure
       from (values (false), (true)) p (is_before)
     ),
-    tail as materialized (
-      select ends_on - t.day >= days as is_before, t.user_id, sum(t.points) as points
+    gone as materialized (
+      select m.user_id, m.sign from laurel_private.moved_users(system.tenant_id, filter) m
+    ),
+    changed as materialized (
+      select c.is_before, c.user_id, sum(c.points) as points, sum(c.sign) as sign
       from (
-        select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
-        from laurel_private.ledger_tail(system.tenant_id, system.id) a where a.points > 0) t
-      where t.day between ends_on - 2 * days + 1 and ends_on
+        select ends_on - t.day >= days as is_before, t.user_id, t.points, 0 as sign
+        from (
+          select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
+          from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0) t
+        where t.day between ends_on - 2 * days + 1 and ends_on
+        union all
+        select p.is_before, g.user_id, 0, g.sign from gone g cross join part p) c
       group by 1, 2
     ),
     moved as materialized (
-      select t.is_before, t.user_id, coalesce(e.earned, 0) as old, coalesce(e.earned, 0) + t.points as new
-      from tail t
+      select c.is_before, c.user_id, case when c.sign > 0 then 0 else coalesce(e.earned, 0) end as old,
+        case when c.sign < 0 then 0 else coalesce(e.earned, 0) + c.points end as new
+      from changed c
       -- One by one through the key, however many the planner takes the tail for.
       left join lateral (
-        select case days when 7 then case when t.is_before then e.before_7 else e.last_7 end
-          when 30 then case when t.is_before then e.before_30 else e.last_30 end
-          else case when t.is_before then e.before_90 else e.last_90 end end as earned
+        select case days when 7 then case when c.is_before then e.before_7 else e.last_7 end
+          when 30 then case when c.is_before then e.before_30 else e.last_30 end
+          else case when c.is_before then e.before_90 else e.last_90 end end as earned
         from laurel_private.user_earnings e
-        where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id offset 0) e on true
+        where e.tenant_id = system.tenant_id and e.user_id = c.user_id and e.system_id = system.id offset 0) e on true
     ),
     bucket as (
       select b.is_before, b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
@@ -15932,21 +16206,37 @@ begin
         select p.is_before, k.bucket, k.users, k.points
         from part p
         join laurel_private.earning_buckets k on k.figure = p.figure
-        where k.tenant_id = system.tenant_id and k.system_id = system.id and k.joined_on = 'epoch'
+        where k.tenant_id = system.tenant_id and k.segment_id = any (segments) and k.system_id = system.id and k.joined_on = 'epoch'
         union all
         select m.is_before, laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
         union all
-        select m.is_before, laurel_private.bucket_of(m.new, starts), 1, m.new from moved m) b
+        select m.is_before, laurel_private.bucket_of(m.new, starts), 1, m.new from moved m where m.new > 0) b
       group by 1, 2
+    ),
+    top as (
+      select p.is_before, p.figure, t.segment_id, t.earned, t.user_id, g.user_id is not null as is_gone
+      from part p
+      join laurel_private.top_earners t on t.figure = p.figure
+      left join gone g on g.user_id = t.user_id and g.sign < 0
+      where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id
     ),
     most as (
       select distinct on (m.is_before) m.*
       from (
-        select p.is_before, t.earned, t.user_id
-        from part p join laurel_private.top_earners t on t.figure = p.figure
-        where t.tenant_id = system.tenant_id and t.system_id = system.id
+        select t.is_before, t.earned, t.user_id from top t where not t.is_gone
         union all
-        select m.is_before, m.new, m.user_id from moved m) m
+        -- Until the next fold, a segment that has lost its first is looked through for its second.
+        select t.is_before, f.earned, f.user_id
+        from top t
+        cross join lateral (
+          select f.earned, f.user_id
+          from laurel_private.earning_figures f
+          where f.tenant_id = system.tenant_id and f.segment_id = t.segment_id and f.system_id = system.id and f.figure = t.figure
+            and not exists (select from gone g where g.user_id = f.user_id and g.sign < 0)
+          order by f.earned desc, f.user_id limit 1) f
+        where t.is_gone
+        union all
+        select m.is_before, m.new, m.user_id from moved m where m.new > 0) m
       order by m.is_before, m.earned desc, m.user_id
     )
     select p.is_before, b.buckets, b.users, b.points, m.earned, m.user_id
@@ -15957,6 +16247,21 @@ begin
     left join most m on m.is_before = p.is_before;
 end
 $$;
+
+-- The IDs of users with these attributes; null when they are more than `most`.
+create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
+  returns text[] language plpgsql stable as $$
+declare
+  ids text[] := array(select u.id from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter limit most + 1);
+begin
+  return case when cardinality(ids) <= most then ids end;
+end
+$$;
+
+-- Up to so many users are looked up one by one; of more, everybody's rows are read.
+create function laurel_private.few_users()
+  returns int language sql immutable parallel safe
+  return 50000;
 
 -- For any days, and any users: from what each earned per day.
 create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
@@ -15980,8 +16285,8 @@ begin
         select d.day, d.earned from laurel_private.user_points_days d
         where d.tenant_id = system.tenant_id and d.user_id = u.id and d.system_id = system.id and d.day between first_on and to_on offset 0) d
       union all
-      select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on and (few is null or a.user_id in (select unnest(few)))
+      select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on
     ),
     earned as (
       select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
@@ -16011,62 +16316,6 @@ begin
 end
 $$;
 
--- The same for users with attributes in the windows: each user's sums are at hand.
-create function laurel_private.filtered_window_earnings(system laurel.points_systems, days int, ends_on date, filter jsonb)
-  returns setof laurel_private.earnings_by_users language plpgsql stable
-  set work_mem = '128MB' set enable_nestloop = off as $$
-#variable_conflict use_column
-declare
-  few text[] := laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users());
-  starts numeric[] := laurel_private.bucket_starts();
-begin
-  return query
-    with sums as (
-      select u.id as user_id, e.*
-      from unnest(few) u (id)
-      cross join lateral (
-        select case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end as now_earned,
-          case days when 7 then e.before_7 when 30 then e.before_30 else e.before_90 end as before_earned
-        from laurel_private.user_earnings e
-        where e.tenant_id = system.tenant_id and e.user_id = u.id and e.system_id = system.id offset 0) e
-      union all
-      select e.user_id, case days when 7 then e.last_7 when 30 then e.last_30 else e.last_90 end,
-        case days when 7 then e.before_7 when 30 then e.before_30 else e.before_90 end
-      from laurel_private.user_earnings e
-      where few is null and e.tenant_id = system.tenant_id and e.system_id = system.id and e.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
-      union all
-      select t.user_id, case when ends_on - t.day < days then t.points else 0 end, case when ends_on - t.day < days then 0 else t.points end
-      from (
-        select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
-        from laurel_private.ledger_tail(system.tenant_id, system.id) a
-        where a.points > 0 and (few is null or a.user_id in (select unnest(few)))) t
-      where t.day between ends_on - 2 * days + 1 and ends_on and (few is not null or t.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-    ),
-    part as materialized (
-      select s.is_before, s.earned, count(*) as users, min(s.user_id) as user_id
-      from (
-        select x.is_before, s.user_id, sum(x.earned) as earned
-        from sums s
-        cross join lateral (values (false, s.now_earned), (true, s.before_earned)) x (is_before, earned)
-        where x.earned > 0
-        group by 1, 2) s
-      group by 1, 2
-    ),
-    bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
-      from part p group by 1, 2
-    ),
-    most as (
-      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
-    )
-    select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
-    from bucket b join most m using (is_before)
-    group by 1, 5, 6;
-end
-$$;
-
 create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
   returns setof laurel_private.earnings_by_users language plpgsql stable as $$
 declare
@@ -16074,26 +16323,9 @@ declare
 begin
   if days not in (7, 30, 90) or not exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on) then
     return query select * from laurel_private.range_earnings(system, from_on, to_on, filter);
-  elsif filter = '{}' then
-    return query select * from laurel_private.window_earnings(system, days, to_on);
   else
-    return query select * from laurel_private.filtered_window_earnings(system, days, to_on, filter);
+    return query select * from laurel_private.window_earnings(system, days, to_on, filter);
   end if;
-end
-$$;
-
--- Users with these attributes who were added on these days; null for no bound.
-create function laurel_private.count_matching_users(of_tenant uuid, filter jsonb, from_on date default null, to_on date default null)
-  returns bigint language plpgsql stable as $$
-begin
-  if filter = '{}' then
-    return laurel_private.count_users(of_tenant, from_on, to_on);
-  end if;
-  return (
-    select count(*) from laurel.users u
-    where u.tenant_id = of_tenant and u.attributes @> filter
-      and (from_on is null or u.created_at >= from_on::timestamp at time zone 'UTC')
-      and (to_on is null or u.created_at < (to_on + 1)::timestamp at time zone 'UTC'));
 end
 $$;
 
@@ -16103,7 +16335,7 @@ declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
   length int := to_on - from_on + 1;
-  users bigint := laurel_private.count_matching_users(system.tenant_id, filter);
+  users bigint := laurel_private.count_users(system.tenant_id, null, null, filter);
   part laurel_private.earnings_by_users;
   figures jsonb;
   earners bigint;
@@ -16133,8 +16365,9 @@ declare
   system laurel.points_systems := laurel_private.active_system(laurel.current_tenant_id(), system_key);
   filter jsonb := laurel_private.analytics_filter(system, from_on, to_on, user_attributes);
   first_on date := from_on - (to_on - from_on + 1);
-  joined bigint := laurel_private.count_matching_users(system.tenant_id, filter, from_on, to_on);
-  joined_before bigint := laurel_private.count_matching_users(system.tenant_id, filter, first_on, from_on - 1);
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
+  joined bigint := laurel_private.count_users(system.tenant_id, from_on, to_on, filter);
+  joined_before bigint := laurel_private.count_users(system.tenant_id, first_on, from_on - 1, filter);
   starts numeric[] := laurel_private.bucket_starts();
   found_buckets int[];
   found_users bigint[];
@@ -16143,40 +16376,37 @@ declare
   average numeric;
   average_before numeric;
 begin
-  with tail as (
-    select a.user_id, u.joined_on, u.attributes, sum(a.points) as points
-    from laurel_private.ledger_tail(system.tenant_id, system.id) a
-    cross join lateral (
-      select u.attributes, laurel_private.utc_day(u.created_at) as joined_on
-      from laurel.users u where u.tenant_id = system.tenant_id and u.id = a.user_id offset 0) u
-    where a.points > 0 and u.joined_on between first_on and to_on and laurel_private.utc_day(a.occurred_at) - u.joined_on between 0 and 13
-    group by 1, 2, 3
+  with changed as (
+    select c.user_id, max(c.joined_on) as joined_on, sum(c.points) as points, sum(c.sign) as sign
+    from (
+      select a.user_id, u.joined_on, a.points, 0 as sign
+      from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
+      cross join lateral (
+        select laurel_private.utc_day(u.created_at) as joined_on
+        from laurel.users u where u.tenant_id = system.tenant_id and u.id = a.user_id offset 0) u
+      where a.points > 0 and u.joined_on between first_on and to_on and laurel_private.utc_day(a.occurred_at) - u.joined_on between 0 and 13
+      union all
+      select m.user_id, null, 0, m.sign from laurel_private.moved_users(system.tenant_id, filter) m) c
+    group by c.user_id
   ),
   moved as (
-    select t.joined_on, coalesce(e.first_14, 0) as old, coalesce(e.first_14, 0) + t.points as new
-    from tail t
+    select coalesce(c.joined_on, e.joined_on) as joined_on, case when c.sign > 0 then 0 else coalesce(e.first_14, 0) end as old,
+      case when c.sign < 0 then 0 else coalesce(e.first_14, 0) + c.points end as new
+    from changed c
     left join lateral (
-      select e.first_14 from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.user_id = t.user_id and e.system_id = system.id offset 0) e on true
-    where t.attributes @> filter
+      select e.joined_on, e.first_14 from laurel_private.user_earnings e
+      where e.tenant_id = system.tenant_id and e.user_id = c.user_id and e.system_id = system.id offset 0) e on true
   ),
   part as (
     select k.joined_on, k.bucket, k.users, k.points from laurel_private.earning_buckets k
-    where filter = '{}' and k.tenant_id = system.tenant_id and k.system_id = system.id and k.figure = 'first_14' and k.joined_on between first_on and to_on
-    union all
-    select e.joined_on, laurel_private.bucket_of(e.first_14, starts), 1, e.first_14
-    from laurel.users u
-    cross join lateral (
-      select e.joined_on, e.first_14 from laurel_private.user_earnings e
-      where e.tenant_id = system.tenant_id and e.user_id = u.id and e.system_id = system.id offset 0) e
-    where filter <> '{}' and u.tenant_id = system.tenant_id and u.attributes @> filter
-      and u.created_at >= first_on::timestamp at time zone 'UTC' and u.created_at < (to_on + 1)::timestamp at time zone 'UTC' and e.first_14 > 0
+    where k.tenant_id = system.tenant_id and k.segment_id = any (segments) and k.system_id = system.id
+      and k.figure = 'first_14' and k.joined_on between first_on and to_on
     union all
     select m.joined_on, x.bucket, x.users, x.points
     from moved m
     cross join lateral (values
       (laurel_private.bucket_of(m.old, starts), -1, -m.old), (laurel_private.bucket_of(m.new, starts), 1, m.new)) x (bucket, users, points)
-    where x.bucket > 0
+    where m.joined_on between first_on and to_on and x.bucket > 0
   ),
   bucket as (
     select p.bucket, coalesce(sum(p.users) filter (where p.joined_on >= from_on), 0)::bigint as users,
@@ -16286,6 +16516,7 @@ create view laurel.points_by_day with (security_invoker = true, security_barrier
     sum(d.earned) as earned, sum(d.boosted) as boosted, sum(d.deducted) as deducted, sum(d.awards)::bigint as awards
   from (
     select d.tenant_id, d.system_id, d.day, d.cause, d.trigger_id, d.earned, d.boosted, d.deducted, d.awards from laurel_private.points_days d
+    where d.segment_id = '00000000-0000-0000-0000-000000000000'
     union all
     select a.tenant_id, a.system_id, (a.occurred_at at time zone 'UTC')::date, a.cause, coalesce(a.trigger_id, '00000000-0000-0000-0000-000000000000'),
       greatest(a.points, 0), case when a.boosts is not null then greatest(a.points, 0) else 0 end, greatest(-a.points, 0), 1

@@ -1,8 +1,9 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
-import type { Pool, PoolClient } from "pg";
+import type { Pool } from "pg";
+import { aMeasuredSystem, compareFigures, day, figures } from "../../support/analytics.ts";
 import { cloneDatabase, eventually, type TestDatabase } from "../../support/database.ts";
 import { record, refusal, verify } from "../../support/engine.ts";
-import { aBoost, aLevel, aMetric, anAttribute, aSystem, aTrigger, type Database } from "../../support/factories.ts";
+import { aBoost, aSystem, aTrigger } from "../../support/factories.ts";
 import { randomFrom } from "../../support/races.ts";
 import { lr } from "../../support/refusals.ts";
 
@@ -10,26 +11,20 @@ import { lr } from "../../support/refusals.ts";
 
 let database: TestDatabase;
 const days = 90;
-const levels = [0, 1, 137, 500, 1234, 5000];
-const day = (ago: number): string => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10);
+/** Everybody's, and of users with these attributes. */
+const filters = [{}, { plan: "pro" }, { plan: "pro", country: "fr" }];
+const compare = (pool: Pool, ranges: readonly (readonly [number, number])[]): Promise<void> => compareFigures(pool, ranges, filters);
 
 beforeAll(async () => {
   database = await cloneDatabase();
   const { owner } = database.pools;
-  await anAttribute(owner, { key: "plan", type: "user" });
-  const words = await aMetric(owner, { key: "words" });
-  const tasks = await aMetric(owner, { key: "tasks" });
-  const xp = await aSystem(owner, { key: "xp", max_points: 5000 });
-  await aTrigger(owner, { system: xp, metric: words, points: 3 });
-  await aTrigger(owner, { system: xp, metric: tasks, points: -4 });
-  await aTrigger(owner, { system: xp, type: "user_creation", points: 5 });
+  const { xp, words } = await aMeasuredSystem(owner);
   await aBoost(owner, { system: xp, multiplier: 2.5, starts_on: day(40), ends_on: day(10), user_attributes: { plan: "pro" } });
-  for (const points of levels) await aLevel(owner, { system: xp, points });
   const other = await aSystem(owner, { key: "other" });
   await aTrigger(owner, { system: other, metric: words, points: 100 });
 });
 
-/** Records so many random events of the last hundred days, some of new users who joined back then. */
+/** Records so many random events of the last hundred days, some of new users who joined back then; one in four says who the user is by now. */
 async function recordSome(pool: Pool, seed: number, count: number): Promise<void> {
   const random = randomFrom(seed);
   const pick = (n: number): number => Math.floor(random() * n);
@@ -38,150 +33,9 @@ async function recordSome(pool: Pool, seed: number, count: number): Promise<void
     const user = `user${pick(40)}`;
     await record(pool, {
       metric: pick(4) === 0 ? "tasks" : "words", user, value: 1 + pick(20), at,
-      profile: { attributes: { plan: ["free", "pro"][Number(user.slice(4)) % 2] } },
+      ...(pick(4) === 0 ? { profile: { attributes: { plan: ["free", "pro", "pro"][pick(3)], country: ["fr", "de", null][pick(3)] } } } : {}),
     });
     if (pick(5) === 0) await pool.query("update laurel.users set created_at = $2 where id = $1 and created_at > now() - interval '1 minute' and not exists (select from laurel_private.user_earnings e where e.user_id = id)", [user, at]);
-  }
-}
-
-interface Figures {
-  earned: Record<string, unknown>;
-  breakdown: Record<string, unknown>;
-  users: Record<string, unknown>;
-  first: Record<string, unknown>;
-  /** Users by level, and by range of totals; of all users only. */
-  levels: unknown;
-  totals: unknown;
-}
-
-async function figures(db: Database, from: string, to: string, filter: string): Promise<Figures> {
-  const found = await db.query<Figures>(
-    `select laurel.points_earned('xp', $1, $2, 'day', $3) as earned, laurel.points_breakdown('xp', $1, $2, $3) as breakdown,
-       laurel.points_by_users('xp', $1, $2, $3) as users, laurel.points_in_first_days('xp', $1, $2, $3) as first,
-       jsonb_path_query_array(laurel.points_level_summary('xp'), '$[*].users') as levels, laurel.points_summary('xp', $3) as totals`, [from, to, filter]);
-  const [row] = found.rows;
-  if (row === undefined) throw new Error("no row");
-  return row;
-}
-
-/** The same from ledger and users alone. */
-async function byBruteForce(db: Database, from: string, to: string, plan: string | null): Promise<Figures> {
-  type Row = { user_id: string; day: string; cause: string; trigger_id: string | null; points: string; is_boosted: boolean; joined: string };
-  const rows = (await db.query<Row>(
-    `select a.user_id, ((a.occurred_at at time zone 'UTC')::date)::text as day, a.cause, a.trigger_id, a.points, a.boosts is not null as is_boosted,
-       ((u.created_at at time zone 'UTC')::date)::text as joined
-     from laurel.points_awards a join laurel.users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-     where a.system_key = 'xp' and ($1::text is null or u.attributes ->> 'plan' = $1)`, [plan])).rows;
-  const users = (await db.query<{ id: string; joined: string }>(
-    "select id, ((created_at at time zone 'UTC')::date)::text as joined from laurel.users where $1::text is null or attributes ->> 'plan' = $1", [plan])).rows;
-  const sum = (of: readonly Row[]): number => of.reduce((total, row) => total + Math.max(Number(row.points), 0), 0);
-  const addDays = (date: string, n: number): string => new Date(Date.parse(date) + n * 86_400_000).toISOString().slice(0, 10);
-  const length = (Date.parse(to) - Date.parse(from)) / 86_400_000 + 1;
-  const inRange = rows.filter((row) => row.day >= from && row.day <= to);
-  const before = rows.filter((row) => row.day >= addDays(from, -length) && row.day < from);
-  const deducted = (of: readonly Row[]): number => of.reduce((total, row) => total + Math.max(-Number(row.points), 0), 0);
-  const histogram = (values: readonly number[], all: number): unknown => {
-    const starts = Array.from({ length: 30 }, (_, n) => ([1, 2, 5][n % 3] ?? 0) * 10 ** Math.floor(n / 3));
-    const positive = values.filter((value) => value > 0);
-    const top = starts.findLastIndex((start) => positive.some((value) => value >= start));
-    return [
-      { from: 0, to: 0, users: all - positive.length },
-      ...starts.slice(0, top + 1).map((start, n) => ({
-        from: start, to: (starts[n + 1] ?? 0) - 1, users: positive.filter((value) => value >= start && value < (starts[n + 1] ?? 0)).length,
-      })),
-    ];
-  };
-  const byUsers = (of: readonly Row[]) => {
-    const perUser = users.map(({ id }) => ({ id, earned: sum(of.filter((row) => row.user_id === id)) }));
-    const earners = perUser.filter(({ earned }) => earned > 0);
-    const most = Math.max(0, ...earners.map(({ earned }) => earned));
-    return {
-      values: perUser.map(({ earned }) => earned),
-      shown: {
-        most, mostUserId: most === 0 ? null : earners.filter(({ earned }) => earned === most).map(({ id }) => id).sort()[0],
-        earners: earners.length, average: average(earners.map(({ earned }) => earned)),
-      },
-    };
-  };
-  const firstDaysOf = (first: string, last: string): number[] =>
-    users.filter((user) => user.joined >= first && user.joined <= last)
-      .map(({ id, joined: on }) => sum(rows.filter((row) => row.user_id === id && row.day >= on && row.day < addDays(on, 14))));
-  const average = (values: readonly number[]): number | null =>
-    values.length === 0 ? null : Math.round((100 * values.reduce((a, b) => a + b, 0)) / values.length) / 100;
-  const change = (now: number | null, was: number | null): number | null =>
-    now === null || was === null || was === 0 ? null : Math.sign(now - was) * Math.round((1000 * Math.abs(now - was)) / was) / 10;
-  const beforeRange = { from: addDays(from, -length), to: addDays(from, -1) };
-  const [nowByUsers, beforeByUsers] = [byUsers(inRange), byUsers(before)];
-  const [firsts, firstsBefore] = [firstDaysOf(from, to), firstDaysOf(beforeRange.from, beforeRange.to)];
-  type Total = { total: string; is_matching: boolean };
-  const standings = (await db.query<Total>(
-    `select coalesce((select b.total from laurel.points_balances b where b.user_id = u.id and b.tenant_id = u.tenant_id and b.system_key = 'xp'), 0) as total,
-       $1::text is null or u.attributes ->> 'plan' = $1 as is_matching from laurel.users u`, [plan])).rows;
-  const totalsOf = (of: readonly Total[]): number[] => of.map(({ total }) => Number(total));
-  const matching = totalsOf(standings.filter((row) => row.is_matching));
-  const width = Math.max(10, 10 ** String(Math.max(...matching, 1) - 1).length) / 10;
-  return {
-    levels: levels.map((least, n) => totalsOf(standings).filter((total) => total >= least && total < (levels[n + 1] ?? Infinity)).length),
-    totals: Array.from({ length: 11 }, (_, n) => ({
-      from: n === 0 ? 0 : (n - 1) * width + 1, to: n * width,
-      users: matching.filter((total) => (n === 0 ? total === 0 : total > (n - 1) * width && total <= n * width)).length,
-    })),
-    earned: {
-      earned: sum(inRange), boosted: sum(inRange.filter((row) => row.is_boosted)), deducted: deducted(inRange),
-      before: { ...beforeRange, earned: sum(before) }, changePercent: change(sum(inRange), sum(before)),
-      series: Array.from({ length }, (_, n) => {
-        const own = inRange.filter((row) => row.day === addDays(from, n));
-        const boosted = sum(own.filter((row) => row.is_boosted));
-        return { date: addDays(from, n), earned: sum(own), boosted, notBoosted: sum(own) - boosted, deducted: deducted(own) };
-      }),
-    },
-    breakdown: {
-      before: { ...beforeRange, earned: sum(before) }, changePercent: change(sum(inRange), sum(before)),
-      byTrigger: [...new Set(inRange.map((row) => row.trigger_id))].map((id) => {
-        const own = inRange.filter((row) => row.trigger_id === id);
-        const was = sum(before.filter((row) => row.trigger_id === id));
-        return { id, earned: sum(own), deducted: deducted(own), awards: own.length, before: was, changePercent: change(sum(own), was) };
-      }).sort((a, b) => String(a.id).localeCompare(String(b.id))),
-    },
-    users: {
-      ...nowByUsers.shown, users: users.length, histogram: histogram(nowByUsers.values, users.length),
-      before: { ...beforeRange, ...beforeByUsers.shown }, changePercent: change(nowByUsers.shown.most, beforeByUsers.shown.most),
-    },
-    first: {
-      users: firsts.length, average: average(firsts), histogram: histogram(firsts, firsts.length),
-      before: { ...beforeRange, users: firstsBefore.length, average: average(firstsBefore) }, changePercent: change(average(firsts), average(firstsBefore)),
-    },
-  };
-}
-
-/** Compares all figures in one snapshot. */
-async function compare(pool: Pool, ranges: readonly (readonly [number, number])[]): Promise<void> {
-  const client: PoolClient = await pool.connect();
-  try {
-    await client.query("begin isolation level repeatable read read only");
-    for (const [from, to] of ranges) {
-      for (const plan of [null, "pro"]) {
-        const found = await figures(client, day(from), day(to), plan === null ? "" : `plan:${plan}`);
-        const expected = await byBruteForce(client, day(from), day(to), plan);
-        expect(found.earned).toMatchObject(expected.earned);
-        const { byTrigger, before, changePercent } = found.breakdown as {
-          byTrigger: { trigger: { id: string } | null; earned: number; deducted: number; awards: number; before: number; changePercent: number | null }[];
-          before: unknown; changePercent: unknown;
-        };
-        expect({
-          before, changePercent,
-          byTrigger: byTrigger.map(({ trigger, earned, deducted, awards, ...was }) => ({
-            id: trigger?.id ?? null, earned, deducted, awards, before: was.before, changePercent: was.changePercent,
-          })).sort((a, b) => String(a.id).localeCompare(String(b.id))),
-        }).toEqual(expected.breakdown);
-        expect([found.levels, found.totals]).toEqual([expected.levels, expected.totals]);
-        expect(found.users).toMatchObject(expected.users);
-        expect(found.first).toMatchObject(expected.first);
-      }
-    }
-  } finally {
-    await client.query("rollback");
-    client.release();
   }
 }
 
@@ -306,7 +160,7 @@ describe("figures equal the ledger", () => {
 test("rollups made anew are the same as folded ones", async () => {
   const { owner } = database.pools;
   await fold(owner);
-  const tables = ["points_days", "user_points_days", "points_totals", "earning_buckets", "top_earners"] as const;
+  const tables = ["points_days", "user_points_days", "points_totals", "earning_buckets", "top_earners", "user_segments"] as const;
   const contents = async (): Promise<unknown> =>
     Promise.all(tables.map(async (table) => {
       const isThere = table === "earning_buckets" ? "where users > 0" : "";
@@ -388,7 +242,7 @@ test("verify() finds each rollup that was corrupted", async () => {
     ["update laurel_private.points_totals set users = users + 1 where ctid = (select min(ctid) from laurel_private.points_totals)", "totals_count_users"],
     ["delete from laurel_private.points_totals where ctid = (select min(ctid) from laurel_private.points_totals where is_rounded)", "totals_count_users"],
     ["update laurel_private.user_counts set users = users + 1 where ctid = (select min(ctid) from laurel_private.user_counts)", "user_counts_are_the_users"],
-    ["insert into laurel_private.user_count_changes select tenant_id, joined_on, 1 from laurel_private.user_counts limit 1", "user_counts_are_the_users"],
+    ["insert into laurel_private.user_count_changes (tenant_id, joined_on, users, attributes) select tenant_id, joined_on, 1, '{}' from laurel_private.user_counts limit 1", "user_counts_are_the_users"],
     ["update laurel_private.earning_buckets set users = users + 1 where ctid = (select min(ctid) from laurel_private.earning_buckets where users > 0)", "buckets_count_users"],
   ];
   for (const [corruption, invariant] of corruptions) {
