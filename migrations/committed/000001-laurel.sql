@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:990029f77601b705d25211240177a5049229c312
+--! Hash: sha1:d557e1188def89cc5e12ef50a6a6fda012632e7a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7309,17 +7309,17 @@ declare
 begin
   select * into applied
   from laurel_private.apply_occasions(tenant_id, metric_ids, array(
-    select (e.user_id,
-        case when e.user_id = any (new_user_ids)
-          then array[('user_creation', (array_agg(e.id order by e.no))[1], null, null, null,
-            (array_agg(e.occurred_at order by e.no))[1], null, null, null)::laurel_private.occasion]
-          else '{}' end
-        || array_agg((
-          'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
-          null, null, null)::laurel_private.occasion order by e.no))::laurel_private.user_occasions
-    from unnest(events) with ordinality
-      as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
-    group by e.user_id), extended => extended);
+    select (u.user_id, case when u.user_id = any (new_user_ids)
+        then ('user_creation', u.occasions[1].event_id, null, null, null, u.occasions[1].occurred_at, null, null, null)::laurel_private.occasion
+          || u.occasions
+        else u.occasions end)::laurel_private.user_occasions
+    from (
+      select e.user_id, array_agg((
+        'metric', e.id, array_position(metric_ids, e.metric_id), e.value, e.attributes, e.occurred_at,
+        null, null, null)::laurel_private.occasion order by e.no) as occasions
+      from unnest(events) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
+      group by e.user_id) u), extended => extended);
   systems := applied.systems;
   effects := applied.effects;
   streaks := applied.streaks;
@@ -7331,10 +7331,16 @@ create function laurel_private.record_stored_events(tenant_id uuid, events laure
   returns void language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
-  user_ids text[] := array(select distinct e.user_id from unnest(events) e order by 1);
-  new_user_ids text[] := laurel_private.lock_users(tenant_id, user_ids);
+  user_ids text[];
+  have_keys boolean;
+  new_user_ids text[];
 begin
-  if exists (select from unnest(events) e where e.idempotency_key is not null) then
+  select array_agg(u.user_id order by u.user_id), bool_or(u.have_keys) into user_ids, have_keys
+  from (
+    select e.user_id, bool_or(e.idempotency_key is not null) as have_keys
+    from unnest(events) e group by e.user_id) u;
+  new_user_ids := laurel_private.lock_users(tenant_id, user_ids);
+  if have_keys then
     -- IDs first: a key remembers the ID of its event.
     if laurel_private.are_out_of_order(events, user_ids) then
       events := laurel_private.reorder_events(events);
@@ -7404,14 +7410,22 @@ create trigger metric_events__complete before insert on laurel.metric_events
 create function laurel_private.check_events(events laurel.metric_events[])
   returns void language plpgsql stable as $$
 declare
+  first laurel.metric_events := events[1];
+  keys text[];
+  is_known boolean;
   event laurel.metric_events;
 begin
+  -- Most statements name one metric: it is looked up once. What is declared holds for all of a tenant's.
+  select r.event_attribute_keys into keys from laurel_private.points_rules r
+  where r.tenant_id = first.tenant_id and r.metric_id = first.metric_id and r.metric_key = first.metric_key;
+  is_known := found;
   for event in
     select e.* from unnest(events) e
-    left join laurel_private.points_rules r
-      on r.tenant_id = e.tenant_id and r.metric_id = e.metric_id and r.metric_key = e.metric_key
-    where r.metric_id is null or length(e.user_id) not between 1 and 255
-      or laurel_private.is_plain_event(r.event_attribute_keys, e.value, e.attributes, e.idempotency_key, e.occurred_at) is not true
+    where not is_known or e.tenant_id <> first.tenant_id or length(e.user_id) not between 1 and 255
+      or laurel_private.is_plain_event(keys, e.value, e.attributes, e.idempotency_key, e.occurred_at) is not true
+      or (e.metric_id <> first.metric_id or e.metric_key <> first.metric_key) and not exists (
+        select from laurel_private.points_rules r
+        where r.tenant_id = e.tenant_id and r.metric_id = e.metric_id and r.metric_key = e.metric_key)
   loop
     perform laurel_private.check_user_id(event.user_id);
     perform laurel_private.check_event(event.tenant_id, event.metric_id, event.metric_key,
@@ -7441,7 +7455,7 @@ begin
   from new_events n;
   if events is not null then
     perform laurel_private.check_events(events);
-    tenant_ids := array(select distinct e.tenant_id from unnest(events) e order by 1);
+    tenant_ids := array(select distinct n.tenant_id from new_events n order by 1);
     if cardinality(tenant_ids) = 1 then
       perform laurel_private.record_stored_events(tenant_ids[1], events);
     else
