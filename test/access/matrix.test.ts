@@ -204,6 +204,7 @@ const contract: Readonly<Record<string, string>> = {
 /** The few helpers that callers run in their own name; every other function of laurel_private is the owner's alone. */
 const sharedHelpers: Readonly<Record<string, string>> = {
   uuid_v7: "admin service",
+  quick_uuid_v7: "admin service",
   level_for_points: "admin service user",
 };
 /**
