@@ -2,7 +2,7 @@ import { z } from "zod";
 import { bodyLimitBytes } from "../bodies.ts";
 import { levelSummaryAnswer, pointsSummaryAnswer } from "../answers.ts";
 import { administered, type Call, defineOperation, type Operation, type Statement } from "../operations.ts";
-import { mostItems, uuidParam } from "../parameters.ts";
+import { mostItems, userAttributesQuery, uuidParam } from "../parameters.ts";
 import { parseShape, wholeNumber } from "../shapes.ts";
 import { draftShapes } from "./configuration.ts";
 import {
@@ -68,7 +68,7 @@ function figure(name: string, summary: string, call: string, shown: z.ZodType, u
   const ending = "coalesce($5::date, (now() at time zone 'UTC')::date)";
   const range = `coalesce($4::date, ${ending} - 29), ${ending}`;
   const statement = administered(call, `laurel.${call}(${key}, ${range}, ${unit === undefined ? "$6" : "$7, $6"})`);
-  const query = z.object({ from: z.iso.date().optional(), to: z.iso.date().optional(), userAttributes: z.string().default("") });
+  const query = z.object({ from: z.iso.date().optional(), to: z.iso.date().optional(), userAttributes: userAttributesQuery });
   return defineOperation({
     ...common,
     id: `admin_points_analytics_${name.replaceAll("-", "_")}`,
@@ -144,7 +144,7 @@ export const insightOperations: readonly Operation[] = [
     summary: "How many users have how many points. An extension of ours.",
     method: "get",
     path: "/points/:systemId/analytics/totals",
-    query: z.object({ userAttributes: z.string().default("") }),
+    query: z.object({ userAttributes: userAttributesQuery }),
     answers: { 200: pointsSummaryAnswer },
     answer: async ({ params, query: { userAttributes }, run }) => {
       const { body = "" } = await run(totalsStatement, [uuidParam(params, "systemId"), userAttributes]);
