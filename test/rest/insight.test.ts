@@ -45,7 +45,7 @@ describe("POST /admin/v1/points/{id}/preview", () => {
     ["days in words", scenario({ days: "two" }), "days must be a number.", "days"],
     ["no kinds", { days: 1 }, "kinds is required.", "kinds"],
     ["a kind of no kind", scenario({ kinds: [null] }), "kinds[0] must be an object.", "kinds[0]"],
-    ["a perDay in words", scenario({ kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: "1" }] }] }), "kinds[0].events[0].perDay is not of the kind that is expected here.", "kinds[0].events[0].perDay"],
+    ["a perDay in words", scenario({ kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: "1" }] }] }), "kinds[0].events[0].perDay must be a number from 0 to 1000 or two whole numbers, [least, most], from 0 to 1000.", "kinds[0].events[0].perDay"],
     ["a draft of the wrong shape", scenario({ draft: { triggers: [{ points: "1" }] } }), "draft.triggers[0].points must be a number.", "draft.triggers[0].points"],
     ["a property that is not known", scenario({ weeks: 1 }), "scenario.weeks is not known here.", "weeks"],
     ["too many days", scenario({ days: 366 }), "scenario.days must be at most 365.", "days"],

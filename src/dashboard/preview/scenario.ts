@@ -81,7 +81,13 @@ export interface Draft {
   readonly levels?: readonly object[];
 }
 
-const numberOf = (text: string): number | string => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
+export const numberOf = (text: string): number | string => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
+
+/** Percent as a share, without the digits that a division of doubles adds. */
+const shareOf = (percent: string): number | string => {
+  const given = numberOf(percent);
+  return typeof given === "number" ? Number((given / 100).toFixed(9)) : given;
+};
 
 /** The scenario as the API takes it. What is no number goes as it was typed: the server says what is wrong. */
 export function requestOf({ days, kinds }: Scenario, draft?: Draft): object {
@@ -91,15 +97,14 @@ export function requestOf({ days, kinds }: Scenario, draft?: Draft): object {
     kinds: kinds.map(({ name, users, activeDays, attributes, streams }) => ({
       name,
       users: numberOf(users),
-      activeDays: Number(activeDays) / 100,
+      activeDays: shareOf(activeDays),
       attributes,
-      events: streams
-        .filter(({ least, most }) => !(Number(least) === 0 && Number(most) === 0))
-        .map(({ metric, attributes: own, least, most }) => ({
-          metric,
-          perDay: least === most ? numberOf(least) : [numberOf(least), numberOf(most)],
-          ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
-        })),
+      // All of them, in order: the server names the one that it refuses by its place.
+      events: streams.map(({ metric, attributes: own, least, most }) => ({
+        metric,
+        perDay: least === most ? numberOf(least) : [numberOf(least), numberOf(most)],
+        ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
+      })),
     })),
     ...(draft === undefined ? {} : { draft }),
   };

@@ -1,21 +1,25 @@
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { noteChange, sentenceOf } from "../data.ts";
+import { fieldOf, noteChange, sentenceOf } from "../data.ts";
 import { session, signedOutBecause } from "../session.ts";
 
 /** What people typed and did not send yet, by form: closing a form or losing the session loses nothing. */
 const drafts = new Map<string, unknown>();
 
-/** A form: its values, and what the server had against them. */
-export interface FormState<V> {
-  readonly values: V;
-  /** Whether what was typed before, and never sent, was brought back. */
-  readonly isDraft: boolean;
-  readonly isSending: boolean;
+/** What the server had against what was sent. */
+export interface Faults {
   /** The sentence beside a field. */
   faultOf: (field: string) => string | undefined;
   /** The sentence that is about no one field, or about one that is not on the page. Asked for after the fields. */
   otherFault: () => string | undefined;
+}
+
+/** A form: its values, and what the server had against them. */
+export interface FormState<V> extends Faults {
+  readonly values: V;
+  /** Whether what was typed before, and never sent, was brought back. */
+  readonly isDraft: boolean;
+  readonly isSending: boolean;
   set: (change: Partial<V>) => void;
   startOver: () => void;
   send: () => void;
@@ -36,31 +40,50 @@ session.subscribe(() => {
   if (session.get() === undefined && signedOutBecause.get() === "") drafts.clear();
 });
 
+/** Keeps one refusal, and knows which fields are there to show it. */
+export function useFaults(): Faults & { readonly note: (error: unknown, field?: string) => void; readonly clear: () => void } {
+  const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
+  // The fields of this drawing: a form shows some for some choices only, and the server may speak of the others.
+  const drawn = new Set<string>();
+  return {
+    faultOf: (field) => {
+      drawn.add(field);
+      return refusal?.field === field ? refusal.sentence : undefined;
+    },
+    otherFault: () => (refusal?.field === undefined || !drawn.has(refusal.field) ? refusal?.sentence : undefined),
+    note: (error, field = fieldOf(error)) => {
+      setRefusal({ field, sentence: sentenceOf(error) });
+    },
+    clear: () => {
+      setRefusal(undefined);
+    },
+  };
+}
+
 export function useForm<V extends object>({ draft: name, initial, words = {}, submit }: FormOptions<V>): FormState<V> {
   const draft = `${session.get()?.tenant ?? ""} ${name}`;
   const kept = drafts.get(draft) as V | undefined;
   const [values, setValues] = useState<V>(kept ?? initial);
   const [isDraft, setIsDraft] = useState(kept !== undefined);
   const [isSending, setIsSending] = useState(false);
-  const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
+  const { note, clear, ...faults } = useFaults();
   const current = useRef(values);
   current.current = values;
-  // The fields of this drawing: a form shows some for some choices only, and the server may speak of the others.
-  const drawn = new Set<string>();
 
   const send = async (): Promise<void> => {
     if (isSending) return;
     setIsSending(true);
-    setRefusal(undefined);
+    clear();
     try {
       await submit(current.current);
       drafts.delete(draft);
       setIsDraft(false);
       noteChange();
     } catch (error) {
+      const named = fieldOf(error)?.split(/[.[]/)[0];
       const sentence = sentenceOf(error);
-      const field = Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0];
-      setRefusal({ field, sentence });
+      note(error, named !== undefined && named in current.current ? named
+        : Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0]);
     } finally {
       setIsSending(false);
     }
@@ -69,11 +92,7 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     values,
     isDraft,
     isSending,
-    faultOf: (field) => {
-      drawn.add(field);
-      return refusal?.field === field ? refusal.sentence : undefined;
-    },
-    otherFault: () => (refusal?.field === undefined || !drawn.has(refusal.field) ? refusal?.sentence : undefined),
+    ...faults,
     set: (change) => {
       const next = { ...current.current, ...change };
       current.current = next;
@@ -83,7 +102,7 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     startOver: () => {
       drafts.delete(draft);
       setIsDraft(false);
-      setRefusal(undefined);
+      clear();
       current.current = initial;
       setValues(initial);
     },
@@ -100,12 +119,17 @@ interface FormProps<V> {
   readonly children: ComponentChildren;
 }
 
-export function Form<V extends object>({ form, submitLabel, onCancel, children }: FormProps<V>) {
+/** Brings the focus to the field with a fault, when there is one, so that keyboards and screen readers are where the work is. */
+export function useFocusOnFault(isSending: boolean): RefObject<HTMLFormElement | null> {
   const element = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    // The field with a fault, when there is one, so that keyboards and screen readers are where the work is.
-    if (!form.isSending) element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }, [form.isSending]);
+    if (!isSending) element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [isSending]);
+  return element;
+}
+
+export function Form<V extends object>({ form, submitLabel, onCancel, children }: FormProps<V>) {
+  const element = useFocusOnFault(form.isSending);
   return (
     <form
       ref={element}
@@ -133,7 +157,7 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
 }
 
 /** A component of its own, so that the fields in front of it are drawn by then. */
-function OtherFault({ form }: { readonly form: { readonly otherFault: () => string | undefined } }) {
+export function OtherFault({ form }: { readonly form: Pick<Faults, "otherFault"> }) {
   const fault = form.otherFault();
   return fault === undefined ? null : <p class="fault" role="alert">{fault}</p>;
 }
@@ -155,20 +179,22 @@ interface Described {
 }
 
 interface AnyFieldProps {
-  readonly form: { readonly faultOf: (field: string) => string | undefined };
+  readonly form: Pick<Faults, "faultOf">;
   readonly name: string;
   readonly label: string;
   readonly hint?: ComponentChildren;
+  /** Label and control in one line, for numbers among many. */
+  readonly isInline?: boolean;
   readonly children: (described: Described) => ComponentChildren;
 }
 
 /** Label, hint and fault around a control. */
-function Field({ form, name, label, hint, children }: AnyFieldProps) {
+export function Field({ form, name, label, hint, isInline = false, children }: AnyFieldProps) {
   const id = useId();
   const fault = form.faultOf(name);
   const ids = [hint === undefined ? "" : `${id}-hint`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
   return (
-    <div class={fault === undefined ? "field" : "field has-fault"}>
+    <div class={["field", isInline ? "inline" : "", fault === undefined ? "" : "has-fault"].join(" ").trim()}>
       <label for={id}>{label}</label>
       {children({ id, ...(ids === "" ? {} : { "aria-describedby": ids }), ...(fault === undefined ? {} : { "aria-invalid": true }) })}
       {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}

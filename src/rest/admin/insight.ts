@@ -11,6 +11,7 @@ import {
 
 /** JSON types of what simulations take; limits and what exists are the database's to judge (insight/preview_points.sql). */
 const texts = z.record(z.string(), z.string()).nullish();
+const nounFor = (noun: string) => ({ error: ({ input }: { readonly input?: unknown }) => (input === undefined ? "is required" : `must be ${noun}`) });
 const draft = z.object({
   maxPoints: wholeNumber.nullish(),
   triggers: z.array(draftShapes.trigger).max(mostItems).nullish(),
@@ -26,10 +27,10 @@ const scenario = z.object({
     users: wholeNumber,
     tz: z.string().nullish(),
     attributes: texts,
-    activeDays: z.union([z.number(), z.array(wholeNumber)]).nullish(),
+    activeDays: z.union([z.number(), z.array(wholeNumber)], nounFor("a share from 0 to 1 or an array of weekdays from 0 (Sunday) to 6")).nullish(),
     events: z.array(z.object({
       metric: z.string(),
-      perDay: z.union([z.number(), z.array(wholeNumber)]),
+      perDay: z.union([z.number(), z.array(wholeNumber)], nounFor("a number from 0 to 1000 or two whole numbers, [least, most], from 0 to 1000")),
       value: z.number().nullish(),
       attributes: texts,
     })),
