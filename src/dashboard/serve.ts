@@ -45,7 +45,7 @@ function readFiles(directory: string): ReadonlyMap<string, Buffer> {
 }
 
 /** Endings of the compressed copies that the build leaves beside its files, best first. */
-const encodings = { br: ".br", gzip: ".gz" } as const;
+const encodings: ReadonlyMap<string, string> = new Map([["br", ".br"], ["gzip", ".gz"]]);
 
 function sendAsset(files: ReadonlyMap<string, Buffer>): RequestHandler {
   return (request, response, next) => {
@@ -55,9 +55,10 @@ function sendAsset(files: ReadonlyMap<string, Buffer>): RequestHandler {
       return;
     }
     response.set("Cache-Control", "public, max-age=31536000, immutable").vary("Accept-Encoding").type(extname(request.path));
-    const accepted = request.acceptsEncodings(...(Object.keys(encodings) as (keyof typeof encodings)[]));
-    const packed = accepted === false ? undefined : files.get(request.path + (encodings[accepted as keyof typeof encodings] ?? ""));
-    if (packed !== undefined && packed !== plain) response.set("Content-Encoding", accepted as string);
+    const accepted = request.acceptsEncodings(...encodings.keys());
+    const ending = accepted === false ? undefined : encodings.get(accepted);
+    const packed = ending === undefined ? undefined : files.get(request.path + ending);
+    if (packed !== undefined && accepted !== false) response.set("Content-Encoding", accepted);
     response.send(packed ?? plain);
   };
 }

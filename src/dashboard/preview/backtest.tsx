@@ -4,9 +4,10 @@ import type { backtestAnswer } from "../../rest/admin/insight_answers.ts";
 import { call } from "../api.ts";
 import { count, figure, signed, today } from "../format.ts";
 import type { System } from "../records.ts";
+import { keptUntilSignOut } from "../session.ts";
 import { triggerSentence } from "../sentences.ts";
 import { TimeChart } from "../ui/chart.tsx";
-import { Field, OtherFault, useFaults, useFocusOnFault } from "../ui/form.tsx";
+import { Field, onceOf, OtherFault, useFaults, useFocusOnFault } from "../ui/form.tsx";
 import { Empty, Section } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 import { numberOf } from "./scenario.ts";
@@ -22,7 +23,7 @@ interface Request {
 }
 
 /** What was typed, by system: it outlives a look at another screen. */
-const requests = new Map<string, Request>();
+const requests = keptUntilSignOut<string, Request>();
 
 const monthMs = 29 * 86_400_000;
 
@@ -100,7 +101,7 @@ export function Backtest({ system }: { readonly system: System }) {
         )}
         <OtherFault form={faults} />
         <div class="form-actions">
-          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy}>Run the backtest</button>
+          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy} onClick={onceOf}>Run the backtest</button>
         </div>
       </form>
       {found !== undefined && <Outcome system={system} found={found} />}

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { previewAnswer } from "../../rest/admin/insight_answers.ts";
 import type { System, TriggerRow } from "../records.ts";
 import type { Filter } from "../sentences.ts";
+import { keptUntilSignOut } from "../session.ts";
 import { createStore, type Store } from "../stores.ts";
 
 /** What a preview answers. */
@@ -33,7 +34,7 @@ export interface Scenario {
 }
 
 /** Scenarios by system: the preview's own screen edits what previews beside forms use, too. */
-const scenarios = new Map<string, Store<Scenario>>();
+const scenarios = keptUntilSignOut<string, Store<Scenario>>();
 
 export function scenarioOf(system: System): Store<Scenario> {
   const known = scenarios.get(system.id);

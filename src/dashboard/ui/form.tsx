@@ -1,10 +1,11 @@
 import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { ApiError } from "../api.ts";
 import { fieldOf, noteChange, sentenceOf } from "../data.ts";
-import { session, signedOutBecause } from "../session.ts";
+import { keptUntilSignOut, session } from "../session.ts";
 
 /** What people typed and did not send yet, by form: closing a form or losing the session loses nothing. */
-const drafts = new Map<string, unknown>();
+const drafts = keptUntilSignOut<string, unknown>();
 
 /** What the server had against what was sent. */
 export interface Faults {
@@ -35,11 +36,6 @@ export interface FormOptions<V> {
   readonly submit: (values: V) => Promise<void>;
 }
 
-// Whoever signs in next in this tab is not shown what somebody else typed; who is signed out by the server is.
-session.subscribe(() => {
-  if (session.get() === undefined && signedOutBecause.get() === "") drafts.clear();
-});
-
 /** Keeps one refusal, and knows which fields are there to show it. */
 export function useFaults(): Faults & { readonly note: (error: unknown, field?: string) => void; readonly clear: () => void } {
   const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
@@ -67,11 +63,14 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
   const [isDraft, setIsDraft] = useState(kept !== undefined);
   const [isSending, setIsSending] = useState(false);
   const { note, clear, ...faults } = useFaults();
+  const isUnderWay = useRef(false);
   const current = useRef(values);
   current.current = values;
 
   const send = async (): Promise<void> => {
-    if (isSending) return;
+    // Not by the state, which is that of the last drawing: two submits may come before the next.
+    if (isUnderWay.current) return;
+    isUnderWay.current = true;
     setIsSending(true);
     clear();
     try {
@@ -82,9 +81,12 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     } catch (error) {
       const named = fieldOf(error)?.split(/[.[]/)[0];
       const sentence = sentenceOf(error);
-      note(error, named !== undefined && named in current.current ? named
+      // What somebody else did meanwhile is about the whole.
+      const isConflict = error instanceof ApiError && error.status === 409;
+      note(error, isConflict ? "" : named !== undefined && named in current.current ? named
         : Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0]);
     } finally {
+      isUnderWay.current = false;
       setIsSending(false);
     }
   };
@@ -119,6 +121,11 @@ interface FormProps<V> {
   readonly children: ComponentChildren;
 }
 
+/** Lets the second click of a double click do nothing: by then the first may have been answered. */
+export function onceOf(event: MouseEvent): void {
+  if (event.detail > 1) event.preventDefault();
+}
+
 /** Brings the focus to the field with a fault, when there is one, so that keyboards and screen readers are where the work is. */
 export function useFocusOnFault(isSending: boolean): RefObject<HTMLFormElement | null> {
   const element = useRef<HTMLFormElement>(null);
@@ -149,7 +156,7 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
       {children}
       <OtherFault form={form} />
       <div class="form-actions">
-        <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending}>{submitLabel}</button>
+        <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending} onClick={onceOf}>{submitLabel}</button>
         {onCancel !== undefined && <button type="button" class="button" onClick={onCancel}>Cancel</button>}
       </div>
     </form>

@@ -9,6 +9,7 @@ import { useAttributes } from "../../reads.ts";
 import type { LevelSummary, System } from "../../records.ts";
 import { addressOf, Link } from "../../router.tsx";
 import { triggerSentence } from "../../sentences.ts";
+import { keptUntilSignOut } from "../../session.ts";
 import { createStore, type Store, useStore } from "../../stores.ts";
 import { Bars } from "../../ui/bars.tsx";
 import { TimeChart } from "../../ui/chart.tsx";
@@ -30,7 +31,7 @@ interface Choice {
 }
 
 /** What was chosen, by system: it outlives a look at another screen. */
-const choices = new Map<string, Store<Choice>>();
+const choices = keptUntilSignOut<string, Store<Choice>>();
 
 function choiceOf(system: System): Store<Choice> {
   const known = choices.get(system.id);

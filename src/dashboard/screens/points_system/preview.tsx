@@ -9,7 +9,7 @@ import { conditions, triggerSentence } from "../../sentences.ts";
 import { useStore } from "../../stores.ts";
 import { Bars } from "../../ui/bars.tsx";
 import { TimeChart } from "../../ui/chart.tsx";
-import { type Faults, Field, OtherFault, useFaults, useFocusOnFault } from "../../ui/form.tsx";
+import { type Faults, Field, onceOf, OtherFault, useFaults, useFocusOnFault } from "../../ui/form.tsx";
 import { Section } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
 
@@ -45,7 +45,7 @@ function MadeUpUsers({ system }: { readonly system: System }) {
         }} />
         <OtherFault form={faults} />
         <div class="form-actions">
-          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy}>Run the preview</button>
+          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy} onClick={onceOf}>Run the preview</button>
           <button type="button" class="button" onClick={() => {
             const model = scenario.kinds.at(-1);
             if (model !== undefined) store.set({ ...scenario, kinds: [...scenario.kinds, { ...model, name: `Kind ${scenario.kinds.length + 1}` }] });
