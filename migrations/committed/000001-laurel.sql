@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9ff99b87a558424acbdc3a6ec0579525796b15ad
+--! Hash: sha1:fa52e21187c6412f03be6f22ca0f06b15d1e9c76
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -102,8 +102,9 @@ $$;
 comment on function laurel_private.error_catalogue() is
   'Every SQLSTATE of class LR with its HTTP status, name, message template and hint.';
 
--- Raises the catalogue's error for this code; `arguments` fill its message template.
-create function laurel_private.fail(code text, detail text, variadic arguments text[] default '{}')
+-- Raises the catalogue's error for this code; `arguments` fill its message template. `field` is what of the request the
+-- error is about, where that is one thing, by its own name: `to`, `kinds[0].users`. Callers get it as the error's column.
+create function laurel_private.fail(code text, field text, variadic arguments text[] default '{}')
   returns void language plpgsql stable as $$
 declare
   entry record;
@@ -113,13 +114,14 @@ begin
   raise exception using
     errcode = fail.code,
     message = format(entry.message, variadic arguments),
-    detail = coalesce(fail.detail, entry.name),
+    detail = coalesce(fail.field, entry.name),
+    column = coalesce(fail.field, ''),
     hint = entry.hint;
 end
 $$;
 
 comment on function laurel_private.fail(text, text, text[]) is
-  'Raises the error with this LR code: message template filled in, detail (the error''s name if null) and hint.';
+  'Raises the error with this LR code: message template filled in, hint, and the field it is about as detail (the error''s name if null) and column.';
 --! EndIncluded ground/errors.sql
 --! Included ground/types.sql
 -- Values that recur, each checked in one place. A check here is the last line of defence: what
@@ -605,22 +607,22 @@ grant insert (key, name, type), update (name), delete on laurel.attributes to la
 
 -- Refuses attribute values that are no strings or too long, and keys that are not declared.
 create function laurel_private.check_attributes(
-  tenant_id uuid, type laurel.attribute_type, attributes jsonb, may_remove boolean
+  tenant_id uuid, type laurel.attribute_type, attributes jsonb, may_remove boolean, field text default 'attributes'
 ) returns void language plpgsql stable as $$
 declare
   unknown text;
   entry record;
 begin
   if jsonb_typeof(attributes) is distinct from 'object' then
-    perform laurel_private.fail('LR013', null, 'they must be an object');
+    perform laurel_private.fail('LR013', field, 'they must be an object');
   end if;
   for entry in select e.key, e.value from jsonb_each(attributes) e loop
     if jsonb_typeof(entry.value) = 'null' and may_remove then
       continue;
     elsif jsonb_typeof(entry.value) <> 'string' then
-      perform laurel_private.fail('LR013', null, format('the value of %s must be a string', entry.key));
+      perform laurel_private.fail('LR013', field, format('the value of %s must be a string', entry.key));
     elsif length(entry.value #>> '{}') > 1000 then
-      perform laurel_private.fail('LR013', null, format('the value of %s is longer than 1,000 characters', entry.key));
+      perform laurel_private.fail('LR013', field, format('the value of %s is longer than 1,000 characters', entry.key));
     end if;
   end loop;
   select string_agg(k, ', ' order by k) into unknown
@@ -629,12 +631,12 @@ begin
     select from laurel.attributes a
     where a.tenant_id = check_attributes.tenant_id and a.type = check_attributes.type and a.key = k);
   if unknown is not null then
-    perform laurel_private.fail('LR012', null, left(unknown, 1000));
+    perform laurel_private.fail('LR012', field, left(unknown, 1000));
   end if;
 end
 $$;
 
-comment on function laurel_private.check_attributes(uuid, laurel.attribute_type, jsonb, boolean) is
+comment on function laurel_private.check_attributes(uuid, laurel.attribute_type, jsonb, boolean, text) is
   'Raises LR013 for values that are no strings, LR012 for undeclared keys. Rule U4.';
 --! EndIncluded users/attributes.sql
 --! Included users/users.sql
@@ -1761,19 +1763,19 @@ begin
     if exists (
       select from laurel.achievements a
       where a.tenant_id = new.tenant_id and a.status <> 'archived' and new.id = any (a.prerequisite_ids)) then
-      perform laurel_private.fail('LR020', 'achievement_in_use',
+      perform laurel_private.fail('LR020', null,
         format('The achievement %s is a prerequisite of another; change that first.', new.name));
     elsif exists (
       select from laurel.points_triggers t
       join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
       where t.tenant_id = new.tenant_id and t.achievement_id = new.id and t.status = 'active') then
-      perform laurel_private.fail('LR020', 'achievement_in_use',
+      perform laurel_private.fail('LR020', null,
         format('The achievement %s is used by an active points trigger; deactivate or delete the trigger first.', new.name));
     end if;
     return new;
   end if;
-  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
-  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false);
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false, 'user_attributes');
+  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false, 'event_attributes');
   if exists (select from laurel.metrics m where m.id = new.metric_id and m.archived_at is not null) then
     perform laurel_private.fail('LR020', 'metric_id', 'The metric does not exist.');
   end if;
@@ -2337,8 +2339,8 @@ grant insert (system_id, type, points, status, metric_id, metric_threshold, achi
 create function laurel_private.tg_points_triggers__check()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
-  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false);
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false, 'user_attributes');
+  perform laurel_private.check_attributes(new.tenant_id, 'event', new.event_attributes, false, 'event_attributes');
   if new.status <> 'archived' then
     -- The foreign keys say that they exist; archived ones are gone for callers (RP5).
     if exists (select from laurel.metrics m where m.id = new.metric_id and m.archived_at is not null) then
@@ -2440,7 +2442,7 @@ grant insert (system_id, name, multiplier, rounding, starts_on, ends_on, user_id
 create function laurel_private.tg_points_boosts__check()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false);
+  perform laurel_private.check_attributes(new.tenant_id, 'user', new.user_attributes, false, 'user_attributes');
   return new;
 end
 $$;
@@ -7936,7 +7938,7 @@ end
 $$;
 
 comment on function laurel.describe_achievements(text) is
-  'Active and locked achievements with completions and rarity; with attributes, as plan:pro,country:fr, those open to users who have them. LR012, LR013. Rule A4.';
+  'Active and locked achievements with completions and rarity; with attributes, as plan:pro,country:fr or a JSON object, those open to users who have them. LR012, LR013. Rule A4.';
 
 -- An achievement as one user has it: achievedAt is null until it is completed.
 create function laurel_private.user_achievement_as_json(achievement laurel.achievements, user_id text)
@@ -9090,26 +9092,36 @@ $$;
 comment on function laurel.user_points_boosts(text, text) is
   'The boosts that apply to a user now: its own, and others whose filter it matches. LR002, LR004. Rule B2.';
 
--- A filter as addresses carry it: key:value,key:value. The first colon of a pair divides it.
+-- A filter as addresses carry it: key:value,key:value. The first colon of a pair divides it. As commas divide pairs,
+-- values that hold one are written as a JSON object. No key begins with a brace, so none of the pairs that were ever
+-- understood reads like one; an escape character would have changed the meaning of values that hold it.
 create function laurel_private.parse_user_attributes(tenant_id uuid, filter text)
   returns jsonb language plpgsql stable as $$
 declare
+  form constant text := 'write them as key:value,key:value, or as a JSON object of strings';
   attributes jsonb;
 begin
   if coalesce(filter, '') = '' then
     return '{}';
+  elsif left(filter, 1) = '{' then
+    begin
+      attributes := filter;
+    exception when data_exception or program_limit_exceeded then
+      perform laurel_private.fail('LR013', 'userAttributes', form);
+    end;
   elsif exists (select from string_to_table(filter, ',') pair where position(':' in pair) < 2) then
-    perform laurel_private.fail('LR013', null, 'write them as key:value,key:value');
+    perform laurel_private.fail('LR013', 'userAttributes', form);
+  else
+    select jsonb_object_agg(split_part(pair, ':', 1), substr(pair, position(':' in pair) + 1)) into attributes
+    from string_to_table(filter, ',') pair;
   end if;
-  select jsonb_object_agg(split_part(pair, ':', 1), substr(pair, position(':' in pair) + 1)) into attributes
-  from string_to_table(filter, ',') pair;
-  perform laurel_private.check_attributes(tenant_id, 'user', attributes, false);
+  perform laurel_private.check_attributes(tenant_id, 'user', attributes, false, 'userAttributes');
   return attributes;
 end
 $$;
 
 comment on function laurel_private.parse_user_attributes(uuid, text) is
-  'A filter such as plan:pro,country:fr as jsonb; LR013 when it is of another form, LR012 for undeclared keys. Rule RP1.';
+  'A filter such as plan:pro,country:fr, or {"city": "London, Ontario"}, as jsonb; LR013 when it is of another form, LR012 for undeclared keys. Rule RP1.';
 
 create function laurel.points_summary(system_key text, user_attributes text default '')
   returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -9132,7 +9144,7 @@ end
 $$;
 
 comment on function laurel.points_summary(text, text) is
-  'How many users have how many points: 0, then ten equal ranges up to the highest total rounded up to a power of ten, as [{from, to, users}]. user_attributes (key:value,key:value) narrows it to matching users. LR004, LR012, LR013. Rule RP1.';
+  'How many users have how many points: 0, then ten equal ranges up to the highest total rounded up to a power of ten, as [{from, to, users}]. user_attributes (key:value,key:value, or a JSON object) narrows it to matching users. LR004, LR012, LR013. Rule RP1.';
 
 create function laurel.points_level_summary(system_key text)
   returns jsonb language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -9223,12 +9235,12 @@ declare
   given jsonb := laurel_private.parse_user_attributes(board.tenant_id, user_attributes);
 begin
   if board.breakdown_attributes = '{}' and given <> '{}' then
-    perform laurel_private.fail('LR028', null, format('the leaderboard %s has no breakdown attributes, so userAttributes cannot be given', board.key));
+    perform laurel_private.fail('LR028', 'userAttributes', format('the leaderboard %s has no breakdown attributes, so userAttributes cannot be given', board.key));
   elsif board.breakdown_attributes <> '{}' and given = '{}' then
-    perform laurel_private.fail('LR028', null,
+    perform laurel_private.fail('LR028', 'userAttributes',
       format('userAttributes must say which users of the leaderboard %s are meant, by %s', board.key, array_to_string(board.breakdown_attributes, ', ')));
   elsif not array(select jsonb_object_keys(given)) <@ board.breakdown_attributes then
-    perform laurel_private.fail('LR028', null,
+    perform laurel_private.fail('LR028', 'userAttributes',
       format('the leaderboard %s is broken down by %s alone', board.key, array_to_string(board.breakdown_attributes, ', ')));
   end if;
   return given;
@@ -9281,10 +9293,10 @@ declare
   places int := coalesce(most, least(10, board.max_participants));
 begin
   if places not between 0 and board.max_participants then
-    perform laurel_private.fail('LR028', null,
+    perform laurel_private.fail('LR028', 'limit',
       format('limit must be from 0 to %s, as many as the leaderboard %s has participants', board.max_participants, board.key));
   elsif coalesce(skipped, 0) < 0 then
-    perform laurel_private.fail('LR028', null, 'offset must not be negative');
+    perform laurel_private.fail('LR028', 'offset', 'offset must not be negative');
   end if;
   shown_run := laurel_private.run_to_show(board, leaderboard_rankings.run_on, (as_of at time zone 'UTC')::date, as_of);
   return laurel_private.leaderboard_as_json(board, status, board.starts_on, board.ends_on)
@@ -9307,7 +9319,7 @@ end
 $$;
 
 comment on function laurel.leaderboard_rankings(text, int, int, date, text, text) is
-  'A leaderboard with the rankings of its current run, or of the run that run_on lies in: `most` of them (10), from rank 1 + skipped on, or with a user ID from that user''s rank + skipped on. user_attributes, as plan:pro,country:fr, names the group of a leaderboard with breakdown attributes. LR008, LR009, LR012, LR013, LR028. Rule LB1.';
+  'A leaderboard with the rankings of its current run, or of the run that run_on lies in: `most` of them (10), from rank 1 + skipped on, or with a user ID from that user''s rank + skipped on. user_attributes, as plan:pro,country:fr or a JSON object, names the group of a leaderboard with breakdown attributes. LR008, LR009, LR012, LR013, LR028. Rule LB1.';
 
 -- The days on which a user's place changed, as the worker saw it at the end of its last look of each UTC
 -- day; today's is judged now.
@@ -9348,7 +9360,7 @@ declare
   place_rank int;
 begin
   if coalesce(days, 10) not between 0 and 100 then
-    perform laurel_private.fail('LR028', null, 'numEvents must be from 0 to 100');
+    perform laurel_private.fail('LR028', 'numEvents', 'numEvents must be from 0 to 100');
   end if;
   select e.* into entry from laurel.leaderboard_entries e
   where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.id
@@ -9690,7 +9702,7 @@ declare
   for_user laurel.users := laurel_private.own_user(user_streak.user_id);
 begin
   if history_periods is null or history_periods not between 0 and 366 then
-    perform laurel_private.fail('LR023', null, 'historyPeriods is 0 to 366');
+    perform laurel_private.fail('LR023', 'historyPeriods', 'historyPeriods is 0 to 366');
   end if;
   return laurel_private.user_streak_at(for_user, history_periods, clock_timestamp());
 end
@@ -9733,9 +9745,9 @@ declare
   for_tenant uuid := laurel.current_tenant_id();
 begin
   if type is null or type not in ('active', 'longest') then
-    perform laurel_private.fail('LR023', null, 'type is active or longest');
+    perform laurel_private.fail('LR023', 'type', 'type is active or longest');
   elsif most is null or most not between 1 and 100 then
-    perform laurel_private.fail('LR023', null, 'limit is 1 to 100');
+    perform laurel_private.fail('LR023', 'limit', 'limit is 1 to 100');
   end if;
   return (
     select coalesce(jsonb_agg(jsonb_build_object('userId', r.user_id, 'name', r.name, 'streakLength', r.length)
@@ -10298,13 +10310,13 @@ create function laurel_private.summary_periods(aggregation text, start_on date, 
   returns table (first_on date, last_on date) language plpgsql immutable as $$
 begin
   if aggregation is null or aggregation not in ('daily', 'weekly', 'monthly') then
-    perform laurel_private.fail('LR023', null, 'aggregation must be daily, weekly or monthly');
+    perform laurel_private.fail('LR023', 'aggregation', 'aggregation must be daily, weekly or monthly');
   elsif start_on is null or end_on is null or not isfinite(start_on) or not isfinite(end_on) then
-    perform laurel_private.fail('LR023', null, 'startDate and endDate must be dates');
+    perform laurel_private.fail('LR023', case when isfinite(start_on) then 'endDate' else 'startDate' end, 'startDate and endDate must be dates');
   elsif end_on <= start_on then
-    perform laurel_private.fail('LR023', null, 'endDate must be after startDate');
+    perform laurel_private.fail('LR023', 'endDate', 'endDate must be after startDate');
   elsif end_on - start_on > 400 then
-    perform laurel_private.fail('LR023', null, 'startDate and endDate are more than 400 days apart');
+    perform laurel_private.fail('LR023', 'startDate', 'startDate and endDate are more than 400 days apart');
   end if;
   return query
     select p.day, least(end_on, case aggregation when 'daily' then p.day when 'weekly' then p.day + 6
@@ -10406,6 +10418,18 @@ create table laurel_private.standings (
 
 comment on table laurel_private.standings is 'Percentiles of what users changed by in a period, per metric and points system.';
 alter table laurel_private.standings enable row level security;
+
+-- When a user of a tenant was last erased: of what was counted before, nobody can tell any more whether it is right. Written
+-- by erase_user(), read by verify().
+create table laurel_private.last_erasures (
+  tenant_id uuid not null,
+  erased_at timestamptz not null,
+  constraint last_erasures_are_one_per_tenant primary key (tenant_id),
+  constraint last_erasure_is_of_a_tenant foreign key (tenant_id) references laurel.tenants on delete cascade
+);
+
+comment on table laurel_private.last_erasures is 'When a user of a tenant was last erased; not whose.';
+alter table laurel_private.last_erasures enable row level security;
 
 -- Up to so many users everything is counted when it is asked for.
 create function laurel_private.users_counted_live()
@@ -10694,7 +10718,7 @@ declare
   users bigint := laurel_private.count_users(for_user.tenant_id);
 begin
   if coalesce(year, this_year) not between 1 and this_year then
-    perform laurel_private.fail('LR023', null, format('year must be from 1 to %s', this_year));
+    perform laurel_private.fail('LR023', 'year', format('year must be from 1 to %s', this_year));
   end if;
   new_year := make_date(coalesce(year, this_year), 1, 1);
   year_end := make_date(coalesce(year, this_year), 12, 31);
@@ -12421,6 +12445,106 @@ begin
 end
 $$;
 --! EndIncluded insight/verify_rollups.sql
+--! Included insight/verify_standings.sql
+-- What must be true of standings (standings.sql); a part of verify().
+
+-- A standing is as of its count, and what came after tells nothing about it. So it is counted anew only where all of its
+-- metric or points system was there a day or more before the count: of periods counted for good that is the rule. Not
+-- checked are those for which something was written later than that, or whose users were moved to another day by a
+-- change of time zone since, and all of a tenant that were counted before a user was last erased. Neither is
+-- whether a period that is due was counted: it may wait for a worker.
+create function laurel_private.broken_standings(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language plpgsql stable
+  set work_mem = '128MB' set enable_nestloop = off set jit = off as $$
+#variable_conflict use_column
+begin
+  return query
+    select 'standings_are_of_a_week_month_or_year', p.tenant_id, null::text, concat_ws(' ', p.first_on, p.last_on), null::text, p.counted_at::text
+    from laurel_private.standing_periods p
+    where (for_tenant is null or p.tenant_id = for_tenant)
+      and ((p.last_on <> p.first_on + 6 or extract(dow from p.first_on) <> 0)
+          and (p.last_on <> (p.first_on + interval '1 month')::date - 1 or extract(day from p.first_on) <> 1)
+          and (p.last_on <> (p.first_on + interval '1 year')::date - 1 or extract(doy from p.first_on) <> 1)
+        -- The first users are a day ahead of UTC.
+        or p.first_on > (p.counted_at at time zone 'UTC')::date + 1);
+  return query
+    select 'standings_rise', s.tenant_id, null::text, concat_ws(' ', s.first_on, s.last_on, s.source_id), null::text,
+      left(concat_ws(' ', s.most, s.percentiles), 1000)
+    from laurel_private.standings s
+    where (for_tenant is null or s.tenant_id = for_tenant)
+      and (cardinality(s.most) = 0 or s.percentiles[1] is distinct from 0 or exists (
+        select from unnest(s.most, s.percentiles) with ordinality n (most, percentile, no)
+        where n.most is null or n.percentile is null or n.percentile > 100 or n.percentile <> round(n.percentile, 1)
+          or n.no > 1 and (n.most <= s.most[n.no - 1] or n.percentile <= s.percentiles[n.no - 1])));
+  return query
+    with period as materialized (
+      select p.*, p.counted_at - interval '1 day' as there_by
+      from laurel_private.standing_periods p
+      where (for_tenant is null or p.tenant_id = for_tenant)
+        and not exists (
+          select from laurel_private.last_erasures e
+          where e.tenant_id = p.tenant_id and e.erased_at > p.counted_at - interval '1 day')
+    ),
+    period_day as materialized (
+      select p.tenant_id, p.first_on, p.last_on, d::date as day
+      from period p cross join lateral generate_series(p.first_on::timestamp, p.last_on, interval '1 day') d
+    ),
+    of_day as materialized (
+      select a.tenant_id, a.source_id, a.user_id, (a.occurred_at at time zone s.time_zone)::date as day,
+        -- There is no max() of UUIDs; their first 13 characters are when they were made.
+        sum(a.value) as value, max(a.written) as written
+      from (
+        select e.tenant_id, e.metric_id as source_id, e.user_id, e.value, e.occurred_at, left(e.id::text, 13) collate "C" as written
+        from laurel.metric_events e where e.tenant_id in (select p.tenant_id from period p)
+        union all
+        select a.tenant_id, a.system_id, a.user_id, a.points, a.occurred_at, left(a.id::text, 13) collate "C"
+        from laurel.points_awards a where a.tenant_id in (select p.tenant_id from period p)) a
+      join laurel_private.user_states s on s.tenant_id = a.tenant_id and s.user_id = a.user_id
+      group by 1, 2, 3, 4
+    ),
+    moved as (
+      select distinct d.tenant_id, d.source_id, p.first_on, p.last_on
+      from of_day d
+      join laurel_private.time_zone_changes z on z.tenant_id = d.tenant_id and z.user_id = d.user_id
+      join period p on p.tenant_id = d.tenant_id and z.changed_at > p.there_by and d.day between p.first_on - 2 and p.last_on + 2
+    ),
+    change as (
+      select p.tenant_id, p.first_on, p.last_on, d.source_id, d.user_id, sum(d.value) as value, max(d.written) as written
+      from of_day d join period_day p on p.tenant_id = d.tenant_id and p.day = d.day
+      group by 1, 2, 3, 4, 5
+    ),
+    by_value as (
+      select c.tenant_id, c.first_on, c.last_on, c.source_id, c.value, count(*) as users, max(c.written) as written
+      from change c group by 1, 2, 3, 4, 5
+    ),
+    ranked as (
+      select v.*, trim_scale(round(100.0 * (sum(v.users) over below - v.users) / sum(v.users) over source, 1)) as percentile,
+        max(v.written) over source as all_written
+      from by_value v
+      window source as (partition by v.tenant_id, v.first_on, v.last_on, v.source_id), below as (source order by v.value)
+    ),
+    step as (
+      select r.tenant_id, r.first_on, r.last_on, r.source_id, r.percentile, max(r.value) as most, max(r.all_written) as written
+      from ranked r group by 1, 2, 3, 4, 5
+    ),
+    counted as (
+      select s.tenant_id, s.first_on, s.last_on, s.source_id, max(s.written) as written,
+        array_agg(s.most order by s.percentile) as most, array_agg(s.percentile order by s.percentile) as percentiles
+      from step s group by 1, 2, 3, 4
+    )
+    select 'standings_are_those_of_their_count', tenant_id, null::text, concat_ws(' ', first_on, last_on, source_id),
+      left(concat_ws(' ', c.most, c.percentiles), 1000), left(concat_ws(' ', s.most, s.percentiles), 1000)
+    from counted c
+    full join laurel_private.standings s using (tenant_id, first_on, last_on, source_id)
+    join period p using (tenant_id, first_on, last_on)
+    left join moved m using (tenant_id, first_on, last_on, source_id)
+    where (c.most, c.percentiles) is distinct from (s.most, s.percentiles)
+      and m.tenant_id is null
+      and coalesce(c.written < left(laurel_private.first_uuid_v7(p.there_by)::text, 13) collate "C", true);
+end
+$$;
+--! EndIncluded insight/verify_standings.sql
 --! Included insight/verify.sql
 -- verify(): recomputes what is derived from the event log and the ledger (Q8). Read by people and
 -- tests; writes nothing. One statement, so that everything is seen in one snapshot, while events
@@ -12841,6 +12965,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   where x.compiled is distinct from r.compiled
   union all
   select * from laurel_private.broken_rollups(for_tenant)
+  union all
+  select * from laurel_private.broken_standings(for_tenant)
 $$;
 
 create function laurel.verify()
@@ -12853,7 +12979,7 @@ create function laurel.verify()
 $$;
 
 comment on function laurel.verify() is
-  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups, segments, the count of users and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
+  'Recomputes totals, peaks, counts, balances, ledger arithmetic, ticks, completions, leaderboards, idempotency keys, rollups, segments, standings, the count of users and compiled rules from the event log and the ledger; one row per broken invariant, none when all is well. Rule Q8.';
 grant execute on function laurel.verify() to laurel_admin;
 --! EndIncluded insight/verify.sql
 --! Included insight/activity_figures.sql
@@ -12978,7 +13104,7 @@ begin
     then 'a leaderboard'
   end into used_by;
   if used_by is not null then
-    perform laurel_private.fail('LR020', 'attribute_in_use',
+    perform laurel_private.fail('LR020', null,
       format('The attribute %s is used by %s; change that first.', old.key, used_by));
   end if;
   return old;
@@ -13001,21 +13127,21 @@ begin
     select from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
     where t.tenant_id = new.tenant_id and t.metric_id = new.id and t.status = 'active') then
-    perform laurel_private.fail('LR020', 'metric_in_use',
+    perform laurel_private.fail('LR020', null,
       format('The metric %s is used by an active points trigger; deactivate or delete the trigger first.', new.key));
   elsif exists (
     select from laurel.achievements a
     where a.tenant_id = new.tenant_id and a.metric_id = new.id and a.status in ('active', 'locked')) then
-    perform laurel_private.fail('LR020', 'metric_in_use',
+    perform laurel_private.fail('LR020', null,
       format('The metric %s is used by an active achievement; deactivate or delete the achievement first.', new.key));
   elsif exists (
     select from laurel.leaderboards b
     where b.tenant_id = new.tenant_id and b.metric_id = new.id and b.status = 'active') then
-    perform laurel_private.fail('LR020', 'metric_in_use',
+    perform laurel_private.fail('LR020', null,
       format('The metric %s is used by an active leaderboard; deactivate or delete the leaderboard first.', new.key));
   elsif exists (
     select from laurel_private.streak_settings s where s.tenant_id = new.tenant_id and new.id = any (s.metric_ids)) then
-    perform laurel_private.fail('LR020', 'metric_in_use',
+    perform laurel_private.fail('LR020', null,
       format('The metric %s counts for streaks; take it out of the streak settings first.', new.key));
   end if;
   return new;
@@ -14256,7 +14382,7 @@ begin
       if message is null then
         raise;
       end if;
-      perform laurel_private.fail('LR020', kind, format('%s[%s]: %s', kind, part.item_index, message));
+      perform laurel_private.fail('LR020', format('%s[%s]', kind, part.item_index), format('%s[%s]: %s', kind, part.item_index, message));
     end;
   end loop;
   return created;
@@ -14392,7 +14518,7 @@ create function laurel_private.tg_tenants__keep_default()
   returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if old.customer_id = 'default' and (new.customer_id <> 'default' or new.archived_at is not null) then
-    perform laurel_private.fail('LR020', 'default_tenant', 'The default tenant cannot be deleted or given another customer ID.');
+    perform laurel_private.fail('LR020', null, 'The default tenant cannot be deleted or given another customer ID.');
   end if;
   return new;
 end
@@ -14451,7 +14577,7 @@ begin
     if not exists (
       select from laurel_private.api_keys k
       where k.kind = 'admin' and k.revoked_at is null and k.id <> delete_api_key.id) then
-      perform laurel_private.fail('LR020', 'last_admin_key', 'The last admin key cannot be deleted; create another first.');
+      perform laurel_private.fail('LR020', null, 'The last admin key cannot be deleted; create another first.');
     end if;
   end if;
   update laurel_private.api_keys k set revoked_at = clock_timestamp()
@@ -14703,6 +14829,8 @@ begin
   delete from laurel_private.api_keys k where k.tenant_id = locked.tenant_id and k.user_id = locked.id;
   delete from laurel_private.queued_events q where q.tenant_id = locked.tenant_id and q.user_id = locked.id;
   perform laurel_private.erase_from_messages(locked.tenant_id, locked.id);
+  insert into laurel_private.last_erasures (tenant_id, erased_at) values (locked.tenant_id, clock_timestamp())
+  on conflict (tenant_id) do update set erased_at = excluded.erased_at;
   -- State, counts, clocks, keys, boosts and webhook messages go with the user.
   delete from laurel.users u where u.tenant_id = locked.tenant_id and u.id = locked.id;
   -- Their traces in the audit log too: it keeps that something was there, not whose.
@@ -14858,6 +14986,14 @@ create function laurel_private.draft_shape()
         "needs": ["attributeId", "attributeValue"]}}'::jsonb as filter) f) s
 $$;
 
+-- Refuses a document: LR060. A sentence begins with the place it is about, which, in the document, is the field.
+create function laurel_private.refuse_document(sentence text)
+  returns void language plpgsql stable as $$
+begin
+  perform laurel_private.fail('LR060', substring(sentence from '^(?:(?:scenario|request)\.)?((?:[\w-]|\.(?=[\w-])|\[\d+\])+)'), sentence);
+end
+$$;
+
 -- Refuses a document of another shape: LR060, naming the place.
 create function laurel_private.check_shape(value jsonb, shape jsonb, place text)
   returns void language plpgsql stable as $$
@@ -14865,7 +15001,7 @@ declare
   fault text := laurel_private.shape_fault(value, shape, place);
 begin
   if fault is not null then
-    perform laurel_private.fail('LR060', null, fault);
+    perform laurel_private.refuse_document(fault);
   end if;
 end
 $$;
@@ -15073,11 +15209,11 @@ begin
       where jsonb_typeof(x) = 'string' and not ids ? lower(x #>> '{}')
       limit 1;
       if unknown is not null then
-        perform laurel_private.fail('LR060', null, format('%s: nothing here has the ID %s', part.place, unknown));
+        perform laurel_private.refuse_document(format('%s: nothing here has the ID %s', part.place, unknown));
       elsif kind = 'boosts' and part.item ->> 'userId' is not null then
         continue when user_ids is not null and not user_ids ? (part.item ->> 'userId');
         if user_ids is null then
-          perform laurel_private.fail('LR060', null, format('%s: a boost of one user has no part in a preview', part.place));
+          perform laurel_private.refuse_document(format('%s: a boost of one user has no part in a preview', part.place));
         end if;
         part.item := part.item || jsonb_build_object('userId', user_ids ->> (part.item ->> 'userId'));
       end if;
@@ -15091,7 +15227,7 @@ begin
         if message is null then
           raise;
         end if;
-        perform laurel_private.fail('LR060', null, format('%s: %s', part.place, rtrim(message, '.')));
+        perform laurel_private.refuse_document(format('%s: %s', part.place, rtrim(message, '.')));
       end;
       if kind = 'triggers' and part.item ->> 'id' is null then
         new_triggers := new_triggers || jsonb_build_object(done::text, part.no);
@@ -15101,7 +15237,7 @@ begin
   begin
     set constraints laurel.level_points_are_unique_in_their_system immediate;
   exception when unique_violation then
-    perform laurel_private.fail('LR060', null, format('%s.levels: two levels have the same points', place));
+    perform laurel_private.refuse_document(format('%s.levels: two levels have the same points', place));
   end;
   return new_triggers;
 end
@@ -15217,11 +15353,11 @@ end
 $$;
 
 -- Refuses more ticks than can be answered for.
-create function laurel_private.check_tick_count(ticks numeric)
+create function laurel_private.check_tick_count(ticks numeric, field text)
   returns void language plpgsql stable as $$
 begin
   if ticks > 100000 then
-    perform laurel_private.fail('LR061', null, format('up to %s ticks of time triggers, where 100,000 are possible', ticks));
+    perform laurel_private.fail('LR061', field, format('up to %s ticks of time triggers, where 100,000 are possible', ticks));
   end if;
 end
 $$;
@@ -15363,6 +15499,25 @@ create function laurel_private.random_from(seed bigint, place text)
   returns numeric language sql immutable parallel safe
   return (hashtextextended(place, seed) & 4503599627370495)::numeric / 4503599627370496;
 
+-- What makes a scenario large: the highest of its days, numbers of users and, where they count, events a day. Answers its field.
+create function laurel_private.largest_factor(scenario jsonb, with_events boolean default true)
+  returns text language sql stable as $$
+  select f.field
+  from (
+    select 'days' as field, (scenario ->> 'days')::numeric as size
+    union all
+    select format('kinds[%s].users', k.ordinality - 1), (k.value ->> 'users')::numeric
+    from jsonb_array_elements(scenario -> 'kinds') with ordinality k where laurel_private.is_random_kind(k.value)
+    union all
+    select format('kinds[%s].events[%s].perDay', k.ordinality - 1, e.ordinality - 1),
+      coalesce(e.value #>> '{perDay,1}', e.value ->> 'perDay')::numeric
+    from jsonb_array_elements(scenario -> 'kinds') with ordinality k
+    cross join lateral jsonb_array_elements(k.value -> 'events') with ordinality e
+    where with_events) f
+  order by f.size desc, f.field
+  limit 1
+$$;
+
 create function laurel_private.check_scenario(tenant_id uuid, scenario jsonb)
   returns void language plpgsql stable as $$
 #variable_conflict use_variable
@@ -15381,7 +15536,7 @@ begin
     from jsonb_array_elements(scenario -> 'kinds') with ordinality k
   loop
     if part.kind ->> 'tz' is not null and not laurel_private.is_time_zone(part.kind ->> 'tz') then
-      perform laurel_private.fail('LR060', null, format('%s.tz: there is no time zone %s', part.place, left(part.kind ->> 'tz', 100)));
+      perform laurel_private.refuse_document(format('%s.tz: there is no time zone %s', part.place, left(part.kind ->> 'tz', 100)));
     end if;
     select coalesce(
       (select format('attributes.%s: there is no such user attribute', left(k, 100))
@@ -15405,7 +15560,7 @@ begin
         from jsonb_array_elements(case when jsonb_typeof(part.kind -> 'achievements') = 'array' then part.kind -> 'achievements' else '[]' end) with ordinality a
         where (a.value ->> 'day')::numeric > days limit 1)) into problem;
     if problem is not null then
-      perform laurel_private.fail('LR060', null, format('%s.%s', part.place, problem));
+      perform laurel_private.refuse_document(format('%s.%s', part.place, problem));
     end if;
     users := case when laurel_private.is_random_kind(part.kind) then (part.kind ->> 'users')::numeric else 1 end;
     user_days := user_days + users * days;
@@ -15415,9 +15570,9 @@ begin
         from jsonb_array_elements(part.kind -> 'events') e) e);
   end loop;
   if user_days > 100000 then
-    perform laurel_private.fail('LR061', null, format('%s users × days, where 100,000 are possible', user_days));
+    perform laurel_private.fail('LR061', laurel_private.largest_factor(scenario, false), format('%s users × days, where 100,000 are possible', user_days));
   elsif events > 100000 then
-    perform laurel_private.fail('LR061', null, format('up to %s events, where 100,000 are possible', events));
+    perform laurel_private.fail('LR061', laurel_private.largest_factor(scenario), format('up to %s events, where 100,000 are possible', events));
   end if;
 end
 $$;
@@ -15591,7 +15746,7 @@ begin
   span_ids := laurel_private.rehearse_spans(sandbox.tenant_id, '{}', starts_on::timestamp at time zone 'UTC' - interval '1 day');
   perform laurel_private.check_tick_count((
     select sum(case when laurel_private.is_random_kind(k) then (k ->> 'users')::numeric else 1 end * laurel_private.scenario_ticks(k, days, span_ids))
-    from jsonb_array_elements(scenario -> 'kinds') k));
+    from jsonb_array_elements(scenario -> 'kinds') k), laurel_private.largest_factor(scenario, false));
   for kind in select k.value, k.ordinality::int as no from jsonb_array_elements(scenario -> 'kinds') with ordinality k loop
     kinds := kinds || laurel_private.rehearse_kind(sandbox, kind.value, kind.no, starts_on, days, seed, new_triggers, span_ids, started_at);
   end loop;
@@ -15914,7 +16069,8 @@ begin
     perform laurel_private.check_tick_count((
       select coalesce(sum(floor((ends_on - starts_on + 1) * case s.time_unit when 'hours' then 24.0 else 1 end / s.time_interval)), 0)
       from unnest(people) p
-      join laurel_private.time_trigger_spans s on s.id = any (span_ids) and p.attributes @> s.user_attributes));
+      join laurel_private.time_trigger_spans s on s.id = any (span_ids) and p.attributes @> s.user_attributes),
+      'users.sample');
     steps := array(
       select (s.user_no, s.kind, s.at, s.event, s.points, s.reason, s.achievement_id, s.tick, s.span_no, s.clock)::laurel_private.backtest_step
       from (
@@ -16014,21 +16170,21 @@ begin
   starts_on := request ->> 'from';
   ends_on := request ->> 'to';
   if ends_on < starts_on then
-    perform laurel_private.fail('LR060', null, 'request.to must not be before request.from');
+    perform laurel_private.refuse_document('request.to must not be before request.from');
   elsif ends_on - starts_on > 365 then
-    perform laurel_private.fail('LR061', null, format('%s days, where 366 are possible', ends_on - starts_on + 1));
+    perform laurel_private.fail('LR061', 'from', format('%s days, where 366 are possible', ends_on - starts_on + 1));
   end if;
   attributes := coalesce(nullif(request #> '{users,attributes}', 'null'), '{}');
   if exists (
     select from jsonb_object_keys(attributes) k
     where not exists (select from laurel.attributes a where a.tenant_id = system.tenant_id and a.type = 'user' and a.key = k))
   then
-    perform laurel_private.fail('LR060', null, 'request.users.attributes names attributes that are not declared');
+    perform laurel_private.refuse_document('request.users.attributes names attributes that are not declared');
   end if;
   people := laurel_private.backtest_users(system.tenant_id, attributes,
     coalesce((request #>> '{users,sample}')::numeric::int, 100), coalesce((request #>> '{users,seed}')::numeric::bigint, 0));
   if cardinality(people) * (ends_on - starts_on + 1) > 100000 then
-    perform laurel_private.fail('LR061', null, format('%s users × days, where 100,000 are possible', cardinality(people) * (ends_on - starts_on + 1)));
+    perform laurel_private.fail('LR061', case when cardinality(people) < ends_on - starts_on then 'from' else 'users.sample' end, format('%s users × days, where 100,000 are possible', cardinality(people) * (ends_on - starts_on + 1)));
   end if;
   -- Counted up to the bound: their whole past has to be read.
   select count(*) into event_count from (
@@ -16037,12 +16193,12 @@ begin
       select from laurel.metric_events e where e.tenant_id = system.tenant_id and e.user_id = p.id offset 0) e
     limit 200001) e;
   if event_count > 200000 then
-    perform laurel_private.fail('LR061', null, 'these users have more than 200,000 events');
+    perform laurel_private.fail('LR061', 'users.sample', 'these users have more than 200,000 events');
   end if;
   steps := laurel_private.backtest_steps(system, people, starts_on, ends_on);
   select count(*) into event_count from unnest(steps) s where s.kind = 'event';
   if event_count > 100000 then
-    perform laurel_private.fail('LR061', null, format('%s events in this time, where 100,000 are possible', event_count));
+    perform laurel_private.fail('LR061', 'users.sample', format('%s events in this time, where 100,000 are possible', event_count));
   end if;
 
   answer := jsonb_build_object('from', starts_on, 'to', ends_on, 'users', cardinality(people), 'events', event_count);
@@ -16075,11 +16231,11 @@ create function laurel_private.analytics_filter(system laurel.points_systems, fr
   returns jsonb language plpgsql stable as $$
 begin
   if from_on is null or to_on is null or not isfinite(from_on) or not isfinite(to_on) then
-    perform laurel_private.fail('LR023', null, 'from and to must be dates');
+    perform laurel_private.fail('LR023', case when isfinite(from_on) then 'to' else 'from' end, 'from and to must be dates');
   elsif to_on < from_on then
-    perform laurel_private.fail('LR023', null, 'to must not be before from');
+    perform laurel_private.fail('LR023', 'to', 'to must not be before from');
   elsif to_on - from_on > 400 then
-    perform laurel_private.fail('LR023', null, 'from and to are more than 400 days apart');
+    perform laurel_private.fail('LR023', 'from', 'from and to are more than 400 days apart');
   end if;
   return laurel_private.parse_user_attributes(system.tenant_id, user_attributes);
 end

@@ -5,10 +5,13 @@ export class ApiError extends Error {
   override readonly name = "ApiError";
   /** The HTTP status; 0 when there was no answer. GraphQL's refusals count as 422. */
   readonly status: number;
+  /** What of the request it is about, by the API's name: `to`, `kinds[0].users`; undefined when no one thing. */
+  readonly field: string | undefined;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, field?: string) {
     super(message);
     this.status = status;
+    this.field = field;
   }
 }
 
@@ -36,11 +39,11 @@ interface GraphqlAnswer<T> {
 }
 interface GraphqlError {
   readonly message: string;
-  readonly extensions?: { readonly hint?: string };
+  readonly extensions?: { readonly hint?: string; readonly field?: string };
 }
 
 const refusalOf = ({ message, extensions }: GraphqlError): ApiError =>
-  new ApiError(422, extensions?.hint === undefined || message.includes(extensions.hint) ? message : `${message} ${extensions.hint}`);
+  new ApiError(422, extensions?.hint === undefined || message.includes(extensions.hint) ? message : `${message} ${extensions.hint}`, extensions?.field);
 
 /** A page of a GraphQL connection. */
 export interface Page<T> {
@@ -121,10 +124,10 @@ async function request(method: string, path: string, { body, headers: own = {}, 
   }
   const answer: unknown = await response.json().catch(() => undefined);
   if (response.ok) return answer;
-  const { error, errors } = (answer ?? {}) as { error?: unknown; errors?: readonly GraphqlError[] };
+  const { error, field, errors } = (answer ?? {}) as { error?: unknown; field?: unknown; errors?: readonly GraphqlError[] };
   const message = typeof error === "string" ? error : errors?.[0]?.message ?? `The server answered ${response.status}.`;
   if (response.status === 401 && as === session.get() && as !== undefined) signOut(`You were signed out: ${message}`);
-  throw new ApiError(response.status, message);
+  throw new ApiError(response.status, message, typeof field === "string" ? field : undefined);
 }
 
 const asBytes = (text: string): string => String.fromCharCode(...new TextEncoder().encode(text));

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { sentenceOf } from "./data.ts";
 import { tryKey } from "./api.ts";
 import { useTenants } from "./reads.ts";
@@ -19,12 +19,16 @@ export function App() {
 function Shell({ current }: { readonly current: Session }) {
   const path = usePath();
   const [isOpen, setIsOpen] = useState(false);
+  const menu = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     setIsOpen(false);
   }, [path]);
   useEffect(() => {
     const close = (event: KeyboardEvent): void => {
-      if (event.key === "Escape") setIsOpen(false);
+      if (event.key !== "Escape") return;
+      const side = document.getElementById("navigation");
+      if (side?.contains(document.activeElement) === true) menu.current?.focus();
+      setIsOpen(false);
     };
     addEventListener("keydown", close);
     return () => {
@@ -48,6 +52,7 @@ function Shell({ current }: { readonly current: Session }) {
         <Link href="/" class="brand"><LaurelMark /> <span>Laurel</span></Link>
         <button
           type="button"
+          ref={menu}
           class="button small menu-button"
           aria-expanded={isOpen}
           aria-controls="navigation"

@@ -8,6 +8,8 @@ export interface Reading<T> {
   /** The server's sentence, when it refused or was away. */
   readonly fault: string | undefined;
   readonly status: number | undefined;
+  /** What of the request the server refused, by the API's name; undefined when no one thing. */
+  readonly field: string | undefined;
   reload: () => void;
 }
 
@@ -24,7 +26,7 @@ export function noteChange(): void {
  * page is looked at. Answers that were overtaken are dropped.
  */
 export function useReading<T>(read: () => Promise<T>, dependencies: readonly unknown[], everyMs?: number): Reading<T> {
-  const [state, setState] = useState<{ readonly key: string; readonly data?: T; readonly fault?: string; readonly status?: number }>({ key: "" });
+  const [state, setState] = useState<{ readonly key: string; readonly data?: T; readonly fault?: string; readonly status?: number; readonly field?: string | undefined }>({ key: "" });
   const changes = useStore(revision);
   const latest = useRef(0);
   const key = JSON.stringify(dependencies);
@@ -38,7 +40,8 @@ export function useReading<T>(read: () => Promise<T>, dependencies: readonly unk
         if (turn !== latest.current) return;
         const fault = sentenceOf(error);
         const status = error instanceof ApiError ? error.status : 0;
-        setState((before) => ({ ...(before.key === key && before.data !== undefined ? { data: before.data } : {}), key, fault, status }));
+        const field = fieldOf(error);
+        setState((before) => ({ ...(before.key === key && before.data !== undefined ? { data: before.data } : {}), key, fault, status, field }));
       },
     );
     // The reader is made anew at every drawing; what it depends on is in the key.
@@ -59,8 +62,11 @@ export function useReading<T>(read: () => Promise<T>, dependencies: readonly unk
     };
   }, [load, everyMs]);
   const isCurrent = state.key === key;
-  return { data: isCurrent ? state.data : undefined, fault: isCurrent ? state.fault : undefined, status: isCurrent ? state.status : undefined, reload: load };
+  return { data: isCurrent ? state.data : undefined, fault: isCurrent ? state.fault : undefined, status: isCurrent ? state.status : undefined, field: isCurrent ? state.field : undefined, reload: load };
 }
+
+/** What of the request went wrong, by the API's name; undefined when the server named nothing. */
+export const fieldOf = (error: unknown): string | undefined => (error instanceof ApiError ? error.field : undefined);
 
 /** What went wrong, in words. */
 export function sentenceOf(error: unknown): string {

@@ -1,7 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { extname, join, relative, sep } from "node:path";
 import { type RequestHandler, Router } from "express";
-import sirv from "sirv";
 
 /** Where the build leaves the dashboard; not in git. */
 export const distDirectory: string = join(import.meta.dirname, "dist");
@@ -19,7 +18,8 @@ const notBuilt = "The dashboard has not been built. Run npm run dashboard:build,
 
 /**
  * Serves the dashboard: its files, and its page at every address that a browser opens and nothing else answers, since
- * the page itself finds its screens. Files under /assets carry their content's hash in their name and may be kept.
+ * the page itself finds its screens. Files under /assets carry their content's hash in their name and may be kept. All
+ * of it is read once: building anew beside a running server takes nothing away from it.
  */
 export function createDashboard(directory: string = distDirectory): Router {
   const router = Router({ caseSensitive: true });
@@ -29,9 +29,38 @@ export function createDashboard(directory: string = distDirectory): Router {
     });
     return router;
   }
-  router.use("/assets", sirv(join(directory, "assets"), { brotli: true, gzip: true, immutable: true, maxAge: 31_536_000 }));
+  router.get(/^\/assets\//, sendAsset(readFiles(directory)));
   router.get(/.*/, sendPage(readFileSync(join(directory, "index.html"))));
   return router;
+}
+
+/** The files under /assets by their addresses. */
+function readFiles(directory: string): ReadonlyMap<string, Buffer> {
+  return new Map(
+    readdirSync(join(directory, "assets"), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      .map((path) => [`/${relative(directory, path).replaceAll(sep, "/")}`, readFileSync(path)]),
+  );
+}
+
+/** Endings of the compressed copies that the build leaves beside its files, best first. */
+const encodings: ReadonlyMap<string, string> = new Map([["br", ".br"], ["gzip", ".gz"]]);
+
+function sendAsset(files: ReadonlyMap<string, Buffer>): RequestHandler {
+  return (request, response, next) => {
+    const plain = files.get(request.path);
+    if (plain === undefined) {
+      next();
+      return;
+    }
+    response.set("Cache-Control", "public, max-age=31536000, immutable").vary("Accept-Encoding").type(extname(request.path));
+    const accepted = request.acceptsEncodings(...encodings.keys());
+    const ending = accepted === false ? undefined : encodings.get(accepted);
+    const packed = ending === undefined ? undefined : files.get(request.path + ending);
+    if (packed !== undefined && accepted !== false) response.set("Content-Encoding", accepted);
+    response.send(packed ?? plain);
+  };
 }
 
 function sendPage(page: Buffer): RequestHandler {

@@ -34,3 +34,15 @@ function read(): Session | undefined {
     return undefined;
   }
 }
+
+/**
+ * A map of what was typed or chosen. Whoever signs in next in this tab is not shown what somebody else left; who was
+ * signed out by the server finds it again.
+ */
+export function keptUntilSignOut<K, V>(): Map<K, V> {
+  const kept = new Map<K, V>();
+  session.subscribe(() => {
+    if (session.get() === undefined && signedOutBecause.get() === "") kept.clear();
+  });
+  return kept;
+}

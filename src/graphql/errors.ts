@@ -2,11 +2,14 @@ import { randomUUID } from "node:crypto";
 import { GraphQLError } from "graphql";
 import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "pino";
-import { type ConstraintSentences, toHttpError } from "../postgres/errors.ts";
+import { type ConstraintSentences, fieldOf, toHttpError } from "../postgres/errors.ts";
 
-/** What a GraphQL error's `extensions` hold: a code to branch on, what to do about it, and what to quote to us. */
+/**
+ * What a GraphQL error's `extensions` hold: a code to branch on, what to do about it, what of the arguments it is about,
+ * by REST's names, and what to quote to us.
+ */
 export type ErrorExtensions =
-  | { readonly code: string; readonly hint?: string }
+  | { readonly code: string; readonly hint?: string; readonly field?: string }
   /** A fault of ours; the log has the details under this ID. */
   | { readonly code: "INTERNAL"; readonly requestId: string };
 
@@ -40,13 +43,15 @@ function describeDatabaseError(
   error: Error,
   sentences: ConstraintSentences,
 ): { readonly message: string; readonly extensions: ErrorExtensions } | undefined {
-  const { code = "", hint } = error as { code?: string; hint?: string };
+  const { code = "", hint, column } = error as { code?: string; hint?: string; column?: string };
+  const field = fieldOf({ code, column });
+  const named = field === undefined ? {} : { field };
   if (code.startsWith("LR")) {
-    return { message: error.message, extensions: { code, ...(hint === undefined ? {} : { hint }) } };
+    return { message: error.message, extensions: { code, ...(hint === undefined ? {} : { hint }), ...named } };
   }
   const { status, body } = toHttpError(error, sentences);
   // The catalogue's names for what a constraint or a grant says: duplicate_key, invalid_configuration, forbidden.
-  if (status === 422) return { message: body.error, extensions: { code: code === "23505" ? "LR021" : "LR020" } };
+  if (status === 422) return { message: body.error, extensions: { code: code === "23505" ? "LR021" : "LR020", ...named } };
   if (status === 403) return { message: body.error, extensions: { code: "LR041" } };
   if (status === 503) return { message: body.error, extensions: { code: "UNAVAILABLE" } };
   return undefined;

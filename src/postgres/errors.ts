@@ -12,7 +12,11 @@ export interface ErrorCatalogueEntry {
 /** What a caller over HTTP is told. */
 export interface HttpError {
   readonly status: number;
-  readonly body: { readonly error: string };
+  readonly body: {
+    readonly error: string;
+    /** What of the request it is about, where that is one thing: `to`, `kinds[0].users`. */
+    readonly field?: string;
+  };
   /** Seconds after which trying again makes sense; only for 429 and 503. */
   readonly retryAfterSeconds?: number;
 }
@@ -116,6 +120,15 @@ export async function readConstraintSentences(pool: Pool): Promise<ConstraintSen
   return new Map(found.rows.map(({ holder, name, sentence }) => [`${holder}.${name}`, sentence]));
 }
 
+/**
+ * The field of the request that an error of Laurel's own is about, or that is missing, by its name in JSON; undefined
+ * when it is about no one field. laurel_private.fail() gives it as the column.
+ */
+export function fieldOf({ code, column }: Pick<DatabaseError, "code" | "column">): string | undefined {
+  if (column === undefined || column === "" || (code !== "23502" && !errorCatalogue.has(code ?? ""))) return undefined;
+  return column.replaceAll(/_([a-z])/g, (_all, letter: string) => letter.toUpperCase());
+}
+
 /** The constraint that an error is about, with the table or domain that holds it: `metrics.metric_keys_are_unique`. */
 function constraintName({ table, dataType, constraint }: DatabaseError): string {
   return `${table ?? dataType ?? ""}.${constraint ?? ""}`;
@@ -129,10 +142,12 @@ function constraintName({ table, dataType, constraint }: DatabaseError): string 
 export function toHttpError(error: unknown, sentences?: ConstraintSentences): HttpError {
   if (error instanceof DatabaseError && error.code !== undefined) {
     const own = errorCatalogue.get(error.code);
-    if (own !== undefined) return { status: own.httpStatus, body: { error: error.message } };
+    const field = fieldOf(error);
+    const named = field === undefined ? {} : { field };
+    if (own !== undefined) return { status: own.httpStatus, body: { error: error.message, ...named } };
     const { code } = error;
     const sentence = code.startsWith("23") ? sentences?.get(constraintName(error)) : undefined;
-    if (sentence !== undefined) return { status: 422, body: { error: sentence } };
+    if (sentence !== undefined) return { status: 422, body: { error: sentence, ...named } };
     return (
       standardErrors.get(code) ??
       standardErrors.get(code.slice(0, 3)) ??

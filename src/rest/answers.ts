@@ -9,7 +9,7 @@ const uuid = z.guid();
 const attributePairs = z.array(z.object({ key: z.string(), value: z.string() }));
 
 /** The one form of every refusal. */
-export const errorAnswer = named("Error", z.object({ error: z.string() }));
+export const errorAnswer = named("Error", z.object({ error: z.string(), field: z.string().optional() }));
 
 export const userAnswer = named("User", z.object({
   id: z.string(),

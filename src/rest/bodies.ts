@@ -64,7 +64,7 @@ async function readBytes(request: IncomingMessage, limitBytes: number): Promise<
     const chunks: Buffer[] = [];
     let size = 0;
     const tooLarge = (): Refusal =>
-      new Refusal(413, `The body is too large: at most ${limitBytes} bytes are read.`, { Connection: "close" });
+      new Refusal(413, `The body is too large: at most ${limitBytes} bytes are read.`, { headers: { Connection: "close" } });
     request.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size <= limitBytes) chunks.push(chunk);

@@ -16,13 +16,13 @@ export const isDecimal = (text: string): boolean => text.length <= longestDecima
  */
 export function decimalOf(body: JsonBody): string {
   const { value } = body.value as { value?: unknown };
-  if (value === undefined || value === null) throw new Refusal(422, "value is required.");
+  if (value === undefined || value === null) throw new Refusal(422, "value is required.", { field: "value" });
   if (typeof value !== "number" && typeof value !== "string") {
-    throw new Refusal(422, "value must be a number, or a decimal in a string.");
+    throw new Refusal(422, "value must be a number, or a decimal in a string.", { field: "value" });
   }
   const text = typeof value === "number" ? sourceOf(body, value) : value.trim();
   if (!isDecimal(text)) {
-    throw new Refusal(422, "value must be a finite number, or a decimal in a string such as \"12.50\".");
+    throw new Refusal(422, "value must be a finite number, or a decimal in a string such as \"12.50\".", { field: "value" });
   }
   return text;
 }

@@ -42,7 +42,7 @@ export function describeApi(api: Api): OpenApiDocument {
     info: {
       title,
       version: "1",
-      description: "Points for what users do. Every refusal is an object with one property, error, in words.",
+      description: "Points for what users do. Every refusal is an object with error, in words, and, where it is about one thing of the request, field: its name.",
     },
     servers: [{ url: server }],
     security: [{ key: [] }],

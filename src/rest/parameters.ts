@@ -11,6 +11,11 @@ export const pageQuery = z.object({
   skip: z.int().min(0).max(2_147_483_647).default(0),
 });
 
+/** The query parameter `userAttributes`; laurel_private.parse_user_attributes() reads it. */
+export const userAttributesQuery = z.string().default("").describe(
+  "Attributes of users, as key:value,key:value. As commas divide pairs, values that hold one are written as a JSON object: {\"city\": \"London, Ontario\"}.",
+);
+
 /** The query parameter `ids`: repeated, or separated by commas. */
 export const idsQuery = z.object({ ids: z.array(z.string()).min(1).max(mostItems) });
 
@@ -28,7 +33,7 @@ export function parseQuery<T extends z.ZodObject>(shape: T, query: URLSearchPara
       given[name] = [...new Set(texts.flatMap((text) => text.split(",")).map((text) => text.trim()).filter((text) => text !== ""))];
       continue;
     }
-    if (texts.length > 1) throw new Refusal(422, `${name} was given more than once.`);
+    if (texts.length > 1) throw new Refusal(422, `${name} was given more than once.`, { field: name });
     const [text = ""] = texts;
     if (core instanceof z.ZodNumber) given[name] = /^-?\d{1,10}$/.test(text) ? Number(text) : text;
     else if (core instanceof z.ZodBoolean) given[name] = text === "true" ? true : text === "false" ? false : text;
@@ -47,6 +52,6 @@ function coreOf(type: unknown): unknown {
 /** A path parameter that is a UUID; 422 for anything else. */
 export function uuidParam(params: Readonly<Record<string, string>>, name: string): string {
   const given = params[name] ?? "";
-  if (!z.guid().safeParse(given).success) throw new Refusal(422, `The ${name} in the address must be a UUID.`);
+  if (!z.guid().safeParse(given).success) throw new Refusal(422, `The ${name} in the address must be a UUID.`, { field: name });
   return given;
 }

@@ -44,5 +44,5 @@ const addressOf = (request: IncomingMessage): string => request.socket.remoteAdd
 
 function tooMany(sentence: string, { msBeforeNext }: RateLimiterRes): Refusal {
   const seconds = Math.max(1, Math.ceil(msBeforeNext / 1000));
-  return new Refusal(429, `${sentence} Try again in ${seconds} seconds.`, { "Retry-After": String(seconds) });
+  return new Refusal(429, `${sentence} Try again in ${seconds} seconds.`, { headers: { "Retry-After": String(seconds) } });
 }

@@ -61,7 +61,7 @@ function createApiRouter(dependencies: OperationDependencies, operations: readon
     const allowed = methods.includes("GET") ? [...methods, "HEAD"] : methods;
     router.all(path, (request) => {
       throw new Refusal(405, `${request.method} is not possible here; ${allowed.join(", ")} is.`, {
-        Allow: allowed.join(", "),
+        headers: { Allow: allowed.join(", ") },
       });
     });
   }

@@ -7,22 +7,28 @@ export type Shape<T> = z.ZodType<T>;
 /** Parses what a caller sent; a value of another shape is refused with 422 and a sentence. */
 export function parseShape<T>(shape: Shape<T>, value: unknown): T {
   const found = checkShape(shape, value);
-  if ("fault" in found) throw new Refusal(422, found.fault);
+  if ("fault" in found) throw new Refusal(422, found.fault, { field: found.field });
   return found.value;
 }
 
 /** As `parseShape`, but returns the sentence, for batches where one faulty item does not refuse the others. */
-export function checkShape<T>(shape: Shape<T>, value: unknown): { readonly value: T } | { readonly fault: string } {
+export function checkShape<T>(shape: Shape<T>, value: unknown): { readonly value: T } | { readonly fault: string; readonly field: string | undefined } {
   const parsed = shape.safeParse(value, { error: describeIssue });
   if (parsed.success) return { value: parsed.data };
   const [issue] = parsed.error.issues;
-  return { fault: issue === undefined ? "It is not valid." : `${pathOf(issue.path)} ${issue.message}.` };
+  if (issue === undefined) return { fault: "It is not valid.", field: undefined };
+  return { fault: `${pathOf(issue.path)} ${issue.message}.`, field: issue.path.length === 0 ? undefined : fieldAt(issue.path) };
 }
 
 function pathOf(path: readonly PropertyKey[]): string {
   const [first, ...inner] = path;
   if (first === undefined) return "It";
   if (typeof first === "number") return inner.length === 0 ? `Item ${first}` : `Item ${first}: ${pathOf(inner)}`;
+  return fieldAt(path);
+}
+
+/** A path as the database writes it, too: `kinds[0].users`. */
+function fieldAt(path: readonly PropertyKey[]): string {
   const text = path.reduce<string>((before, key) => {
     if (typeof key === "number") return `${before}[${key}]`;
     return before === "" ? String(key) : `${before}.${String(key)}`;

@@ -81,6 +81,7 @@ const tables: Readonly<Record<string, Privileges>> = {
   "laurel_private.user_states": everyoneReads,
   "laurel_private.standing_periods": nothing,
   "laurel_private.standings": nothing,
+  "laurel_private.last_erasures": nothing,
   "laurel_private.time_trigger_spans": nothing,
   "laurel_private.top_earners": nothing,
   "laurel_private.user_count_changes": nothing,

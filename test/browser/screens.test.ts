@@ -5,8 +5,13 @@ import { httpReceiver } from "../support/faulty_receivers.ts";
 
 let dashboard: DashboardSetting;
 
-/** Every screen: those of the navigation, found there, and the parts of one system and one user. */
-const inner = ["/systems/xp", "/systems/xp/triggers", "/systems/xp/boosts", "/systems/xp/levels", "/systems/xp/analytics", "/systems/xp/preview", "/systems/xp/settings", "/users/ada", "/nowhere"];
+/** As long as names may be, and without a space. */
+const longName = `L${"o".repeat(252)}ng`;
+
+/** Every screen: those of the navigation, found there, and the parts of systems, users, leaderboards and webhooks. */
+const inner = ["/systems/xp", "/systems/xp/triggers", "/systems/xp/boosts", "/systems/xp/levels", "/systems/xp/analytics", "/systems/xp/preview", "/systems/xp/settings", "/users/ada", "/nowhere",
+  "/systems/long", "/systems/long/triggers", "/systems/long/levels", "/systems/long/analytics", "/systems/long/preview", `/users/${"u".repeat(255)}`,
+  "/leaderboards/top", "/leaderboards/by-plan", `/leaderboards/${"l".repeat(255)}`];
 
 beforeAll(async () => {
   dashboard = await startDashboard();
@@ -23,8 +28,31 @@ beforeAll(async () => {
     triggers: [{ type: "metric", metricId, metricThreshold: 1, points: 10, status: "active" }, { type: "user_creation", points: 5 }],
   }]);
   await call("POST", "/v1/metrics/tasks/event", { user: { id: "ada", attributes: { plan: "pro" } }, value: 3 });
-  await call("POST", "/admin/v1/tenants", [{ customerId: "acme", name: "Acme" }]);
+  await call("POST", "/admin/v1/tenants", [{ customerId: "acme", name: "Acme" }, { customerId: "long", name: longName }]);
+  const board = { start: "2026-01-01", status: "active", maxParticipants: 10, rankBy: "metric", metricId };
+  await call("POST", "/admin/v1/leaderboards", [
+    { ...board, key: "top", name: "Top" }, { ...board, key: "by-plan", name: "By plan", breakdownAttributes: [plan] }, { ...board, key: "l".repeat(255), name: longName },
+  ]);
+  const webhook = await aReceivingEndpoint(dashboard.database, `https://example.com/${"hook".repeat(60)}`, { types: ["points.changed"] });
+  inner.push(`/webhooks/${webhook.id}`);
+  // What people make of names.
+  await call("POST", "/admin/v1/attributes", [{ name: longName, key: "a".repeat(255), type: "user" }]);
+  const longMetric = idOf(await call<Created>("POST", "/admin/v1/metrics", [{ name: longName, key: "m".repeat(255), units: "u".repeat(255) }]));
+  await call("POST", "/admin/v1/metrics", [{ name: "<img src=x onerror=alert(1)>", key: "html", units: "<b>" }, { name: "مقالات 🎉 مكتوبة", key: "rtl", units: "مقالات" }]);
+  await call("POST", "/admin/v1/achievements", [{ name: longName, trigger: "api", key: "k".repeat(255), status: "active" }]);
+  await call("POST", "/admin/v1/points", [{
+    name: longName, key: "long", description: longName,
+    levels: [{ name: longName, key: "v".repeat(255), points: 1 }],
+    boosts: [{ name: longName, start: "2026-01-01", multiplier: 1.5 }],
+    triggers: [{ type: "metric", metricId: longMetric, metricThreshold: 1, points: 2_147_483_647, status: "active", userAttributes: [{ attributeId: plan, attributeValue: "p".repeat(300) }] }],
+  }]);
+  for (const user of [{ id: "u".repeat(255), name: longName, attributes: { plan: "p".repeat(300) } }, { id: "<b>زينب</b> 🎉", name: "<script>alert(1)</script>" }]) {
+    await call("POST", `/v1/metrics/${"m".repeat(255)}/event`, { user, value: "999999999999999.123456789" });
+    await call("POST", "/v1/metrics/tasks/event", { user, value: 1 });
+  }
   await call("POST", "/admin/v1/application-api-keys", [{ userId: "ada" }]);
+  // What was written for it stays; nothing more is, and nobody calls it.
+  await dashboard.database.pools.owner.query("update laurel.webhook_endpoints set is_active = false where id = $1", [webhook.id]);
 });
 
 afterAll(async () => {
@@ -44,6 +72,8 @@ test("the sign-in has no serious accessibility fault, in light and dark", async 
 
 describe.each([
   { width: 1280, colorScheme: "light" },
+  { width: 1280, colorScheme: "dark" },
+  { width: 360, colorScheme: "light" },
   { width: 360, colorScheme: "dark" },
 ] as const)("every screen, $width pixels wide, $colorScheme", ({ width, colorScheme }) => {
   test("has no serious accessibility fault, stays within the width, and breaks nothing", async () => {

@@ -50,6 +50,21 @@ describe("the dashboard", () => {
     await request(app).get(scriptOf(page.text)).expect(200).expect("Cache-Control", /immutable/).expect("Content-Type", /javascript/);
   });
 
+  test("stays whole when it is built anew beside the server", async () => {
+    const built = join(directory, "built");
+    mkdirSync(join(built, "assets"), { recursive: true });
+    writeFileSync(join(built, "index.html"), "page");
+    writeFileSync(join(built, "assets", "one.js"), "plain");
+    writeFileSync(join(built, "assets", "one.js.br"), "packed");
+    const served = express().use(createDashboard(built));
+    rmSync(built, { recursive: true });
+    await request(served).get("/assets/one.js").set("Accept-Encoding", "identity").expect(200, "plain");
+    await request(served).get("/assets/one.js").set("Accept-Encoding", "gzip").expect(200, "plain").expect("Vary", "Accept-Encoding");
+    const packed = await request(served).head("/assets/one.js").set("Accept-Encoding", "br, gzip").expect(200).expect("Content-Encoding", "br");
+    expect(packed.headers["content-length"]).toBe("6");
+    for (const path of ["/assets/two.js", "/assets/", "/assets/../index.html.br", "/assets/%2e%2e/index.html"]) await request(served).get(path).expect(404);
+  });
+
   test("is less than 250 kB compressed, all of it", async () => {
     const page = await request(app).get("/");
     const files = [...page.text.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map((match) => match[1] ?? "");

@@ -41,18 +41,18 @@ describe("POST /admin/v1/points/{id}/preview", () => {
   });
 
   test.each([
-    ["an array", [], "It must be an object."],
-    ["days in words", scenario({ days: "two" }), "days must be a number."],
-    ["no kinds", { days: 1 }, "kinds is required."],
-    ["a kind of no kind", scenario({ kinds: [null] }), "kinds[0] must be an object."],
-    ["a perDay in words", scenario({ kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: "1" }] }] }), "kinds[0].events[0].perDay is not of the kind that is expected here."],
-    ["a draft of the wrong shape", scenario({ draft: { triggers: [{ points: "1" }] } }), "draft.triggers[0].points must be a number."],
-    ["a property that is not known", scenario({ weeks: 1 }), "scenario.weeks is not known here."],
-    ["too many days", scenario({ days: 366 }), "scenario.days must be at most 365."],
-    ["a draft that breaks a rule", scenario({ draft: { triggers: [{ type: "user_creation", points: 0 }] } }), "scenario.draft.triggers[0]: A trigger's points cannot be 0."],
-    ["far too much", scenario({ days: 365, kinds: [{ name: "A", users: 100_000, activeDays: 0.5, events: [] }] }), "The simulation is too large: 36500000 users × days, where 100,000 are possible."],
-  ])("%s is refused with a sentence", async (_what, body, error) => {
-    expect((await rest.as().post(`/admin/v1/points/${systemId}/preview`, body).expect(422)).body).toEqual({ error });
+    ["an array", [], "It must be an object.", undefined],
+    ["days in words", scenario({ days: "two" }), "days must be a number.", "days"],
+    ["no kinds", { days: 1 }, "kinds is required.", "kinds"],
+    ["a kind of no kind", scenario({ kinds: [null] }), "kinds[0] must be an object.", "kinds[0]"],
+    ["a perDay in words", scenario({ kinds: [{ name: "A", users: 1, events: [{ metric: "words", perDay: "1" }] }] }), "kinds[0].events[0].perDay must be a number from 0 to 1000 or two whole numbers, [least, most], from 0 to 1000.", "kinds[0].events[0].perDay"],
+    ["a draft of the wrong shape", scenario({ draft: { triggers: [{ points: "1" }] } }), "draft.triggers[0].points must be a number.", "draft.triggers[0].points"],
+    ["a property that is not known", scenario({ weeks: 1 }), "scenario.weeks is not known here.", "weeks"],
+    ["too many days", scenario({ days: 366 }), "scenario.days must be at most 365.", "days"],
+    ["a draft that breaks a rule", scenario({ draft: { triggers: [{ type: "user_creation", points: 0 }] } }), "scenario.draft.triggers[0]: A trigger's points cannot be 0.", "draft.triggers[0]"],
+    ["far too much", scenario({ days: 365, kinds: [{ name: "A", users: 100_000, activeDays: 0.5, events: [] }] }), "The simulation is too large: 36500000 users × days, where 100,000 are possible.", "kinds[0].users"],
+  ])("%s is refused with a sentence and the field that it is about", async (_what, body, error, field) => {
+    expect((await rest.as().post(`/admin/v1/points/${systemId}/preview`, body).expect(422)).body).toEqual({ error, field });
   });
 });
 
@@ -69,16 +69,16 @@ describe("POST /admin/v1/points/{id}/backtest and /estimate", () => {
   });
 
   test.each([
-    ["backtest", {}, "from is required."],
-    ["backtest", { from: "2026-01-02", to: "2026-01-01" }, "request.to must not be before request.from."],
-    ["backtest", { from: "2026-01-02", to: "x" }, "to must be a date such as 2026-01-31."],
-    ["backtest", { from: "2026-01-01", to: "2026-01-02", users: { sample: "all" } }, "users.sample must be a number."],
-    ["backtest", { from: "2026-01-01", to: "2026-01-02", user: {} }, "request.user is not known here."],
-    ["estimate", { amounts: { words: "12" } }, "amounts.words must be a number."],
-    ["estimate", { amounts: { nope: 1 } }, "scenario.kinds[0].events[0].metric: there is no metric nope."],
-    ["estimate", {}, "amounts is required."],
-  ])("%s of %j is refused with a sentence", async (operation, body, error) => {
-    expect((await rest.as().post(`/admin/v1/points/${systemId}/${operation}`, body).expect(422)).body).toEqual({ error });
+    ["backtest", {}, "from is required.", "from"],
+    ["backtest", { from: "2026-01-02", to: "2026-01-01" }, "request.to must not be before request.from.", "to"],
+    ["backtest", { from: "2026-01-02", to: "x" }, "to must be a date such as 2026-01-31.", "to"],
+    ["backtest", { from: "2026-01-01", to: "2026-01-02", users: { sample: "all" } }, "users.sample must be a number.", "users.sample"],
+    ["backtest", { from: "2026-01-01", to: "2026-01-02", user: {} }, "request.user is not known here.", "user"],
+    ["estimate", { amounts: { words: "12" } }, "amounts.words must be a number.", "amounts.words"],
+    ["estimate", { amounts: { nope: 1 } }, "scenario.kinds[0].events[0].metric: there is no metric nope.", "kinds[0].events[0].metric"],
+    ["estimate", {}, "amounts is required.", "amounts"],
+  ])("%s of %j is refused with a sentence and the field that it is about", async (operation, body, error, field) => {
+    expect((await rest.as().post(`/admin/v1/points/${systemId}/${operation}`, body).expect(422)).body).toEqual({ error, field });
   });
 });
 
@@ -101,13 +101,13 @@ describe("GET /admin/v1/points/{id}/analytics", () => {
   });
 
   test.each([
-    ["earned?unit=year", "unit must be day or week or month."],
-    ["earned?from=yesterday", "from must be a date such as 2026-01-31."],
-    ["users?from=2026-02-01&to=2026-01-01", "The period is not valid: to must not be before from."],
-    ["breakdown?from=2020-01-01&to=2026-01-01", "The period is not valid: from and to are more than 400 days apart."],
-    ["first-days?userAttributes=nope:1", "Invalid attribute keys: nope."],
-    ["insights?userAttributes=plan", "The attributes are not valid: write them as key:value,key:value."],
-  ])("%s is refused with a sentence", async (address, error) => {
-    expect((await rest.as().get(`/admin/v1/points/${systemId}/analytics/${address}`).expect(422)).body).toEqual({ error });
+    ["earned?unit=year", "unit must be day or week or month.", "unit"],
+    ["earned?from=yesterday", "from must be a date such as 2026-01-31.", "from"],
+    ["users?from=2026-02-01&to=2026-01-01", "The period is not valid: to must not be before from.", "to"],
+    ["breakdown?from=2020-01-01&to=2026-01-01", "The period is not valid: from and to are more than 400 days apart.", "from"],
+    ["first-days?userAttributes=nope:1", "Invalid attribute keys: nope.", "userAttributes"],
+    ["insights?userAttributes=plan", "The attributes are not valid: write them as key:value,key:value, or as a JSON object of strings.", "userAttributes"],
+  ])("%s is refused with a sentence and the field that it is about", async (address, error, field) => {
+    expect((await rest.as().get(`/admin/v1/points/${systemId}/analytics/${address}`).expect(422)).body).toEqual({ error, field });
   });
 });

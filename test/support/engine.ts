@@ -174,6 +174,8 @@ export interface Refusal {
   readonly detail: string | undefined;
   readonly hint: string | undefined;
   readonly constraint: string | undefined;
+  /** What of the request it is about; undefined when no one thing. */
+  readonly field: string | undefined;
 }
 
 /**
@@ -187,8 +189,8 @@ export async function refusal(db: Database, work: () => Promise<unknown>): Promi
   } catch (error) {
     if (!(error instanceof DatabaseError)) throw error;
     await db.query("rollback to savepoint refusal");
-    const { code, message, detail, hint, constraint } = error;
-    return { code, message, detail, hint, constraint };
+    const { code, message, detail, hint, constraint, column } = error;
+    return { code, message, detail, hint, constraint, field: column };
   }
   throw new Error("Nothing was refused");
 }

@@ -6,7 +6,7 @@ import { useAttributes, useMetrics } from "../reads.ts";
 import type { EventAnswer, UserAwards } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
 import { filterOf } from "../screens/points_system/trigger_form.tsx";
-import { asNumber, Form, type Pair, PairsField, SelectField, TextField, useForm } from "../ui/form.tsx";
+import { Form, orNull, type Pair, PairsField, SelectField, TextField, useForm } from "../ui/form.tsx";
 
 interface Outcome {
   readonly userId: string;
@@ -33,7 +33,8 @@ export function SendEvent({ userId, suggestedUser = "", onSent }: {
     submit: async (values) => {
       const user = userId ?? values.user;
       const answer = await send("POST", `/v1/metrics/${encodeURIComponent(metricKey)}/event`, {
-        user: { id: user }, value: asNumber(values.value), attributes: filterOf(values.attributes),
+        // As it was typed: a number of JavaScript's would lose digits.
+        user: { id: user }, value: orNull(values.value), attributes: filterOf(values.attributes),
       }, { "Idempotency-Key": idempotencyKey.current }) as EventAnswer;
       idempotencyKey.current = newKey();
       setOutcome({ userId: user, answer, sentences: await explain(user, answer) });

@@ -1,12 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api.ts";
-import { sentenceOf } from "../data.ts";
 import { count, figure } from "../format.ts";
 import type { System, TriggerRow } from "../records.ts";
 import { conditions, type Filter, triggerSentence } from "../sentences.ts";
 import { useMetrics } from "../reads.ts";
 import { Bars } from "../ui/bars.tsx";
-import { type Preview, streamsOf } from "./scenario.ts";
+import { Field, OtherFault, useFaults } from "../ui/form.tsx";
+import { numberOf, type Preview, streamsOf } from "./scenario.ts";
 
 const pauseMs = 400;
 
@@ -19,7 +19,7 @@ export function Estimate({ system }: { readonly system: System }) {
   const [perDay, setPerDay] = useState<Readonly<Record<string, string>>>({});
   const [withInactive, setWithInactive] = useState(triggers.every(({ status }) => status === "inactive"));
   const [found, setFound] = useState<Preview>();
-  const [fault, setFault] = useState<string>();
+  const faults = useFaults();
   const body = requestFor();
   const content = JSON.stringify(body);
   const path = `/admin/v1/points/${system.id}/preview`;
@@ -30,10 +30,10 @@ export function Estimate({ system }: { readonly system: System }) {
         (answer) => {
           if (isOver) return;
           setFound(answer);
-          setFault(undefined);
+          faults.clear();
         },
         (error: unknown) => {
-          if (!isOver) setFault(sentenceOf(error));
+          if (!isOver) faults.note(error);
         },
       );
     }, pauseMs);
@@ -52,8 +52,8 @@ export function Estimate({ system }: { readonly system: System }) {
       kinds: [{
         name: "user", users: 1, activeDays: 1, attributes,
         events: streams.map(({ metric, attributes: own }) => ({
-          metric, perDay: wholeOr(perDay[nameOf({ metric, attributes: own })] ?? "1"), ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
-        })).filter((stream) => stream.perDay !== 0),
+          metric, perDay: numberOf(perDay[nameOf({ metric, attributes: own })] ?? "1"), ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
+        })),
       }],
       ...(withInactive ? { draft: { triggers: triggers.filter(({ status }) => status === "inactive").map(({ id }) => ({ id, status: "active" })) } } : {}),
     };
@@ -65,26 +65,34 @@ export function Estimate({ system }: { readonly system: System }) {
       <h3 id="estimate-title">Estimate</h3>
       <p class="hint">How often does one user do these?</p>
       <div class="form">
-        {streams.map((stream) => {
+        {streams.map((stream, index) => {
           const name = nameOf(stream);
           const metric = metrics.find(({ key }) => key === stream.metric);
           return (
-            <div class="field inline" key={name}>
-              <label for={`estimate ${name}`}>{metric?.name ?? stream.metric}{Object.keys(stream.attributes).length > 0 && ` with ${conditions(stream.attributes)}`}, a day</label>
-              <input id={`estimate ${name}`} class="number" inputMode="numeric" value={perDay[name] ?? "1"} onInput={(event) => {
-                setPerDay({ ...perDay, [name]: event.currentTarget.value });
-              }} />
-            </div>
+            <Field
+              key={name}
+              form={faults}
+              name={`kinds[0].events[${index}].perDay`}
+              label={`${metric?.name ?? stream.metric}${Object.keys(stream.attributes).length > 0 ? ` with ${conditions(stream.attributes)}` : ""}, a day`}
+              isInline
+            >
+              {(described) => (
+                <input {...described} class="number" inputMode="decimal" autocomplete="off" value={perDay[name] ?? "1"} onInput={(event) => {
+                  setPerDay({ ...perDay, [name]: event.currentTarget.value });
+                }} />
+              )}
+            </Field>
           );
         })}
-        <div class="field inline">
-          <label for="estimate-days">Days</label>
-          <select id="estimate-days" value={days} onChange={(event) => {
-            setDays(event.currentTarget.value);
-          }}>
-            {["1", "7", "30", "90"].map((value) => <option key={value} value={value} selected={value === days}>{value}</option>)}
-          </select>
-        </div>
+        <Field form={faults} name="days" label="Days" isInline>
+          {(described) => (
+            <select {...described} value={days} onChange={(event) => {
+              setDays(event.currentTarget.value);
+            }}>
+              {["1", "7", "30", "90"].map((value) => <option key={value} value={value} selected={value === days}>{value}</option>)}
+            </select>
+          )}
+        </Field>
         {triggers.some(({ status }) => status === "inactive") && (
           <label class="choice">
             <input type="checkbox" checked={withInactive} onChange={(event) => {
@@ -94,7 +102,7 @@ export function Estimate({ system }: { readonly system: System }) {
           </label>
         )}
       </div>
-      {fault !== undefined && <p class="note" role="status">{fault}</p>}
+      <OtherFault form={faults} />
       {kind !== undefined && (
         <div aria-live="polite">
           <p class="big-figure">{figure(kind.totals.at(-1)?.p50 ?? 0)} <small>{system.name} after {count(days, "day")}</small></p>
@@ -117,7 +125,6 @@ export function Estimate({ system }: { readonly system: System }) {
 }
 
 const nameOf = ({ metric, attributes }: { readonly metric: string; readonly attributes: Filter }): string => `${metric} ${conditions(attributes)}`.trim();
-const wholeOr = (text: string): number | string => (/^\d+$/.test(text.trim()) ? Number(text) : text);
 
 const labelOf = (trigger: TriggerRow | undefined, type: string): string =>
   trigger === undefined ? type : triggerSentence({ ...trigger, metric: trigger.metric ?? undefined, achievementName: trigger.achievement?.name });

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { previewAnswer } from "../../rest/admin/insight_answers.ts";
 import type { System, TriggerRow } from "../records.ts";
 import type { Filter } from "../sentences.ts";
+import { keptUntilSignOut } from "../session.ts";
 import { createStore, type Store } from "../stores.ts";
 
 /** What a preview answers. */
@@ -33,7 +34,7 @@ export interface Scenario {
 }
 
 /** Scenarios by system: the preview's own screen edits what previews beside forms use, too. */
-const scenarios = new Map<string, Store<Scenario>>();
+const scenarios = keptUntilSignOut<string, Store<Scenario>>();
 
 export function scenarioOf(system: System): Store<Scenario> {
   const known = scenarios.get(system.id);
@@ -81,7 +82,13 @@ export interface Draft {
   readonly levels?: readonly object[];
 }
 
-const numberOf = (text: string): number | string => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
+export const numberOf = (text: string): number | string => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
+
+/** Percent as a share, without the digits that a division of doubles adds. */
+const shareOf = (percent: string): number | string => {
+  const given = numberOf(percent);
+  return typeof given === "number" ? Number((given / 100).toFixed(9)) : given;
+};
 
 /** The scenario as the API takes it. What is no number goes as it was typed: the server says what is wrong. */
 export function requestOf({ days, kinds }: Scenario, draft?: Draft): object {
@@ -91,15 +98,14 @@ export function requestOf({ days, kinds }: Scenario, draft?: Draft): object {
     kinds: kinds.map(({ name, users, activeDays, attributes, streams }) => ({
       name,
       users: numberOf(users),
-      activeDays: Number(activeDays) / 100,
+      activeDays: shareOf(activeDays),
       attributes,
-      events: streams
-        .filter(({ least, most }) => !(Number(least) === 0 && Number(most) === 0))
-        .map(({ metric, attributes: own, least, most }) => ({
-          metric,
-          perDay: least === most ? numberOf(least) : [numberOf(least), numberOf(most)],
-          ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
-        })),
+      // All of them, in order: the server names the one that it refuses by its place.
+      events: streams.map(({ metric, attributes: own, least, most }) => ({
+        metric,
+        perDay: least === most ? numberOf(least) : [numberOf(least), numberOf(most)],
+        ...(Object.keys(own).length === 0 ? {} : { attributes: own }),
+      })),
     })),
     ...(draft === undefined ? {} : { draft }),
   };

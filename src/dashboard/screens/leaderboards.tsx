@@ -4,11 +4,12 @@ import type { adminLeaderboardAnswer, rankingsAnswer } from "../../rest/answers.
 import { call, createOne, deleteOne, updateOne } from "../api.ts";
 import { useReading } from "../data.ts";
 import { day, figure, today } from "../format.ts";
+import type { AttributeRow } from "../records.ts";
 import { callAll, useAttributes, useMetrics, useSystems } from "../reads.ts";
 import { addressOf, Link } from "../router.tsx";
 import type { ScreenProps } from "../screens.ts";
 import { ActionButton, Confirm, Dialog } from "../ui/dialog.tsx";
-import { asNumber, Form, keyFrom, orNull, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
+import { asNumber, Field, Form, keyFrom, orNull, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read, Status } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 
@@ -92,16 +93,56 @@ function RankedBy({ board: { rankBy, metricId, pointsSystemId } }: { readonly bo
 const runsOf = ({ runUnit, runInterval, start, end }: Board): string =>
   `${runUnit === undefined ? "one" : `every ${runInterval === 1 || runInterval === undefined ? runUnit : `${runInterval} ${runUnit}s`}`}, from ${day(start)}${end === undefined ? "" : ` to ${day(end)}`}`;
 
-/** One leaderboard as it stands. */
+/** One leaderboard as it stands. One with a ranking for each value of an attribute shows that of the value asked for. */
 export function Leaderboard({ key = "" }: ScreenProps) {
-  const reading = useReading(() => call<Rankings>("GET", `/v1/leaderboards/${encodeURIComponent(key)}?limit=100`), ["rankings", key], everyMs);
+  const boards = useReading(() => callAll<Board>(path), ["leaderboards"]);
+  const attributes = useAttributes();
+  const board = boards.data?.find((each) => each.key === key);
+  const groups = (attributes.data ?? []).filter(({ id }) => board?.breakdownAttributes.includes(id) === true);
   return (
-    <Page title={reading.data?.name ?? key} lead={<span class="live">live</span>} trail={[{ label: "Leaderboards", href: "/leaderboards" }]}>
-      <Read reading={reading}>
-        {({ rankings }) => rankings.length === 0 ? <Empty title="Nobody is on it yet.">Whoever reaches a value above 0 in the current run appears here.</Empty> : (
+    <Page title={board?.name ?? key} lead={board === undefined ? undefined : <><RankedBy board={board} />, {runsOf(board)}</>} trail={[{ label: "Leaderboards", href: "/leaderboards" }]}>
+      <Read reading={boards}>{() => <Read reading={attributes}>{() => <Standing key={key} boardKey={key} places={board?.maxParticipants ?? 10} groups={groups} />}</Read>}</Read>
+    </Page>
+  );
+}
+
+/** So many places are shown at most. */
+const mostPlaces = 100;
+
+function Standing({ boardKey, places, groups }: { readonly boardKey: string; readonly places: number; readonly groups: readonly AttributeRow[] }) {
+  const [chosen, setChosen] = useState<Readonly<Record<string, string>>>({});
+  const [typed, setTyped] = useState<Readonly<Record<string, string>>>({});
+  const given = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== ""));
+  const isAsked = groups.length === 0 || Object.keys(given).length > 0;
+  const filter = groups.length === 0 ? "" : JSON.stringify(given);
+  const reading = useReading(
+    async () => (isAsked ? call<Rankings>("GET", `/v1/leaderboards/${encodeURIComponent(boardKey)}?${new URLSearchParams({ limit: String(Math.min(places, mostPlaces)), userAttributes: filter }).toString()}`) : undefined),
+    ["rankings", boardKey, places, filter],
+    everyMs,
+  );
+  return (
+    <>
+      {groups.length > 0 && (
+        <form class="filters" onSubmit={(event) => {
+          event.preventDefault();
+          setChosen(typed);
+        }}>
+          {groups.map(({ key, name }, index) => (
+            <Field key={key} form={{ faultOf: () => (index === groups.length - 1 && reading.field === "userAttributes" ? reading.fault : undefined) }} name={key} label={`${name} equal to`}>
+              {(described) => <input {...described} autocomplete="off" spellcheck={false} value={typed[key] ?? ""} onInput={(event) => {
+                setTyped({ ...typed, [key]: event.currentTarget.value });
+              }} />}
+            </Field>
+          ))}
+          <button type="submit" class="button">Show</button>
+        </form>
+      )}
+      {!isAsked && <Empty title="It ranks users apart.">Say above which ones to show.</Empty>}
+      {isAsked && (reading.field !== "userAttributes" || groups.length === 0) && <Read reading={reading}>
+        {(found) => found === undefined || found.rankings.length === 0 ? <Empty title="Nobody is on it yet.">Whoever reaches a value above 0 in the current run appears here. See <Link href="/users">who there is</Link>.</Empty> : (
           <Table
             caption="Rankings"
-            rows={rankings}
+            rows={found.rankings}
             keyOf={({ userId }) => userId}
             columns={[
               { head: "Rank", isFigure: true, cell: ({ rank }) => figure(rank) },
@@ -110,8 +151,9 @@ export function Leaderboard({ key = "" }: ScreenProps) {
             ]}
           />
         )}
-      </Read>
-    </Page>
+      </Read>}
+      <p class="live">live</p>
+    </>
   );
 }
 
@@ -143,7 +185,8 @@ function BoardForm({ board, onClose }: { readonly board: Board | undefined; read
         end: orNull(values.end),
         runUnit: orNull(values.runUnit),
         runInterval: values.runUnit === "" ? null : asNumber(values.runInterval),
-        breakdownAttributes: values.breakdown === "" ? [] : [values.breakdown],
+        // Several of them are made by the API; what the form does not show it does not take away.
+        ...(board !== undefined && values.breakdown === board.breakdownAttributes[0] ? {} : { breakdownAttributes: values.breakdown === "" ? [] : [values.breakdown] }),
       };
       if (board === undefined) await createOne(path, { ...item, key: values.key === "" ? keyFrom(values.name) : values.key, status: "inactive" });
       else await updateOne(path, { id: board.id, ...item });

@@ -25,7 +25,7 @@ export function Bars({ caption, head, valueHead, rows }: {
       <tbody>
         {rows.map(({ label, value, note = "" }, index) => (
           <tr key={`${index} ${label}`}>
-            <th scope="row">{label}</th>
+            <th scope="row"><span class="bar-label">{label}</span></th>
             <td>
               <span class="bar" aria-hidden="true"><span class={value < 0 ? "fill negative" : "fill"} ref={wide(Math.abs(value) / most)} /></span>
               <span class="value">{figure(value)}{note !== "" && <small> {note}</small>}</span>

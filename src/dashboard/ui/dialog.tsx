@@ -1,27 +1,33 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { noteChange, sentenceOf } from "../data.ts";
+import { onceOf } from "./form.tsx";
 
 interface DialogProps {
   readonly title: string;
   readonly onClose: () => void;
   /** What is shown beside the form; on a phone below it. */
   readonly aside?: ComponentChildren;
+  /** Whether what opened it will be gone: then the focus goes to the page's title. */
+  readonly endsOpener?: { readonly current: boolean };
   readonly children: ComponentChildren;
 }
 
 /** A sheet over the page; the browser keeps the focus inside, and Escape closes it. What was typed stays a draft. */
-export function Dialog({ title, onClose, aside, children }: DialogProps) {
+export function Dialog({ title, onClose, aside, endsOpener, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
+  const isOver = useRef(false);
   useEffect(() => {
     const dialog = element.current;
     const before = document.activeElement;
     dialog?.showModal();
     dialog?.querySelector<HTMLElement>("[data-autofocus], form input, form select, form textarea")?.focus();
     return () => {
+      isOver.current = true;
       dialog?.close();
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      const back = endsOpener?.current !== true && before instanceof HTMLElement && before.isConnected ? before : document.querySelector<HTMLElement>("h1");
+      back?.focus({ preventScroll: true });
     };
   }, []);
   return (
@@ -32,6 +38,10 @@ export function Dialog({ title, onClose, aside, children }: DialogProps) {
       onCancel={(event) => {
         event.preventDefault();
         onClose();
+      }}
+      onClose={() => {
+        // Browsers may close it without asking first.
+        if (!isOver.current) onClose();
       }}
     >
       <header class="sheet-head">
@@ -58,19 +68,25 @@ interface ConfirmProps {
 export function Confirm({ title, action, run, onClose, children }: ConfirmProps) {
   const [fault, setFault] = useState<string>();
   const [isBusy, setIsBusy] = useState(false);
+  const isUnderWay = useRef(false);
+  const isDone = useRef(false);
   return (
-    <Dialog title={title} onClose={onClose}>
+    <Dialog title={title} onClose={onClose} endsOpener={isDone}>
       <form
         class="form"
         onSubmit={(event) => {
           event.preventDefault();
+          if (isUnderWay.current) return;
+          isUnderWay.current = true;
           setIsBusy(true);
           run().then(
             () => {
+              isDone.current = true;
               noteChange();
               onClose();
             },
             (error: unknown) => {
+              isUnderWay.current = false;
               setFault(sentenceOf(error));
               setIsBusy(false);
             },
@@ -80,7 +96,7 @@ export function Confirm({ title, action, run, onClose, children }: ConfirmProps)
         {children}
         {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
         <div class="form-actions">
-          <button type="submit" class="button danger" disabled={isBusy}>{action}</button>
+          <button type="submit" class="button danger" disabled={isBusy} onClick={onceOf}>{action}</button>
           <button type="button" class="button" data-autofocus onClick={onClose}>Cancel</button>
         </div>
       </form>
@@ -98,6 +114,7 @@ export function ActionButton({ run, children, label, class: className = "button 
 }) {
   const [fault, setFault] = useState<string>();
   const [isBusy, setIsBusy] = useState(false);
+  const isUnderWay = useRef(false);
   return (
     <>
       <button
@@ -105,7 +122,10 @@ export function ActionButton({ run, children, label, class: className = "button 
         class={className}
         disabled={isBusy}
         {...(label === undefined ? {} : { "aria-label": label })}
-        onClick={() => {
+        onClick={(event) => {
+          // By the second click of a double click it may say, and do, the opposite.
+          if (event.detail > 1 || isUnderWay.current) return;
+          isUnderWay.current = true;
           setIsBusy(true);
           setFault(undefined);
           run()
@@ -113,6 +133,7 @@ export function ActionButton({ run, children, label, class: className = "button 
               setFault(sentenceOf(error));
             })
             .finally(() => {
+              isUnderWay.current = false;
               setIsBusy(false);
             });
         }}

@@ -1,21 +1,26 @@
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { noteChange, sentenceOf } from "../data.ts";
-import { session, signedOutBecause } from "../session.ts";
+import { ApiError } from "../api.ts";
+import { fieldOf, noteChange, sentenceOf } from "../data.ts";
+import { keptUntilSignOut, session } from "../session.ts";
 
 /** What people typed and did not send yet, by form: closing a form or losing the session loses nothing. */
-const drafts = new Map<string, unknown>();
+const drafts = keptUntilSignOut<string, unknown>();
 
-/** A form: its values, and what the server had against them. */
-export interface FormState<V> {
-  readonly values: V;
-  /** Whether what was typed before, and never sent, was brought back. */
-  readonly isDraft: boolean;
-  readonly isSending: boolean;
+/** What the server had against what was sent. */
+export interface Faults {
   /** The sentence beside a field. */
   faultOf: (field: string) => string | undefined;
   /** The sentence that is about no one field, or about one that is not on the page. Asked for after the fields. */
   otherFault: () => string | undefined;
+}
+
+/** A form: its values, and what the server had against them. */
+export interface FormState<V> extends Faults {
+  readonly values: V;
+  /** Whether what was typed before, and never sent, was brought back. */
+  readonly isDraft: boolean;
+  readonly isSending: boolean;
   set: (change: Partial<V>) => void;
   startOver: () => void;
   send: () => void;
@@ -31,10 +36,25 @@ export interface FormOptions<V> {
   readonly submit: (values: V) => Promise<void>;
 }
 
-// Whoever signs in next in this tab is not shown what somebody else typed; who is signed out by the server is.
-session.subscribe(() => {
-  if (session.get() === undefined && signedOutBecause.get() === "") drafts.clear();
-});
+/** Keeps one refusal, and knows which fields are there to show it. */
+export function useFaults(): Faults & { readonly note: (error: unknown, field?: string) => void; readonly clear: () => void } {
+  const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
+  // The fields of this drawing: a form shows some for some choices only, and the server may speak of the others.
+  const drawn = new Set<string>();
+  return {
+    faultOf: (field) => {
+      drawn.add(field);
+      return refusal?.field === field ? refusal.sentence : undefined;
+    },
+    otherFault: () => (refusal?.field === undefined || !drawn.has(refusal.field) ? refusal?.sentence : undefined),
+    note: (error, field = fieldOf(error)) => {
+      setRefusal({ field, sentence: sentenceOf(error) });
+    },
+    clear: () => {
+      setRefusal(undefined);
+    },
+  };
+}
 
 export function useForm<V extends object>({ draft: name, initial, words = {}, submit }: FormOptions<V>): FormState<V> {
   const draft = `${session.get()?.tenant ?? ""} ${name}`;
@@ -42,26 +62,31 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
   const [values, setValues] = useState<V>(kept ?? initial);
   const [isDraft, setIsDraft] = useState(kept !== undefined);
   const [isSending, setIsSending] = useState(false);
-  const [refusal, setRefusal] = useState<{ readonly field: string | undefined; readonly sentence: string }>();
+  const { note, clear, ...faults } = useFaults();
+  const isUnderWay = useRef(false);
   const current = useRef(values);
   current.current = values;
-  // The fields of this drawing: a form shows some for some choices only, and the server may speak of the others.
-  const drawn = new Set<string>();
 
   const send = async (): Promise<void> => {
-    if (isSending) return;
+    // Not by the state, which is that of the last drawing: two submits may come before the next.
+    if (isUnderWay.current) return;
+    isUnderWay.current = true;
     setIsSending(true);
-    setRefusal(undefined);
+    clear();
     try {
       await submit(current.current);
       drafts.delete(draft);
       setIsDraft(false);
       noteChange();
     } catch (error) {
+      const named = fieldOf(error)?.split(/[.[]/)[0];
       const sentence = sentenceOf(error);
-      const field = Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0];
-      setRefusal({ field, sentence });
+      // What somebody else did meanwhile is about the whole.
+      const isConflict = error instanceof ApiError && error.status === 409;
+      note(error, isConflict ? "" : named !== undefined && named in current.current ? named
+        : Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0]);
     } finally {
+      isUnderWay.current = false;
       setIsSending(false);
     }
   };
@@ -69,11 +94,7 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     values,
     isDraft,
     isSending,
-    faultOf: (field) => {
-      drawn.add(field);
-      return refusal?.field === field ? refusal.sentence : undefined;
-    },
-    otherFault: () => (refusal?.field === undefined || !drawn.has(refusal.field) ? refusal?.sentence : undefined),
+    ...faults,
     set: (change) => {
       const next = { ...current.current, ...change };
       current.current = next;
@@ -83,7 +104,7 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     startOver: () => {
       drafts.delete(draft);
       setIsDraft(false);
-      setRefusal(undefined);
+      clear();
       current.current = initial;
       setValues(initial);
     },
@@ -100,12 +121,22 @@ interface FormProps<V> {
   readonly children: ComponentChildren;
 }
 
-export function Form<V extends object>({ form, submitLabel, onCancel, children }: FormProps<V>) {
+/** Lets the second click of a double click do nothing: by then the first may have been answered. */
+export function onceOf(event: MouseEvent): void {
+  if (event.detail > 1) event.preventDefault();
+}
+
+/** Brings the focus to the field with a fault, when there is one, so that keyboards and screen readers are where the work is. */
+export function useFocusOnFault(isSending: boolean): RefObject<HTMLFormElement | null> {
   const element = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    // The field with a fault, when there is one, so that keyboards and screen readers are where the work is.
-    if (!form.isSending) element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }, [form.isSending]);
+    if (!isSending) element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [isSending]);
+  return element;
+}
+
+export function Form<V extends object>({ form, submitLabel, onCancel, children }: FormProps<V>) {
+  const element = useFocusOnFault(form.isSending);
   return (
     <form
       ref={element}
@@ -125,7 +156,7 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
       {children}
       <OtherFault form={form} />
       <div class="form-actions">
-        <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending}>{submitLabel}</button>
+        <button type="submit" class="button primary" disabled={form.isSending} aria-busy={form.isSending} onClick={onceOf}>{submitLabel}</button>
         {onCancel !== undefined && <button type="button" class="button" onClick={onCancel}>Cancel</button>}
       </div>
     </form>
@@ -133,7 +164,7 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
 }
 
 /** A component of its own, so that the fields in front of it are drawn by then. */
-function OtherFault({ form }: { readonly form: { readonly otherFault: () => string | undefined } }) {
+export function OtherFault({ form }: { readonly form: Pick<Faults, "otherFault"> }) {
   const fault = form.otherFault();
   return fault === undefined ? null : <p class="fault" role="alert">{fault}</p>;
 }
@@ -155,20 +186,22 @@ interface Described {
 }
 
 interface AnyFieldProps {
-  readonly form: { readonly faultOf: (field: string) => string | undefined };
+  readonly form: Pick<Faults, "faultOf">;
   readonly name: string;
   readonly label: string;
   readonly hint?: ComponentChildren;
+  /** Label and control in one line, for numbers among many. */
+  readonly isInline?: boolean;
   readonly children: (described: Described) => ComponentChildren;
 }
 
 /** Label, hint and fault around a control. */
-function Field({ form, name, label, hint, children }: AnyFieldProps) {
+export function Field({ form, name, label, hint, isInline = false, children }: AnyFieldProps) {
   const id = useId();
   const fault = form.faultOf(name);
   const ids = [hint === undefined ? "" : `${id}-hint`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
   return (
-    <div class={fault === undefined ? "field" : "field has-fault"}>
+    <div class={["field", isInline ? "inline" : "", fault === undefined ? "" : "has-fault"].join(" ").trim()}>
       <label for={id}>{label}</label>
       {children({ id, ...(ids === "" ? {} : { "aria-describedby": ids }), ...(fault === undefined ? {} : { "aria-invalid": true }) })}
       {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}

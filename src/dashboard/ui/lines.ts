@@ -18,11 +18,11 @@ export function drawLines(
       legend: { show: series.length > 1 },
       scales: { y: { range: (_plot, least, most) => [Math.min(0, least), Math.max(most * 1.08, 1)] } },
       axes: [
-        { ...axis, grid: { show: false } },
+        { ...axis, grid: { show: false }, incrs: stepsOfDays, values: (_plot, ticks) => ticks.map((seconds) => shortDay.format(seconds * 1000)) },
         { ...axis, size: 56, values: (_plot, ticks) => ticks.map((tick) => shortened(tick)) },
       ],
       series: [
-        { value: "{YYYY}-{MM}-{DD}" },
+        { label: "Day", value: "{YYYY}-{MM}-{DD}" },
         ...series.map(({ label, color: name = "leaf", isDashed = false }) => ({
           label,
           stroke: color(name),
@@ -46,5 +46,8 @@ export function drawLines(
   };
 }
 
+/** Seconds between two dates of the axis: whole days. */
+const stepsOfDays = [1, 2, 4, 7, 14, 28, 56, 91, 182, 365].map((days) => days * 86_400);
+const shortDay = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const shortened = (value: number): string => compact.format(value);

@@ -12,6 +12,9 @@ interface PageProps {
   readonly children: ComponentChildren;
 }
 
+/** Addresses and the longest names are read, not looked at: more characters than these are set smaller. */
+const longTitle = 60;
+
 /** A screen: its title is where the focus goes when it opens, and what the tab is called. */
 export function Page({ title, lead, actions, trail = [], children }: PageProps) {
   const heading = useRef<HTMLHeadingElement>(null);
@@ -31,7 +34,7 @@ export function Page({ title, lead, actions, trail = [], children }: PageProps) 
       )}
       <header class="page-head">
         <div>
-          <h1 ref={heading} tabIndex={-1}>{title}</h1>
+          <h1 ref={heading} tabIndex={-1} class={title.length > longTitle ? "long" : undefined}>{title}</h1>
           {lead !== undefined && <p class="lead">{lead}</p>}
         </div>
         {actions !== undefined && <div class="page-actions">{actions}</div>}
@@ -98,8 +101,14 @@ export function Tabs({ label, tabs, current }: {
   readonly tabs: readonly { readonly key: string; readonly label: string; readonly href: string }[];
   readonly current: string;
 }) {
+  const element = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone they scroll sideways; the page itself stays where it is.
+    const here = element.current?.querySelector<HTMLElement>("[aria-current]");
+    if (here !== null && here !== undefined) element.current?.scrollTo({ left: here.offsetLeft - element.current.offsetLeft - 24 });
+  }, [current]);
   return (
-    <nav class="tabs" aria-label={label}>
+    <nav class="tabs" aria-label={label} ref={element}>
       {tabs.map(({ key, label: text, href }) => (
         <Link key={key} href={href} {...(key === current ? { "aria-current": "page" } : {})}>{text}</Link>
       ))}

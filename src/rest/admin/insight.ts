@@ -2,7 +2,7 @@ import { z } from "zod";
 import { bodyLimitBytes } from "../bodies.ts";
 import { levelSummaryAnswer, pointsSummaryAnswer } from "../answers.ts";
 import { administered, type Call, defineOperation, type Operation, type Statement } from "../operations.ts";
-import { mostItems, uuidParam } from "../parameters.ts";
+import { mostItems, userAttributesQuery, uuidParam } from "../parameters.ts";
 import { parseShape, wholeNumber } from "../shapes.ts";
 import { draftShapes } from "./configuration.ts";
 import {
@@ -11,6 +11,7 @@ import {
 
 /** JSON types of what simulations take; limits and what exists are the database's to judge (insight/preview_points.sql). */
 const texts = z.record(z.string(), z.string()).nullish();
+const nounFor = (noun: string) => ({ error: ({ input }: { readonly input?: unknown }) => (input === undefined ? "is required" : `must be ${noun}`) });
 const draft = z.object({
   maxPoints: wholeNumber.nullish(),
   triggers: z.array(draftShapes.trigger).max(mostItems).nullish(),
@@ -26,10 +27,10 @@ const scenario = z.object({
     users: wholeNumber,
     tz: z.string().nullish(),
     attributes: texts,
-    activeDays: z.union([z.number(), z.array(wholeNumber)]).nullish(),
+    activeDays: z.union([z.number(), z.array(wholeNumber)], nounFor("a share from 0 to 1 or an array of weekdays from 0 (Sunday) to 6")).nullish(),
     events: z.array(z.object({
       metric: z.string(),
-      perDay: z.union([z.number(), z.array(wholeNumber)]),
+      perDay: z.union([z.number(), z.array(wholeNumber)], nounFor("a number from 0 to 1000 or two whole numbers, [least, most], from 0 to 1000")),
       value: z.number().nullish(),
       attributes: texts,
     })),
@@ -68,7 +69,7 @@ function figure(name: string, summary: string, call: string, shown: z.ZodType, u
   const ending = "coalesce($5::date, (now() at time zone 'UTC')::date)";
   const range = `coalesce($4::date, ${ending} - 29), ${ending}`;
   const statement = administered(call, `laurel.${call}(${key}, ${range}, ${unit === undefined ? "$6" : "$7, $6"})`);
-  const query = z.object({ from: z.iso.date().optional(), to: z.iso.date().optional(), userAttributes: z.string().default("") });
+  const query = z.object({ from: z.iso.date().optional(), to: z.iso.date().optional(), userAttributes: userAttributesQuery });
   return defineOperation({
     ...common,
     id: `admin_points_analytics_${name.replaceAll("-", "_")}`,
@@ -144,7 +145,7 @@ export const insightOperations: readonly Operation[] = [
     summary: "How many users have how many points. An extension of ours.",
     method: "get",
     path: "/points/:systemId/analytics/totals",
-    query: z.object({ userAttributes: z.string().default("") }),
+    query: z.object({ userAttributes: userAttributesQuery }),
     answers: { 200: pointsSummaryAnswer },
     answer: async ({ params, query: { userAttributes }, run }) => {
       const { body = "" } = await run(totalsStatement, [uuidParam(params, "systemId"), userAttributes]);

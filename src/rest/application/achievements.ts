@@ -2,6 +2,7 @@ import { z } from "zod";
 import { achievementAnswer, completionAnswer, userAchievementsAnswer } from "../answers.ts";
 import { bodyLimitBytes } from "../bodies.ts";
 import { claimed, defineOperation, type Operation } from "../operations.ts";
+import { userAttributesQuery } from "../parameters.ts";
 import { identifiedUserShape } from "../shapes.ts";
 
 const completeStatement = claimed("complete_achievement", "laurel.complete_achievement($3, $4, $5::jsonb)");
@@ -18,7 +19,7 @@ export const achievementOperations: readonly Operation[] = [
     summary: "All achievements, with how many users have completed them.",
     method: "get",
     path: "/achievements",
-    query: z.object({ userAttributes: z.string().default("") }),
+    query: z.object({ userAttributes: userAttributesQuery }),
     answers: { 200: z.array(achievementAnswer) },
     answer: async ({ query: { userAttributes }, run }) => {
       const { body = "" } = await run(describeStatement, [userAttributes]);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { leaderboardsAnswer, rankingsAnswer, userBoardHistoryAnswer } from "../answers.ts";
 import { claimed, defineOperation, type Operation } from "../operations.ts";
+import { userAttributesQuery } from "../parameters.ts";
 
 const describeStatement = claimed("describe_leaderboards", "laurel.describe_leaderboards($3::boolean)");
 const rankingsStatement = claimed("leaderboard_rankings", "laurel.leaderboard_rankings($3, $4::int, $5::int, $6::date, $7, $8)");
@@ -36,7 +37,7 @@ export const leaderboardOperations: readonly Operation[] = [
       limit: z.int().min(0).max(1000).optional(),
       run: z.iso.date().optional(),
       userId: z.string().optional(),
-      userAttributes: z.string().default(""),
+      userAttributes: userAttributesQuery,
     }),
     answers: { 200: rankingsAnswer },
     refusals: [404],

@@ -3,6 +3,7 @@ import {
   awardsAnswer, boostAnswer, eventSummaryAnswer, levelAnswer, levelSummaryAnswer, pointsSummaryAnswer, systemAnswer, userPointsAnswer,
 } from "../answers.ts";
 import { claimed, defineOperation, type Operation } from "../operations.ts";
+import { userAttributesQuery } from "../parameters.ts";
 import { summaryQuery } from "./metrics.ts";
 
 const userPointsStatement = claimed("user_points", "laurel.user_points_as_text($3, $4, $5::int, $6::timestamptz)");
@@ -84,7 +85,7 @@ export const pointsOperations: readonly Operation[] = [
     id: "points_summary",
     summary: "How many users have how many points: 0, and ten equal ranges above it.",
     path: "/points/:key/summary",
-    query: z.object({ userAttributes: z.string().default("") }),
+    query: z.object({ userAttributes: userAttributesQuery }),
     answers: { 200: pointsSummaryAnswer },
     answer: async ({ params, query: { userAttributes }, run }) => {
       const { body = "" } = await run(summaryStatement, [params["key"], userAttributes]);

@@ -167,8 +167,12 @@ test("wrong requests are refused, naming the place", async () => {
       [{ ...range, draft: { levels: {} } }, "request.draft.levels must be an array"],
       [{ ...range, draft: { boosts: [{ name: "B", start: "2024-01-01", multiplier: 0 }] } }, "request.draft.boosts[0]: A boost's multiplier"],
     ];
-    for (const [request, message] of cases) expect(await refusal(db, () => backtest(db, "xp", request))).toEqual(lr("LR060", message));
-    expect(await refusal(db, () => backtest(db, "xp", { from: "2023-03-01", to: "2024-03-02" }))).toEqual(lr("LR061", "368 days"));
+    for (const [request, message] of cases) {
+      const refused = await refusal(db, () => backtest(db, "xp", request));
+      expect(refused).toEqual(lr("LR060", message));
+      expect(refused.field).toBe((/^\S+?(?=:? )/.exec(message)?.[0] ?? "").replace("request.", ""));
+    }
+    expect(await refusal(db, () => backtest(db, "xp", { from: "2023-03-01", to: "2024-03-02" }))).toMatchObject({ code: "LR061", message: expect.stringContaining("368 days"), field: "from" });
     expect(await refusal(db, () => backtest(db, "nope", range))).toEqual(lr("LR004"));
   });
 });

@@ -213,6 +213,10 @@ test("wrong ranges and filters are refused", async () => {
   const call = (text: string, ...values: unknown[]) => refusal(client, () => client.query(`select laurel.${text}`, values));
   expect(await call("points_earned('xp', '2026-02-01', '2026-01-01')")).toEqual(lr("LR023", "to must not be before from"));
   expect(await call("points_earned('xp', '2024-01-01', '2026-01-01')")).toEqual(lr("LR023", "400 days"));
+  for (const [range, field] of [["'2026-02-01', '2026-01-01'", "to"], ["'2024-01-01', '2026-01-01'", "from"], ["null, '2026-01-01'", "from"], ["'2026-01-01', 'infinity'", "to"],
+    [`'2026-01-01', '2026-01-01', user_attributes => 'nope:1'`, "userAttributes"]]) {
+    expect(await call(`points_earned('xp', ${range})`)).toMatchObject({ field });
+  }
   expect(await call("points_earned('xp', null, '2026-01-01')")).toEqual(lr("LR023", "dates"));
   expect(await call("points_earned('xp', '2026-01-01', 'infinity')")).toEqual(lr("LR023", "dates"));
   expect(await call("points_earned('xp', '2026-01-01', '2026-01-01', 'year')")).toEqual(lr("LR023", "unit must be day, week or month"));

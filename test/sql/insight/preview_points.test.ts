@@ -330,7 +330,26 @@ describe("wrong scenarios are refused, naming the place", () => {
   test.each(cases)("%j", async (given, message) => {
     await withWorld(async ({ db }) => {
       await anAchievement(db, { key: "done" });
-      expect(await refusal(db, () => preview(db, "xp", given))).toEqual(lr("LR060", message));
+      const refused = await refusal(db, () => preview(db, "xp", given));
+      expect(refused).toEqual(lr("LR060", message));
+      // The place itself, below the document's own name.
+      const place = /^\S+?(?=:? )/.exec(message)?.[0] ?? "";
+      expect(refused.field).toBe(place.replace("scenario.", ""));
+    });
+  });
+
+  test("what is too large is told beside what makes it so", async () => {
+    await withWorld(async ({ db }) => {
+      const stream = (perDay: number | number[]) => ({ metric: "words", perDay });
+      const cases: readonly (readonly [Scenario, string])[] = [
+        [scenario({ days: 365 }, [kind(), kind({ users: 300, activeDays: 0.5 })]), "days"],
+        [scenario({ days: 100 }, [kind(), kind({ users: 2000, activeDays: 0.5 })]), "kinds[1].users"],
+        [scenario({ days: 101 }, [kind({ events: [stream(1), stream(1000)] })]), "kinds[0].events[1].perDay"],
+        [scenario({ days: 200 }, [kind({ users: 100, events: [stream([1, 9])] })]), "days"],
+        // Users who all do the same are one: 5,000 of them make nothing larger.
+        [scenario({ days: 300 }, [kind({ users: 5000, events: [stream(500)] })]), "kinds[0].events[0].perDay"],
+      ];
+      for (const [given, field] of cases) expect(await refusal(db, () => preview(db, "xp", given))).toMatchObject({ code: "LR061", field });
     });
   });
 

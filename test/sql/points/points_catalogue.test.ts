@@ -92,6 +92,55 @@ describe("points_summary() (RP1)", () => {
   });
 });
 
+describe("a filter by users' attributes", () => {
+  const parsed = (db: Database, filter: string) => ask<Record<string, string>>(db, "laurel_private.parse_user_attributes(laurel.current_tenant_id(), $1)", [filter]);
+  const withAttributes = (work: (db: Database) => Promise<void>): Promise<void> =>
+    withRollback(async (db) => {
+      await anAttribute(db, { key: "plan" });
+      await anAttribute(db, { key: "home-city" });
+      await work(db);
+    });
+
+  test.each<[string, Record<string, string>]>([
+    ["", {}],
+    ["plan:pro", { plan: "pro" }],
+    ["plan:pro,home-city:Rome", { plan: "pro", "home-city": "Rome" }],
+    // As they were always read: the first colon divides, nothing else means anything, the last of two wins.
+    ["plan:a:b:,home-city:", { plan: "a:b:", "home-city": "" }],
+    ["plan:50%2C,home-city:a\\b\\", { plan: "50%2C", "home-city": "a\\b\\" }],
+    ['plan:"a",home-city:{"b"}', { plan: '"a"', "home-city": '{"b"}' }],
+    ["plan: a ,plan:b", { plan: "b" }],
+    // What holds commas, as JSON.
+    ['{"home-city": "London, Ontario", "plan": "a:b"}', { plan: "a:b", "home-city": "London, Ontario" }],
+    [String.raw`{"plan":"\\,\"\u00e9😀"}`, { plan: '\\,"é😀' }],
+    ["{}", {}],
+  ])("%s is read as %j", async (filter, attributes) => {
+    await withAttributes(async (db) => {
+      expect(await parsed(db, filter)).toEqual(attributes);
+    });
+  });
+
+  test.each([
+    ["plan", "LR013"], [",", "LR013"], ["plan:a,", "LR013"], ["plan:London, Ontario", "LR013"], [":a", "LR013"], [" plan:a", "LR012"], ["nope:a", "LR012"],
+    ["{", "LR013"], ['{"plan": "a"', "LR013"], ['{"plan": "a"} ,', "LR013"], ["{plan:a}", "LR013"], ["{'plan': 'a'}", "LR013"], [String.raw`{"plan": "\x"}`, "LR013"],
+    [String.raw`{"plan": "\u0000"}`, "LR013"], [String.raw`{"plan": "\ud800"}`, "LR013"], ['{"plan": 1}', "LR013"], ['{"plan": null}', "LR013"], ['{"plan": ["a"]}', "LR013"],
+    ['{"nope": "a"}', "LR012"], ['{"": "a"}', "LR012"], ["{".repeat(20_000), "LR013"], [`{"plan": ${"[".repeat(20_000)}`, "LR013"], [`{"plan": "${"x".repeat(1001)}"}`, "LR013"],
+  ])("%s is refused", async (filter, code) => {
+    await withAttributes(async (db) => {
+      expect(await refusal(db, () => parsed(db, filter))).toMatchObject({ code, field: "userAttributes" });
+    });
+  });
+
+  test("narrows a summary to users whose value holds a comma", async () => {
+    await withAttributes(async (db) => {
+      await aSystemWithTotals(db, { a: 5, b: 7 });
+      await db.query(`select laurel.identify_user('b', '{"attributes": {"plan": "a, b"}}')`);
+      const found = await ask<{ users: number }[]>(db, "laurel.points_summary('xp', $1)", [JSON.stringify({ plan: "a, b" })]);
+      expect(found.map(({ users }) => users)).toEqual([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    });
+  });
+});
+
 describe("points_level_summary() (L4)", () => {
   type Level = { level: { key: string }; users: number };
   const summary = async (db: Database) =>

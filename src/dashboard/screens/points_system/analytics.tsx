@@ -9,9 +9,11 @@ import { useAttributes } from "../../reads.ts";
 import type { LevelSummary, System } from "../../records.ts";
 import { addressOf, Link } from "../../router.tsx";
 import { triggerSentence } from "../../sentences.ts";
+import { keptUntilSignOut } from "../../session.ts";
 import { createStore, type Store, useStore } from "../../stores.ts";
 import { Bars } from "../../ui/bars.tsx";
 import { TimeChart } from "../../ui/chart.tsx";
+import { type Faults, Field } from "../../ui/form.tsx";
 import { Empty, Read, Section } from "../../ui/page.tsx";
 
 type Earned = z.output<typeof earnedAnswer>;
@@ -29,7 +31,7 @@ interface Choice {
 }
 
 /** What was chosen, by system: it outlives a look at another screen. */
-const choices = new Map<string, Store<Choice>>();
+const choices = keptUntilSignOut<string, Store<Choice>>();
 
 function choiceOf(system: System): Store<Choice> {
   const known = choices.get(system.id);
@@ -53,7 +55,8 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
   const { from, to } = choice.range === "custom" ? choice : { from: daysBefore(today(), Number(choice.range) - 1), to: today() };
   const length = lengthOf(from, to);
   const wanted = Object.entries(choice.attributes).filter(([, value]) => value !== "");
-  const filter = wanted.map(([key, value]) => `${key}:${value}`).join(",");
+  // As JSON, in which values may hold commas.
+  const filter = wanted.length === 0 ? "" : JSON.stringify(Object.fromEntries(wanted));
   const read = <T,>(name: string, more = ""): Promise<T> =>
     call<T>("GET", `/admin/v1/points/${system.id}/analytics/${name}?${new URLSearchParams({ from, to, userAttributes: filter }).toString()}${more}`);
   const figures = useReading(async () => {
@@ -75,12 +78,16 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
       throw error;
     }
   }, ["levels", system.id]);
+  const faults: Faults = {
+    faultOf: (name) => (figures.field === name ? figures.fault : undefined),
+    otherFault: () => (figures.field === undefined || !shownFields(choice).includes(figures.field) ? figures.fault : undefined),
+  };
   return (
     <>
       <Section title="Analytics" lead={`From ${day(from)} to ${day(to)}, both included, by UTC days${wanted.length === 0 ? "" : `; only users with ${wanted.map(([key, value]) => `${key} = ${value}`).join(" and ")}`}.`}>
-        <Filters choice={choice} set={store.set} />
+        <Filters choice={choice} set={store.set} faults={faults} />
       </Section>
-      <Read reading={figures}>
+      {(figures.fault === undefined || faults.otherFault() !== undefined) && <Read reading={figures}>
         {({ earned, breakdown, users, firstDays, insights }) => (
           <>
             <div class="cards analytics-cards">
@@ -129,7 +136,7 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
             )}
           </>
         )}
-      </Read>
+      </Read>}
       <Section title="Users by level" lead="As they stand now, all of them.">
         <Read reading={levels}>
           {(rows) => rows.length === 0 ? (
@@ -153,7 +160,11 @@ const ranges = [
   { value: "custom", label: "Custom" },
 ] as const;
 
-function Filters({ choice, set }: { readonly choice: Choice; readonly set: (next: Choice) => void }) {
+/** What of a request has a field on the page. */
+const shownFields = (choice: Choice): readonly string[] =>
+  [...(choice.range === "custom" ? ["from", "to"] : []), ...(Object.keys(choice.attributes).length > 0 ? ["userAttributes"] : [])];
+
+function Filters({ choice, set, faults }: { readonly choice: Choice; readonly set: (next: Choice) => void; readonly faults: Faults }) {
   const attributes = (useAttributes().data ?? []).filter(({ type }) => type === "user");
   const keys = Object.keys(choice.attributes);
   const others = attributes.filter(({ key }) => !keys.includes(key));
@@ -171,16 +182,17 @@ function Filters({ choice, set }: { readonly choice: Choice; readonly set: (next
         ))}
       </fieldset>
       {choice.range === "custom" && (["from", "to"] as const).map((end) => (
-        <div class="field" key={end}>
-          <label for={`analytics-${end}`}>{end === "from" ? "From" : "To"}</label>
-          <input id={`analytics-${end}`} type="date" value={choice[end]} max={today()} onChange={(event) => {
-            // A date that was only half typed is none yet.
-            if (event.currentTarget.value !== "") set({ ...choice, [end]: event.currentTarget.value });
-          }} />
-        </div>
+        <Field key={end} form={faults} name={end} label={end === "from" ? "From" : "To"}>
+          {(described) => (
+            <input {...described} type="date" value={choice[end]} max={today()} onChange={(event) => {
+              // A date that was only half typed is none yet.
+              if (event.currentTarget.value !== "") set({ ...choice, [end]: event.currentTarget.value });
+            }} />
+          )}
+        </Field>
       ))}
-      {keys.map((key) => (
-        <AttributeValue key={key} name={attributes.find((each) => each.key === key)?.name ?? key} id={key} value={choice.attributes[key] ?? ""} set={(value) => {
+      {keys.map((key, index) => (
+        <AttributeValue key={key} faults={faults} isLast={index === keys.length - 1} name={attributes.find((each) => each.key === key)?.name ?? key} value={choice.attributes[key] ?? ""} set={(value) => {
           set({ ...choice, attributes: { ...choice.attributes, [key]: value } });
         }} remove={() => {
           set({ ...choice, attributes: Object.fromEntries(Object.entries(choice.attributes).filter(([other]) => other !== key)) });
@@ -205,29 +217,32 @@ function Filters({ choice, set }: { readonly choice: Choice; readonly set: (next
 }
 
 /** Applied when it is left or Enter is pressed: half a value matches nobody. */
-function AttributeValue({ name, id, value, set, remove }: {
+function AttributeValue({ name, faults, isLast, value, set, remove }: {
   readonly name: string;
-  readonly id: string;
+  readonly faults: Faults;
+  /** The server has one sentence for all of them; it stands beside the last. */
+  readonly isLast: boolean;
   readonly value: string;
   readonly set: (next: string) => void;
   readonly remove: () => void;
 }) {
   const [typed, setTyped] = useState(value);
   return (
-    <div class="field">
-      <label for={`analytics-value-${id}`}>{name} equal to</label>
-      <span class="pair">
-        <input id={`analytics-value-${id}`} autocomplete="off" spellcheck={false} value={typed}
-          onInput={(event) => {
-            setTyped(event.currentTarget.value);
-          }}
-          onChange={() => {
-            set(typed.trim());
-          }}
-        />
-        <button type="button" class="icon-button" aria-label={`Any ${name}`} onClick={remove}>×</button>
-      </span>
-    </div>
+    <Field form={faults} name={isLast ? "userAttributes" : ""} label={`${name} equal to`}>
+      {(described) => (
+        <span class="pair">
+          <input {...described} autocomplete="off" spellcheck={false} value={typed}
+            onInput={(event) => {
+              setTyped(event.currentTarget.value);
+            }}
+            onChange={() => {
+              set(typed.trim());
+            }}
+          />
+          <button type="button" class="icon-button" aria-label={`Any ${name}`} onClick={remove}>×</button>
+        </span>
+      )}
+    </Field>
   );
 }
 

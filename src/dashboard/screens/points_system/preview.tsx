@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../../api.ts";
-import { sentenceOf } from "../../data.ts";
 import { count, figure } from "../../format.ts";
+import { Backtest } from "../../preview/backtest.tsx";
 import { type Kind, type Preview, type PreviewKind, requestOf, type Scenario, scenarioOf } from "../../preview/scenario.ts";
 import { useAttributes, useMetrics } from "../../reads.ts";
 import type { System } from "../../records.ts";
@@ -9,23 +9,24 @@ import { conditions, triggerSentence } from "../../sentences.ts";
 import { useStore } from "../../stores.ts";
 import { Bars } from "../../ui/bars.tsx";
 import { TimeChart } from "../../ui/chart.tsx";
+import { type Faults, Field, onceOf, OtherFault, useFaults, useFocusOnFault } from "../../ui/form.tsx";
 import { Section } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
 
 /** What the rules of today would give users that are made up. */
-export function SystemPreview({ system }: { readonly system: System }) {
+function MadeUpUsers({ system }: { readonly system: System }) {
   const store = scenarioOf(system);
   const scenario = useStore(store);
   const [found, setFound] = useState<Preview>();
-  const [fault, setFault] = useState<string>();
+  const faults = useFaults();
   const [isBusy, setIsBusy] = useState(false);
+  const element = useFocusOnFault(isBusy);
   const run = (): void => {
+    if (isBusy) return;
     setIsBusy(true);
-    setFault(undefined);
+    faults.clear();
     call<Preview>("POST", `/admin/v1/points/${system.id}/preview`, requestOf(scenario))
-      .then(setFound, (error: unknown) => {
-        setFault(sentenceOf(error));
-      })
+      .then(setFound, faults.note)
       .finally(() => {
         setIsBusy(false);
       });
@@ -33,14 +34,18 @@ export function SystemPreview({ system }: { readonly system: System }) {
   useEffect(run, [system.id]);
   return (
     <Section title="Preview" lead="Made-up users live through some days under the rules as they are, in the real engine. Nothing is stored and no message leaves. The same users are tried beside every form.">
-      <form class="form" noValidate onSubmit={(event) => {
+      <form class="form" noValidate ref={element} onSubmit={(event) => {
         event.preventDefault();
         run();
       }}>
-        <ScenarioFields scenario={scenario} change={store.set} />
-        {fault !== undefined && <p class="fault" role="alert">{fault}</p>}
+        <ScenarioFields scenario={scenario} faults={faults} change={(next) => {
+          // The server named a kind by its place.
+          if (next.kinds.length !== scenario.kinds.length) faults.clear();
+          store.set(next);
+        }} />
+        <OtherFault form={faults} />
         <div class="form-actions">
-          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy}>Run the preview</button>
+          <button type="submit" class="button primary" disabled={isBusy} aria-busy={isBusy} onClick={onceOf}>Run the preview</button>
           <button type="button" class="button" onClick={() => {
             const model = scenario.kinds.at(-1);
             if (model !== undefined) store.set({ ...scenario, kinds: [...scenario.kinds, { ...model, name: `Kind ${scenario.kinds.length + 1}` }] });
@@ -52,7 +57,21 @@ export function SystemPreview({ system }: { readonly system: System }) {
   );
 }
 
-function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; readonly change: (next: Scenario) => void }) {
+/** Rules tried on users: made-up ones, and those that there are. */
+export function SystemPreview({ system }: { readonly system: System }) {
+  return (
+    <>
+      <MadeUpUsers system={system} />
+      <Backtest system={system} />
+    </>
+  );
+}
+
+function ScenarioFields({ scenario, faults, change }: {
+  readonly scenario: Scenario;
+  readonly faults: Faults;
+  readonly change: (next: Scenario) => void;
+}) {
   const attributes = (useAttributes().data ?? []).filter(({ type }) => type === "user");
   const metrics = useMetrics().data ?? [];
   const put = (index: number, part: Partial<Kind>): void => {
@@ -60,7 +79,7 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
   };
   return (
     <>
-      <Small id="preview-days" label="Days" value={scenario.days} onInput={(days) => {
+      <Small faults={faults} name="days" label="Days" value={scenario.days} onInput={(days) => {
         change({ ...scenario, days });
       }} />
       <div class="kinds">
@@ -68,7 +87,7 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
           <fieldset class="card kind" key={index}>
             <legend class="visually-hidden">{kind.name} users</legend>
             <div class="kind-head">
-              <Small id={`kind-${index}-name`} label="Kind of user" value={kind.name} isText onInput={(name) => {
+              <Small faults={faults} name={`kinds[${index}].name`} label="Kind of user" value={kind.name} isText onInput={(name) => {
                 put(index, { name });
               }} />
               {scenario.kinds.length > 1 && (
@@ -78,10 +97,10 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
               )}
             </div>
             <div class="field-row">
-              <Small id={`kind-${index}-users`} label="Users" value={kind.users} onInput={(users) => {
+              <Small faults={faults} name={`kinds[${index}].users`} label="Users" value={kind.users} onInput={(users) => {
                 put(index, { users });
               }} />
-              <Small id={`kind-${index}-days`} label="Active days, %" value={kind.activeDays} onInput={(activeDays) => {
+              <Small faults={faults} name={`kinds[${index}].activeDays`} label="Active days, %" value={kind.activeDays} onInput={(activeDays) => {
                 put(index, { activeDays });
               }} />
             </div>
@@ -90,21 +109,27 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
               const set = (part: { least?: string; most?: string }): void => {
                 put(index, { streams: kind.streams.map((other, place) => (place === at ? { ...other, ...part } : other)) });
               };
+              // The place inside it, of two numbers, is one of the two.
+              const place = `kinds[${index}].events[${at}]`;
+              const fault = [`${place}.perDay`, `${place}.perDay[0]`, `${place}.perDay[1]`, `${place}.metric`].map(faults.faultOf).find((each) => each !== undefined);
+              const id = `fault ${place}`.replaceAll(/\W+/g, "-");
+              const described = fault === undefined ? {} : { "aria-invalid": true, "aria-describedby": id };
               return (
-                <div class="stream" key={at} role="group" aria-label={`${kind.name}: ${name} a day`}>
+                <div class={fault === undefined ? "stream" : "stream has-fault"} key={at} role="group" aria-label={`${kind.name}: ${name} a day`}>
                   <span class="hint">{name}, a day</span>
-                  <input class="number" inputMode="numeric" aria-label={`${kind.name}: ${name}, at least`} value={stream.least} onInput={(event) => {
+                  <input {...described} class="number" inputMode="numeric" aria-label={`${kind.name}: ${name}, at least`} value={stream.least} onInput={(event) => {
                     set({ least: event.currentTarget.value });
                   }} />
                   <span>to</span>
-                  <input class="number" inputMode="numeric" aria-label={`${kind.name}: ${name}, at most`} value={stream.most} onInput={(event) => {
+                  <input {...described} class="number" inputMode="numeric" aria-label={`${kind.name}: ${name}, at most`} value={stream.most} onInput={(event) => {
                     set({ most: event.currentTarget.value });
                   }} />
+                  {fault !== undefined && <p class="fault" id={id} role="alert">{fault}</p>}
                 </div>
               );
             })}
             {attributes.length > 0 && attributes.map(({ key, name }) => (
-              <Small key={key} id={`kind-${index}-attribute-${key}`} label={name} isText value={kind.attributes[key] ?? ""} onInput={(text) => {
+              <Small key={key} faults={faults} name={`kinds[${index}].attributes.${key}`} label={name} isText value={kind.attributes[key] ?? ""} onInput={(text) => {
                 const others = Object.fromEntries(Object.entries(kind.attributes).filter(([other]) => other !== key));
                 put(index, { attributes: text === "" ? others : { ...others, [key]: text } });
               }} />
@@ -116,20 +141,23 @@ function ScenarioFields({ scenario, change }: { readonly scenario: Scenario; rea
   );
 }
 
-function Small({ id, label, value, isText = false, onInput }: {
-  readonly id: string;
+function Small({ faults, name, label, value, isText = false, onInput }: {
+  readonly faults: Faults;
+  /** Where it is in the scenario. */
+  readonly name: string;
   readonly label: string;
   readonly value: string;
   readonly isText?: boolean;
   readonly onInput: (text: string) => void;
 }) {
   return (
-    <div class="field inline">
-      <label for={id}>{label}</label>
-      <input id={id} value={value} {...(isText ? {} : { class: "number", inputMode: "numeric" as const })} autocomplete="off" onInput={(event) => {
-        onInput(event.currentTarget.value);
-      }} />
-    </div>
+    <Field form={faults} name={name} label={label} isInline>
+      {(described) => (
+        <input {...described} value={value} {...(isText ? {} : { class: "number", inputMode: "numeric" as const })} autocomplete="off" onInput={(event) => {
+          onInput(event.currentTarget.value);
+        }} />
+      )}
+    </Field>
   );
 }
 

@@ -1,4 +1,6 @@
-import { createOne, updateOne } from "../../api.ts";
+import { useRef } from "preact/hooks";
+import { ApiError, ask, createOne, updateOne } from "../../api.ts";
+import * as documents from "../../documents.ts";
 import { useAchievements, useAttributes, useMetrics } from "../../reads.ts";
 import type { AttributeRow, System, TriggerRow } from "../../records.ts";
 import { Link } from "../../router.tsx";
@@ -32,6 +34,8 @@ export function TriggerForm({ system, trigger, onClose }: {
   const metrics = useMetrics().data ?? [];
   const attributes = useAttributes().data ?? [];
   const achievements = useAchievements().data ?? [];
+  // What this form, opened on the trigger as it was, would overwrite.
+  const seen = useRef(trigger);
   const form = useForm({
     draft: `trigger ${system.id} ${trigger?.id ?? ""}`,
     initial: initialOf(trigger),
@@ -43,7 +47,15 @@ export function TriggerForm({ system, trigger, onClose }: {
     submit: async () => {
       const path = `/admin/v1/points/${system.id}/triggers`;
       if (trigger === undefined) await createOne(path, { ...item, status: "inactive" });
-      else await updateOne(path, { id: trigger.id, ...item });
+      else {
+        const { pointsSystems } = await ask<{ pointsSystems: { nodes: System[] } }>(documents.pointsSystem, { key: system.key });
+        const now = pointsSystems.nodes[0]?.triggers.nodes.find(({ id }) => id === trigger.id);
+        if (now !== undefined && JSON.stringify(initialOf(now)) !== JSON.stringify(initialOf(seen.current ?? trigger))) {
+          seen.current = now;
+          throw new ApiError(409, `Somebody else changed this trigger meanwhile. It says now: “${triggerSentence({ ...now, metric: now.metric ?? undefined, achievementName: now.achievement?.name })}” Save again to put yours in its place.`);
+        }
+        await updateOne(path, { id: trigger.id, ...item });
+      }
       onClose();
     },
   });
