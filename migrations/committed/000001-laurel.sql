@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:fa52e21187c6412f03be6f22ca0f06b15d1e9c76
+--! Hash: sha1:a5d85f930759824962914c2abe27e940de9106b9
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12149,15 +12149,14 @@ begin
 end
 $$;
 
--- Folds the next changes, at most so many; returns how many there were. One does it at a time, and not while awards are folded.
-create function laurel_private.fold_user_counts(most int default 20000)
+-- Folds the next changes, at most so many: each user who moves brings all of its ledger. Returns how many there were. One
+-- does it at a time, and not while awards are folded.
+create function laurel_private.fold_user_counts(most int default 1000)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set jit = off
 as $$
 declare
-  -- Users are moved so many at a time: each brings all of its ledger.
-  moved_at_once constant int := 500;
   fold laurel_private.earnings_fold;
   changes laurel_private.user_count_changes[];
   moves laurel_private.segment_move[];
@@ -12203,9 +12202,9 @@ begin
   group by 1, 2, 3
   on conflict on constraint user_counts_are_one_per_day do update set users = c.users + excluded.users;
 
-  for n in 0 .. (cardinality(moves) - 1) / moved_at_once loop
-    perform laurel_private.move_users(moves[n * moved_at_once + 1 : (n + 1) * moved_at_once], fold.watermark);
-  end loop;
+  if moves <> '{}' then
+    perform laurel_private.move_users(moves, fold.watermark);
+  end if;
   perform laurel_private.remove_empty_segments(changes);
   return cardinality(changes);
 end

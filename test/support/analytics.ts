@@ -41,7 +41,7 @@ export async function foldSome(db: Database, most: number): Promise<number> {
 }
 
 /** Folds at most so many changes of users. */
-export async function foldUsers(db: Database, most = 20_000): Promise<number> {
+export async function foldUsers(db: Database, most = 1000): Promise<number> {
   return first((await db.query<{ n: number }>("select laurel_private.fold_user_counts($1) as n", [most])).rows).n;
 }
 

@@ -248,6 +248,14 @@ test("verify() finds each rollup that was corrupted", async () => {
     ["update laurel_private.user_counts set users = users + 1 where ctid = (select min(ctid) from laurel_private.user_counts)", "user_counts_are_the_users"],
     ["insert into laurel_private.user_count_changes (tenant_id, joined_on, users, attributes) select tenant_id, joined_on, 1, '{}' from laurel_private.user_counts limit 1", "user_counts_are_the_users"],
     ["update laurel_private.earning_buckets set users = users + 1 where ctid = (select min(ctid) from laurel_private.earning_buckets where users > 0)", "buckets_count_users"],
+    ...([["points_days", "awards", "days_add_up_to_the_ledger"], ["points_totals", "users", "totals_count_users"], ["earning_buckets", "points", "buckets_count_users"],
+      ["top_earners", "earned", "top_earner_earned_most"], ["user_counts", "users", "user_counts_are_the_users"]] as const).map(([table, column, invariant]) => [
+      `update laurel_private.${table} set ${column} = ${column} + 1 where ctid = (
+         select max(ctid) from laurel_private.${table} where segment_id <> laurel_private.everybody() and ${column} > 0)`, invariant] as const),
+    ["update laurel_private.user_segments set segment_id = (select max(s.id::text)::uuid from laurel_private.segments s where s.id <> segment_id) where user_id = 'user1'", "user_is_folded_into_its_segment"],
+    ["delete from laurel_private.user_segments where user_id = 'user1'", "user_is_folded_into_its_segment"],
+    ["delete from laurel_private.segments where id = (select segment_id from laurel_private.user_segments where user_id = 'user1')", "segment_has_its_attributes"],
+    ["update laurel_private.segments set attributes = '{\"plan\": \"none\"}' where attributes @> '{\"plan\": \"pro\"}'", "segment_has_its_attributes"],
   ];
   for (const [corruption, invariant] of corruptions) {
     const client = await owner.connect();
