@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a5d85f930759824962914c2abe27e940de9106b9
+--! Hash: sha1:1035a8f8dabc3d510251fb007e944e6418ed8497
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1558,8 +1558,7 @@ grant insert (key, name, unit_type, units), update (name, unit_type, units, arch
 
 create table laurel.metric_events (
   id uuid not null default laurel_private.quick_uuid_v7(),
-  -- That of the row in front: see tg_metric_events__complete().
-  tenant_id uuid not null default nullif(current_setting('laurel_private.event_tenant', true), '')::uuid,
+  tenant_id uuid not null,
   user_id text collate "C" not null,
   metric_id uuid not null,
   metric_key text collate "C" not null,
@@ -7438,16 +7437,19 @@ end
 $$;
 
 -- Fills in what a caller's row leaves to us, and refuses what no event may be. Looking up the
--- metric takes 13 µs a row, so what was found last is kept in settings, the tenant as the next rows'
--- default. Anybody may write those: check_events() holds what became of them against the rules.
+-- metric takes 13 µs a row, so what was found last is kept in settings. Anybody may write those:
+-- check_events() holds them against the rules.
 create function laurel_private.tg_metric_events__complete()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   rules laurel_private.points_rules;
 begin
-  if new.tenant_id::text || new.metric_key = current_setting('laurel_private.event_source', true)
+  -- Most rows end here: one condition, since each costs them as much as the next.
+  if new.tenant_id is null
+    and concat(current_setting('laurel.tenant', true), ' ', new.metric_key) = current_setting('laurel_private.event_source', true)
     and num_nulls(new.user_id, new.value, new.attributes, new.occurred_at) = 0
   then
+    new.tenant_id := current_setting('laurel_private.event_tenant')::uuid;
     new.metric_id := current_setting('laurel_private.event_metric')::uuid;
     return new;
   end if;
@@ -7457,13 +7459,13 @@ begin
     perform laurel_private.fail('LR003', null, coalesce(new.metric_key, 'null'));
   end if;
   if new.tenant_id is null then
-    perform set_config('laurel_private.event_tenant', rules.tenant_id::text, true);
+    perform set_config('laurel_private.event_source', concat(current_setting('laurel.tenant', true), ' ', new.metric_key), true),
+      set_config('laurel_private.event_tenant', rules.tenant_id::text, true),
+      set_config('laurel_private.event_metric', rules.metric_id::text, true);
   end if;
-  perform set_config('laurel_private.event_source', concat(rules.tenant_id, new.metric_key), true),
-    set_config('laurel_private.event_metric', rules.metric_id::text, true);
   new.tenant_id := rules.tenant_id;
   new.metric_id := rules.metric_id;
-  if num_nulls(new.user_id, new.value, new.attributes, new.occurred_at) > 0 then
+  if new.user_id is null or new.value is null or new.attributes is null or new.occurred_at is null then
     perform laurel_private.check_user_id(new.user_id);
     new.value := coalesce(new.value, 1);
     new.attributes := coalesce(new.attributes, '{}');
@@ -7477,7 +7479,7 @@ $$;
 create function laurel_private.tg_metric_events__forget()
   returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform set_config('laurel_private.event_source', '', true), set_config('laurel_private.event_tenant', '', true);
+  perform set_config('laurel_private.event_source', '', true);
   return null;
 end
 $$;
