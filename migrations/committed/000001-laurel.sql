@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:0b93f1cf4b7aa5a9fa10e5a9040f9ca283e3c445
+--! Hash: sha1:1db0bdc42c1f01b3c4e73a37b6691872ca1ad0d1
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1214,10 +1214,12 @@ $$;
 -- What keeps a streak through a period without activity, freezes aside; null when nothing does.
 create function laurel_private.streak_bridge(rule laurel_private.streak_rule, pauses datemultirange, period_start date)
   returns laurel_private.streak_period_kind language sql immutable parallel safe
+  -- A cast of the whole would be stable, which nothing takes in that is said to be immutable.
   return case
-    when pauses && daterange(period_start, laurel_private.next_streak_period(period_start, (rule).frequency)) then 'paused'
-    when (rule).frequency = 'daily' and extract(dow from period_start)::int = any ((rule).days_off) then 'off'
-  end::laurel_private.streak_period_kind;
+    when pauses && daterange(period_start, laurel_private.next_streak_period(period_start, (rule).frequency))
+      then 'paused'::laurel_private.streak_period_kind
+    when (rule).frequency = 'daily' and extract(dow from period_start)::int = any ((rule).days_off)
+      then 'off'::laurel_private.streak_period_kind end;
 --! EndIncluded streaks/streak_periods.sql
 --! Included users/time_zones.sql
 -- The names of pg_timezone_names, kept because reading that view costs tens of milliseconds: it
@@ -4186,7 +4188,9 @@ create type laurel_private.streak_effects as (
   valid_until timestamptz,
   is_satisfied boolean,
   -- Everything of this frequency was judged anew: what is stored of it goes first.
-  is_rebuilt boolean
+  is_rebuilt boolean,
+  -- That of the settings it was decided by.
+  version int
 );
 
 create function laurel_private.new_streak_state(for_user laurel.users, rule laurel_private.streak_rule, as_of timestamptz)
@@ -4584,7 +4588,7 @@ begin
     (laurel_private.streak_as_json(rule, zone, pauses, state, run) || '{"extended": false}')::text,
     current_period::timestamp at time zone zone,
     laurel_private.next_streak_period(current_period, rule.frequency)::timestamp at time zone zone,
-    not rule.is_enabled or coalesce(run.last_period = current_period, false), false)::laurel_private.streak_effects;
+    not rule.is_enabled or coalesce(run.last_period = current_period, false), false, rule.version)::laurel_private.streak_effects;
 end
 $$;
 
@@ -5419,7 +5423,7 @@ begin
         then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end,
       o.steps)
     from unnest(work, streaks) as o (user_id, occasions, streak_user_id, streak, runs, removed, periods, freezes, progress, done, steps,
-      outcomes, answer, valid_from, valid_until, is_satisfied, is_rebuilt)
+      outcomes, answer, valid_from, valid_until, is_satisfied, is_rebuilt, version)
     cross join lateral (
       select s.* from laurel_private.user_states s
       where s.tenant_id = tenant_id and s.user_id = o.user_id
@@ -6057,20 +6061,37 @@ create function laurel_private.decide_user_streak(
 #variable_conflict use_variable
 declare
   rule laurel_private.streak_rule := laurel_private.streak_rule_for(settings, for_user.streak_preferences);
-  state laurel_private.user_streaks := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
-  pauses datemultirange;
-  runs laurel_private.streak_runs[];
+  met record;
+  state laurel_private.user_streaks;
+  pauses datemultirange := '{}';
+  runs laurel_private.streak_runs[] := '{}';
   known laurel_private.streak_periods[] := '{}';
   progress laurel_private.streak_progress[] := '{}';
   effects laurel_private.streak_effects;
   periods date[];
   earliest date;
 begin
-  select laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id), array(
-      select r from laurel_private.streak_runs r
-      where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
-      order by r.first_period desc limit 1)
-  into pauses, runs;
+  -- At once, as every statement costs more than what it finds; what most users do not have is looked for, and read apart.
+  select u as state, r.run, exists (
+      select from laurel_private.streak_pauses p
+      where p.tenant_id = for_user.tenant_id and p.user_id = for_user.user_id and p.archived_at is null) as has_pauses
+  into met
+  from (select) one
+  left join laurel_private.user_streaks u on u.tenant_id = for_user.tenant_id and u.user_id = for_user.user_id
+  left join lateral (
+    select r from laurel_private.streak_runs r
+    where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+    order by r.first_period desc limit 1) r (run) on true;
+  state := met.state;
+  if state.user_id is null or rule.earn_interval is not null then
+    state := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
+  end if;
+  if met.has_pauses then
+    pauses := laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id);
+  end if;
+  if (met.run).user_id is not null then
+    runs := array[met.run];
+  end if;
   if state.frequency <> rule.frequency then
     -- What the event log holds already includes these occasions.
     return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
@@ -6151,43 +6172,57 @@ begin
 end
 $$;
 
--- Writes what was decided, for any number of users, one probe a user as write_states() does.
-create function laurel_private.write_streaks(effects laurel_private.streak_effects[], version int)
-  returns void language plpgsql volatile
+-- Writes what was decided, for any number of users, one probe a user as write_states() does; but not their answers.
+create function laurel_private.write_streaks(
+  effects laurel_private.streak_effects[],
+  -- Leaderboards that may rank streaks, as compiled rules have them; looked up when null.
+  boards laurel_private.leaderboard_rule[] default null
+) returns void language plpgsql volatile
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
 declare
+  one laurel_private.streak_effects := effects[1];
+  -- What somebody has that most have not.
+  has_more boolean := cardinality(effects) > 1 or one.is_rebuilt or one.removed <> '{}' or one.freezes <> '{}' or one.done <> '{}'
+    or one.progress <> '{}';
   has record;
+  board laurel_private.leaderboard_rule;
 begin
-  select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
-    bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress, array_agg(e.user_id) as user_ids
-  into has from unnest(effects) e;
-  if has.rebuilt then
-    delete from laurel_private.streak_periods p using unnest(effects) e
-    where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
-    delete from laurel_private.streak_runs r using unnest(effects) e
-    where e.is_rebuilt and r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id and r.frequency = (e.state).frequency;
-    delete from laurel_private.streak_progress g using unnest(effects) e
-    where e.is_rebuilt and g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id and g.frequency = (e.state).frequency;
+  if has_more then
+    select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
+      bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress
+    into has from unnest(effects) e;
+    if has.rebuilt then
+      delete from laurel_private.streak_periods p using unnest(effects) e
+      where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
+      delete from laurel_private.streak_runs r using unnest(effects) e
+      where e.is_rebuilt and r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id and r.frequency = (e.state).frequency;
+      delete from laurel_private.streak_progress g using unnest(effects) e
+      where e.is_rebuilt and g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id and g.frequency = (e.state).frequency;
+    end if;
+    if has.removed then
+      delete from laurel_private.streak_runs r
+      using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
+      where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
+        and r.frequency = (e.state).frequency and r.first_period = d.first_period;
+    end if;
   end if;
-  insert into laurel_private.user_streaks as u
-  select (e.state).* from unnest(effects) e
-  on conflict on constraint user_streaks_are_one_per_user do update
-  set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
-    freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
-  if has.removed then
-    delete from laurel_private.streak_runs r
-    using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
-    where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
-      and r.frequency = (e.state).frequency and r.first_period = d.first_period;
-  end if;
-  insert into laurel_private.streak_runs as r
-  select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
-  on conflict on constraint streak_runs_are_known_by_their_start do update
-  set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
-    is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at;
+  with state as (
+    insert into laurel_private.user_streaks as u
+    select (e.state).* from unnest(effects) e
+    on conflict on constraint user_streaks_are_one_per_user do update
+    set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
+      freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at
+  ),
+  run as (
+    insert into laurel_private.streak_runs as r
+    select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
+    on conflict on constraint streak_runs_are_known_by_their_start do update
+    set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
+      is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at
+  )
   -- A period may have been bridged and then satisfied.
   insert into laurel_private.streak_periods as p
   select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
@@ -6196,32 +6231,50 @@ begin
   on conflict on constraint streak_periods_are_judged_once do update
   set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
   where p.kind <> 'satisfied';
-  if has.freezes then
-    insert into laurel_private.streak_freezes
-    select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
+  if has_more then
+    if has.freezes then
+      insert into laurel_private.streak_freezes
+      select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
+    end if;
+    if has.done then
+      delete from laurel_private.streak_progress g
+      using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
+      where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
+        and g.frequency = (e.state).frequency and g.period_start = d.period_start;
+    end if;
+    if has.progress then
+      insert into laurel_private.streak_progress as g
+      select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
+      on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
+    end if;
   end if;
-  if has.done then
-    delete from laurel_private.streak_progress g
-    using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
-    where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
-      and g.frequency = (e.state).frequency and g.period_start = d.period_start;
+  if boards is null then
+    boards := laurel_private.streak_leaderboards((effects[1].state).tenant_id);
   end if;
-  if has.progress then
-    insert into laurel_private.streak_progress as g
-    select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
-    on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
-  end if;
-  update laurel_private.user_states s
-  set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
-    streak_is_satisfied = e.is_satisfied, streak_version = version
-  from unnest(effects) e
-  where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
-  perform laurel_private.rank_streaks((effects[1].state).tenant_id, has.user_ids, effects);
+  foreach board in array boards loop
+    if board.rank_by = 'streak' then
+      perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
+      exit;
+    end if;
+  end loop;
 end
 $$;
 
-comment on function laurel_private.write_streaks(laurel_private.streak_effects[], int) is
-  'Stores decided streaks; the answers hold for this version of the settings, null for none.';
+comment on function laurel_private.write_streaks(laurel_private.streak_effects[], laurel_private.leaderboard_rule[]) is
+  'Stores decided streaks, and moves their entries on leaderboards; keep_streak_answers() is the callers''.';
+
+-- The answers hold as long as the settings, or not at all.
+create function laurel_private.keep_streak_answers(effects laurel_private.streak_effects[], they_hold boolean default true)
+  returns void language sql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+  update laurel_private.user_states s
+  set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
+    streak_is_satisfied = e.is_satisfied, streak_version = case when they_hold then e.version end
+  from unnest(effects) e
+  where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id
+$$;
 
 -- Whether a user's streak is as it was, whatever these occasions are: its period is satisfied, and they lie in it.
 create function laurel_private.is_streak_unmoved(
@@ -6260,7 +6313,8 @@ begin
     written := array(select e from unnest(effects) e where e.user_id is not null);
   end if;
   if cardinality(written) > 0 then
-    perform laurel_private.write_streaks(written, settings.version);
+    perform laurel_private.write_streaks(written);
+    perform laurel_private.keep_streak_answers(written);
   end if;
   return effects;
 end
@@ -6268,6 +6322,27 @@ $$;
 
 comment on function laurel_private.extend_streaks(uuid, uuid[], laurel_private.user_occasions[], timestamptz) is
   'What events do to the streaks of locked users, by user in the order given; null for those whose streak stays as it is. Rules S1, S2, E8.';
+
+-- The same for one event of one user, whose answer goes into the caller's own writing of the user's state.
+create function laurel_private.extend_streak(
+  for_user laurel_private.user_states, metric_id uuid, event laurel_private.occasion, boards laurel_private.leaderboard_rule[],
+  as_of timestamptz
+) returns laurel_private.streak_effects language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  effects laurel_private.streak_effects;
+begin
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = for_user.tenant_id;
+  effects := laurel_private.decide_user_streak(settings, for_user, array[metric_id], array[event], as_of);
+  if laurel_private.write_streaks(array[effects], boards) is null then null; end if;
+  return effects;
+end
+$$;
+
+comment on function laurel_private.extend_streak(laurel_private.user_states, uuid, laurel_private.occasion, laurel_private.leaderboard_rule[],
+  timestamptz) is
+  'What an event does to the streak of its locked user, given as it is now; keep_streak_answers() is the caller''s. Rules S1, S2, E8.';
 --! EndIncluded streaks/extend_streaks.sql
 --! Included streaks/upkeep_streaks.sql
 -- Upkeep: makes durable what time did to streaks, and tells it. Readers do not need it (S3); webhooks, rankings and the
@@ -6291,8 +6366,9 @@ begin
       where s.tenant_id = tenant_id and s.user_id = q.id
       offset 0) s);
   if effects <> '{}' then
+    perform laurel_private.write_streaks(effects);
     -- The kept answers are of another moment.
-    perform laurel_private.write_streaks(effects, null);
+    perform laurel_private.keep_streak_answers(effects, false);
   end if;
   if exists (select from unnest(effects) e where e.outcomes <> '{}') then
     perform laurel_private.announce_streaks(tenant_id, laurel_private.wanted_webhooks(tenant_id), effects);
@@ -6880,10 +6956,10 @@ declare
   step laurel_private.streak_step := streak.steps[1];
   longest int;
 begin
-  if webhook_types <> '{}' and streak.outcomes <> '{}'
-    and webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o)
-  then
-    return true;
+  if webhook_types <> '{}' and streak.outcomes <> '{}' then
+    if webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o) then
+      return true;
+    end if;
   end if;
   if step.length is not null then
     if streak_values <> '{}' then
@@ -6927,7 +7003,8 @@ declare
   rules laurel_private.points_rules;
   event_id uuid;
   entries laurel.leaderboard_entries[];
-  extended laurel_private.streak_effects[];
+  extended laurel_private.streak_effects;
+  occasion laurel_private.occasion;
   step laurel_private.streak_step;
   locked laurel_private.locked_user;
   needs_more boolean;
@@ -6944,6 +7021,7 @@ declare
   -- Systems whose total stood at the floor or the cap before this.
   moved_systems uuid[];
   shown_key text;
+  shown_streak text;
   shown_completions text;
   shown_points text;
   shown_leaderboards text;
@@ -7031,33 +7109,40 @@ begin
       attributes, coalesce(met.peak, 0), coalesce(met.total, 0) + value);
   end if;
 
+  occasion := ('metric', event_id, 1, value, attributes, met.happened_at, null, null, null)::laurel_private.occasion;
+  shown_streak := state.streak_answer;
   -- Of a new user the lane of many knows the order of things.
   if met.is_streak_kept is not true and locked.is_new is not true then
-    extended := laurel_private.extend_streaks(state.tenant_id, array[rules.metric_id], array[(user_id, array[(
-      'metric', event_id, 1, value, attributes, met.happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
-      clock_timestamp());
-    if (extended[1]).user_id is not null then
-      state.streak_answer := (extended[1]).answer;
-      step := (extended[1]).steps[1];
-      if step.extends then
-        state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
-      end if;
-      needs_more := needs_more or laurel_private.may_follow(extended[1], rules.streak_lengths, rules.streak_values, rules.webhook_types);
+    state.time_zone := locked.time_zone;
+    extended := laurel_private.extend_streak(state, rules.metric_id, occasion, rules.leaderboards, clock_timestamp());
+    state.streak_answer := extended.answer;
+    state.streak_valid_from := extended.valid_from;
+    state.streak_valid_until := extended.valid_until;
+    state.streak_is_satisfied := extended.is_satisfied;
+    state.streak_version := extended.version;
+    shown_streak := extended.answer;
+    step := extended.steps[1];
+    if step.extends then
+      shown_streak := replace(shown_streak, '"extended": false', '"extended": true');
     end if;
+    needs_more := needs_more or laurel_private.may_follow(extended, rules.streak_lengths, rules.streak_values, rules.webhook_types);
   end if;
 
   if needs_more then
     -- By the lane of many.
+    if extended.user_id is not null then
+      perform laurel_private.keep_streak_answers(array[extended]);
+    end if;
     select * into applied
     from laurel_private.apply_events(state.tenant_id, array[(event_id, state.tenant_id, user_id, rules.metric_id, metric_key,
       value, attributes, idempotency_key, met.happened_at)::laurel.metric_events],
-      case when locked.is_new then array[user_id] else '{}' end, extended);
+      case when locked.is_new then array[user_id] else '{}' end, case when extended.user_id is not null then array[extended] end);
     rules.systems := applied.systems;
     effects := applied.effects[1];
-    select s.streak_answer into state.streak_answer from laurel_private.user_states s where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
+    select s.streak_answer into shown_streak from laurel_private.user_states s where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     -- Of a new user the first occasion is that it came.
     if exists (select from unnest(applied.streaks[1].steps) x where x.extends) then
-      state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
+      shown_streak := replace(shown_streak, '"extended": false', '"extended": true');
     end if;
     rules.leaderboards := laurel_private.combine_leaderboards(state.tenant_id, array[rules.metric_id, laurel_private.nil_metric()]);
     if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(rules.leaderboards) > 0 then
@@ -7089,7 +7174,7 @@ begin
       rules.boosts := rules.boosts || laurel_private.user_boosts(state.tenant_id, user_id, rules.systems);
     end if;
     effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
-      array[('metric', event_id, 1, value, attributes, met.happened_at, null, null, null)::laurel_private.occasion],
+      array[occasion],
       array[coalesce(met.total, 0)], array[coalesce(met.peak, 0)], counts, count_peaks, balances, sequences);
 
     if effects.awards <> '{}' then
@@ -7108,7 +7193,9 @@ begin
     update laurel_private.user_states s
     set metric_ids[met.place] = rules.metric_id, metric_totals[met.place] = effects.totals[1],
       metric_peaks[met.place] = effects.peaks[1], last_event_ids[met.place] = event_id,
-      system_ids = state.system_ids, totals = state.totals, last_sequences = state.last_sequences
+      system_ids = state.system_ids, totals = state.totals, last_sequences = state.last_sequences,
+      streak_answer = state.streak_answer, streak_valid_from = state.streak_valid_from, streak_valid_until = state.streak_valid_until,
+      streak_is_satisfied = state.streak_is_satisfied, streak_version = state.streak_version
     where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     if moved_systems is not null then
       perform laurel_private.restart_clocks(state.tenant_id, array[user_id], moved_systems);
@@ -7144,7 +7231,7 @@ begin
       event_id, effects.awards, entries);
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
-    ',"achievements":[', shown_completions, '],"currentStreak":', state.streak_answer, ',"points":', coalesce(shown_points, '{}'),
+    ',"achievements":[', shown_completions, '],"currentStreak":', shown_streak, ',"points":', coalesce(shown_points, '{}'),
     ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
 end
 $$;
