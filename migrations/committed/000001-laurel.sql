@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1db0bdc42c1f01b3c4e73a37b6691872ca1ad0d1
+--! Hash: sha1:4b956751a5f96e96e8b57960ddc59e1d17ad1276
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2067,17 +2067,12 @@ create function laurel_private.rule_of(board laurel.leaderboards)
 -- The first day of the nth run, from 0. Months are counted from the start date, so that one that
 -- starts on the 31st goes on with the last days of shorter months.
 create function laurel_private.nth_run(board laurel_private.leaderboard_rule, n int)
-  returns date language plpgsql immutable parallel safe as $$
-begin
-  if n is null or board.run_unit is null then
-    return case when n is not null then board.starts_on end;
-  elsif board.run_unit = 'day' then
-    return board.starts_on + n * board.run_interval;
-  end if;
-  return (board.starts_on + make_interval(months => n * board.run_interval
-    * case board.run_unit when 'year' then 12 else 1 end))::date;
-end
-$$;
+  returns date language sql immutable parallel safe
+  return case
+    when n is null then null
+    when (board).run_unit is null then (board).starts_on
+    when (board).run_unit = 'day' then (board).starts_on + n * (board).run_interval
+    else ((board).starts_on + make_interval(months => n * (board).run_interval * case (board).run_unit when 'year' then 12 else 1 end))::date end;
 
 -- The number of the run that a day lies in; null when it lies in none.
 create function laurel_private.run_number(board laurel_private.leaderboard_rule, day date)
@@ -2099,35 +2094,47 @@ begin
 end
 $$;
 
--- A run is known by its first day. Null when the day lies in none.
+-- A run: its first day, by which it is known, and its last; null when it never ends.
+create type laurel_private.leaderboard_run as (run_on date, last_day date);
+
+-- The run that a day lies in; when it lies in none, one of nulls but for the leaderboard's end.
+create function laurel_private.run_at(board laurel_private.leaderboard_rule, day date)
+  returns laurel_private.leaderboard_run language plpgsql immutable parallel safe as $$
+declare
+  n int := laurel_private.run_number(board, day);
+begin
+  if board.run_unit is null then
+    return (laurel_private.nth_run(board, n), board.ends_on)::laurel_private.leaderboard_run;
+  end if;
+  return (laurel_private.nth_run(board, n), least(board.ends_on, laurel_private.nth_run(board, n + 1) - 1))::laurel_private.leaderboard_run;
+end
+$$;
+
 create function laurel_private.run_of(board laurel_private.leaderboard_rule, day date)
   returns date language plpgsql immutable parallel safe as $$
 begin
-  return laurel_private.nth_run(board, laurel_private.run_number(board, day));
+  return (laurel_private.run_at(board, day)).run_on;
 end
 $$;
 
 create function laurel_private.run_end(board laurel_private.leaderboard_rule, run_on date)
   returns date language plpgsql immutable parallel safe as $$
 begin
-  if board.run_unit is null then
-    return board.ends_on;
-  end if;
-  return least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1);
+  return (laurel_private.run_at(board, run_on)).last_day;
 end
 $$;
 
--- When a run becomes final: its last day over in the last time zone, or, where that was over before,
+-- When a run that has this last day becomes final: its last day over in the last time zone, or, where that was over before,
 -- when the leaderboard was activated and counted it from history. Null for never.
+create function laurel_private.final_after(board laurel_private.leaderboard_rule, last_day date)
+  returns timestamptz language sql immutable parallel safe
+  return case when last_day is null then (board).finished_at
+    else least((board).finished_at, greatest((board).activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC')) end;
+
 create function laurel_private.final_at(board laurel_private.leaderboard_rule, run_on date)
   returns timestamptz language plpgsql immutable parallel safe as $$
-declare
-  last_day date := laurel_private.run_end(board, run_on);
 begin
-  if last_day is null then
-    return board.finished_at;
-  end if;
-  return least(board.finished_at, greatest(board.activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC'));
+  return laurel_private.final_after(board, laurel_private.run_end(board, run_on));
 end
 $$;
 
@@ -2139,11 +2146,10 @@ comment on function laurel_private.final_at(laurel_private.leaderboard_rule, dat
 -- the flow did. Null when it does not count.
 create function laurel_private.counted_run(
   board laurel_private.leaderboard_rule, occurred_at timestamptz, time_zone text, id uuid
-) returns date language plpgsql immutable parallel safe as $$
+) returns laurel_private.leaderboard_run language plpgsql immutable parallel safe as $$
 declare
   happened_at timestamp := occurred_at at time zone time_zone;
-  run_no int;
-  run_on date;
+  run laurel_private.leaderboard_run;
 begin
   if board.start_time is not null or board.end_time is not null then
     if board.start_time > board.end_time then
@@ -2154,22 +2160,21 @@ begin
       return null;
     end if;
   end if;
-  run_no := laurel_private.run_number(board, happened_at::date);
-  if run_no is null then
+  run := laurel_private.run_at(board, happened_at::date);
+  if run.run_on is null then
     return null;
   end if;
-  run_on := laurel_private.nth_run(board, run_no);
-  if (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null)
-    and id >= laurel_private.first_uuid_v7(laurel_private.final_at(board, run_on))
-  then
-    return null;
+  if run.last_day is not null or board.finished_at is not null then
+    if id >= laurel_private.first_uuid_v7(laurel_private.final_after(board, run.last_day)) then
+      return null;
+    end if;
   end if;
-  return run_on;
+  return run;
 end
 $$;
 
 comment on function laurel_private.counted_run(laurel_private.leaderboard_rule, timestamptz, text, uuid) is
-  'The first day of the run in which this counts; null when it lies outside of dates, time window or a run that is not final. Rules LB1, E8.';
+  'The run in which this counts; null when it lies outside of dates, time window or a run that is not final. Rules LB1, E8.';
 
 -- Status as shown: judged where the day begins first and ends last.
 create function laurel_private.shown_status(board laurel.leaderboards, as_of timestamptz)
@@ -2698,7 +2703,7 @@ create function laurel_private.leaderboard_history(
     where board.rank_by = 'points' and a.tenant_id = leaderboard_history.tenant_id
       and a.user_id = leaderboard_history.user_id and a.system_id = board.source_id) c
   cross join lateral (
-    select laurel_private.counted_run(board, c.occurred_at, leaderboard_history.time_zone, c.id) as run_on) r
+    select (laurel_private.counted_run(board, c.occurred_at, leaderboard_history.time_zone, c.id)).run_on) r
   where c.amount <> 0 and r.run_on is not null
   group by r.run_on
 $$;
@@ -5665,7 +5670,7 @@ begin
         end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
         on b.source_id = s.source_id
       cross join lateral (
-        select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
+        select (laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id)).run_on) r
       where s.amount <> 0 and r.run_on is not null
       group by s.user_id, b.no, r.run_on) c
     cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
@@ -5696,26 +5701,63 @@ $$;
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
 
--- An entry, and the marks of its group.
-create type laurel_private.met_marks as (entry laurel.leaderboard_entries, marks laurel_private.leaderboard_marks);
+-- What an event adds to the entry of a run.
+create type laurel_private.entry_score as (leaderboard_id uuid, generation int, run_on date, last_day date, max_participants int, amount numeric, id uuid);
 
--- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
--- which costs a third, and returned.
+-- An entry that was written, with the last day of its run. Behind the last participant before and after, as most are, it has
+-- no place, and the threshold is what that one has; otherwise null.
+create type laurel_private.written_entry as (entry laurel.leaderboard_entries, last_day date, threshold numeric, may_pass_marks boolean);
+
+-- The last participant of an entry's group, in one statement where the last mark is at the last place, or behind it: as it was
+-- made, and as entries pass it. None when it takes more to find.
+create function laurel_private.last_participant(entry laurel.leaderboard_entries, max_participants int)
+  returns table (value numeric, reached_id uuid) language sql stable as $$
+  select t.value, t.reached_id
+  from laurel_private.leaderboard_marks m
+  cross join lateral (
+    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
+      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
+    from (
+      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit laurel_private.most_moves() + 1) v) v
+  cross join lateral (
+    select o.value, o.reached_id from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
+    order by -o.value desc, o.reached_id desc
+    offset greatest(v.steps, 0) limit 1) t
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
+    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves()
+$$;
+
+-- Whether an entry that did not lose anything is behind a participant, and was before.
+create function laurel_private.is_behind(entry laurel.leaderboard_entries, value numeric, reached_id uuid)
+  returns boolean language sql immutable parallel safe
+  return ((entry).value < value or (entry).value = value and (entry).reached_id > reached_id)
+    and ((entry).previous_value is null or (entry).previous_value < (entry).value);
+
+-- The same for one event and what it earned: entries that are there and are not broken down are moved by one statement,
+-- which costs a third, and returned, in the order of boards.
 create function laurel_private.write_event_scores(
   for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
   awards laurel.points_awards[], occurred_at timestamptz
-) returns laurel.leaderboard_entries[] language plpgsql volatile as $$
+) returns laurel_private.written_entry[] language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   board laurel_private.leaderboard_rule;
   award laurel.points_awards;
   amount numeric;
   latest_id uuid;
-  run_on date;
-  met laurel_private.met_marks[];
+  run laurel_private.leaderboard_run;
+  scores laurel_private.entry_score[];
+  scored laurel_private.leaderboard_rule[];
+  written laurel_private.written_entry[];
   entry laurel.leaderboard_entries;
-  written laurel.leaderboard_entries[] := '{}';
-  others laurel_private.leaderboard_rule[] := '{}';
+  no int := 1;
+  others laurel_private.leaderboard_rule[];
   sees_all_marks boolean := current_setting('transaction_isolation') not in ('repeatable read', 'serializable');
 begin
   foreach board in array boards loop
@@ -5735,34 +5777,56 @@ begin
     end if;
     continue when amount = 0;
     if board.breakdown_attributes = '{}' then
-      run_on := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
-      if run_on is not null then
-        update laurel.leaderboard_entries e
-        set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
-        where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
-          and e.generation = board.generation and e.run_on = run_on
-        returning array[(e, (
-          select m from laurel_private.leaderboard_marks m
-          where m.tenant_id = e.tenant_id and m.leaderboard_id = e.leaderboard_id and m.generation = e.generation
-            and m.run_on = e.run_on and m.group_id = e.group_id))::laurel_private.met_marks] into met;
-        if found then
-          entry := (met[1]).entry;
-          written := written || entry;
-          -- Most are behind all marks, before and after.
-          if not sees_all_marks or greatest(entry.previous_value, entry.value)
-              >= least(((met[1]).marks).mark_values[1], ((met[1]).marks).next_values[1])
-          then
-            perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
-              entry.group_id, entry.previous_value, entry.previous_reached_id,
-              entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
-          end if;
-          continue;
-        end if;
-      end if;
+      run := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
+      continue when run.run_on is null;
+      scores := scores || (board.leaderboard_id, board.generation, run.run_on, run.last_day, board.max_participants, amount, latest_id)::laurel_private.entry_score;
+      scored := scored || board;
+    else
+      others := others || board;
     end if;
-    others := others || board;
   end loop;
-  if others <> '{}' then
+  if scores is not null then
+    -- Who is behind the last participant is judged in the same statement, which does not see what it writes: an entry that
+    -- is behind before and after makes no difference to that.
+    with moved as (
+      update laurel.leaderboard_entries e
+      set value = e.value + c.amount, reached_id = c.id, previous_value = e.value, previous_reached_id = e.reached_id
+      from unnest(scores) with ordinality as c (leaderboard_id, generation, run_on, last_day, max_participants, amount, id, no)
+      where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = c.leaderboard_id
+        and e.generation = c.generation and e.run_on = c.run_on
+      returning e as entry, c.last_day, c.max_participants, c.no
+    )
+    select array_agg((w.entry, w.last_day, p.value,
+      -- Most are behind all marks, before and after.
+      not sees_all_marks or greatest((w.entry).previous_value, (w.entry).value) >= least(m.mark_values[1], m.next_values[1])
+      )::laurel_private.written_entry order by w.no) into written
+    from moved w
+    left join lateral (
+      select m.mark_values, m.next_values from laurel_private.leaderboard_marks m
+      where m.tenant_id = (w.entry).tenant_id and m.leaderboard_id = (w.entry).leaderboard_id and m.generation = (w.entry).generation
+        and m.run_on = (w.entry).run_on and m.group_id = (w.entry).group_id) m on true
+    left join lateral laurel_private.last_participant(w.entry, w.max_participants) p
+      on laurel_private.is_behind(w.entry, p.value, p.reached_id);
+    for i in 1..coalesce(cardinality(written), 0) loop
+      if written[i].may_pass_marks then
+        entry := written[i].entry;
+        perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
+          entry.group_id, entry.previous_value, entry.previous_reached_id,
+          entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
+      end if;
+    end loop;
+    -- Entries that were not there.
+    if cardinality(written) is distinct from cardinality(scores) then
+      for i in 1..cardinality(scores) loop
+        if (written[no].entry).leaderboard_id is not distinct from scores[i].leaderboard_id then
+          no := no + 1;
+        else
+          others := others || scored[i];
+        end if;
+      end loop;
+    end if;
+  end if;
+  if others is not null then
     perform laurel_private.write_scores(for_user.tenant_id, others, array(
       select (for_user.id, for_user.time_zone, for_user.attributes, c.source_id, c.id, c.amount, occurred_at)::laurel_private.score_change
       from (
@@ -5770,7 +5834,7 @@ begin
         union all
         select a.system_id, a.id, a.points from unnest(awards) a) c));
   end if;
-  return written;
+  return coalesce(written, '{}');
 end
 $$;
 
@@ -5910,30 +5974,9 @@ begin
     from laurel_private.place_of_streak(entry, max_participants, as_of) p;
     return;
   end if;
-  -- In one statement where the last mark is at the last place, or behind it: as it was made, and as entries pass it.
-  select t.value, t.reached_id into threshold, last_id
-  from laurel_private.leaderboard_marks m
-  cross join lateral (
-    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
-      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
-    from (
-      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
-      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
-        and v.run_on = m.run_on and v.group_id = m.group_id
-      limit laurel_private.most_moves() + 1) v) v
-  cross join lateral (
-    select o.value, o.reached_id from laurel.leaderboard_entries o
-    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
-    order by -o.value desc, o.reached_id desc
-    offset greatest(v.steps, 0) limit 1) t
-  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
-    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
-    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves();
+  select l.value, l.reached_id into threshold, last_id from laurel_private.last_participant(entry, max_participants) l;
   if found then
-    if (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id)
-      and (entry.previous_value is null or entry.previous_value < entry.value)
-    then
+    if laurel_private.is_behind(entry, threshold, last_id) then
       return;
     end if;
     marks := laurel_private.marks_for(entry);
@@ -5976,7 +6019,7 @@ comment on function laurel_private.place_of(laurel.leaderboard_entries, int, tim
 -- entry of its run was reached with the event or one of its awards. `written` are entries just written, as far as known.
 create function laurel_private.leaderboards_response(
   tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
-  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel.leaderboard_entries[] default '{}'
+  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel_private.written_entry[] default '{}'
 ) returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -5985,28 +6028,35 @@ declare
   board laurel_private.leaderboard_rule;
   entry laurel.leaderboard_entries;
   place record;
-  current_run date;
+  threshold numeric;
+  current_run laurel_private.leaderboard_run;
 begin
   foreach board in array boards loop
     -- What was just written need not be read again; it is in the order of boards.
-    if (written[no]).leaderboard_id = board.leaderboard_id then
-      entry := written[no];
-      current_run := entry.run_on;
+    if ((written[no]).entry).leaderboard_id = board.leaderboard_id then
+      entry := (written[no]).entry;
+      current_run := (entry.run_on, (written[no]).last_day)::laurel_private.leaderboard_run;
+      threshold := (written[no]).threshold;
       no := no + 1;
     else
-      current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
+      threshold := null;
+      current_run := laurel_private.run_at(board, (occurred_at at time zone time_zone)::date);
       select e.* into entry from laurel.leaderboard_entries e
       where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
-        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
+        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run.run_on;
       continue when not found or entry.reached_id <> leaderboards_response.event_id
         and not exists (select from unnest(awards) a where a.id = entry.reached_id);
     end if;
-    place := laurel_private.place_of(entry, board.max_participants,
-      case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
-      ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
-      ',"rank":', coalesce(place.rank::text, 'null'),
-      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+      ',"start":"', current_run.run_on, '","end":', coalesce('"' || current_run.last_day || '"', 'null'));
+    if threshold is not null then
+      response := concat(response, ',"rank":null,"previousRank":null,"threshold":', floor(threshold));
+    else
+      place := laurel_private.place_of(entry, board.max_participants,
+        case when board.rank_by = 'streak' then clock_timestamp() end);
+      response := concat(response, ',"rank":', coalesce(place.rank::text, 'null'),
+        ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+    end if;
     -- Apart: an expression with a query in it is a statement, four times as dear.
     if board.breakdown_attributes <> '{}' then
       response := concat(response, ',"breakdownAttributeValues":', (
@@ -6188,6 +6238,10 @@ declare
   has_more boolean := cardinality(effects) > 1 or one.is_rebuilt or one.removed <> '{}' or one.freezes <> '{}' or one.done <> '{}'
     or one.progress <> '{}';
   has record;
+  state laurel_private.user_streaks;
+  run laurel_private.streak_runs;
+  period laurel_private.streak_periods;
+  is_written boolean := false;
   board laurel_private.leaderboard_rule;
 begin
   if has_more then
@@ -6209,28 +6263,60 @@ begin
         and r.frequency = (e.state).frequency and r.first_period = d.first_period;
     end if;
   end if;
-  with state as (
-    insert into laurel_private.user_streaks as u
-    select (e.state).* from unnest(effects) e
-    on conflict on constraint user_streaks_are_one_per_user do update
-    set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
-      freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at
-  ),
-  run as (
-    insert into laurel_private.streak_runs as r
-    select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
-    on conflict on constraint streak_runs_are_known_by_their_start do update
-    set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
-      is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at
-  )
-  -- A period may have been bridged and then satisfied.
-  insert into laurel_private.streak_periods as p
-  select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
-  from unnest(effects) e cross join lateral unnest(e.periods) x
-  order by x.tenant_id, x.user_id, x.period_start, x.kind
-  on conflict on constraint streak_periods_are_judged_once do update
-  set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
-  where p.kind <> 'satisfied';
+  -- Most streaks go on by one period: three rows, two of them there, at half the cost of what writes any number.
+  if not has_more then
+    if cardinality(one.runs) = 1 and cardinality(one.periods) = 1 and one.steps[1].joined <> '{}' then
+      state := one.state;
+      run := one.runs[1];
+      period := one.periods[1];
+      with moved_state as (
+        update laurel_private.user_streaks u
+        set frequency = state.frequency, length = state.length, longest = state.longest, extended_at = state.extended_at,
+          freezes = state.freezes, earned_on = state.earned_on, settled_on = state.settled_on, due_at = state.due_at
+        where u.tenant_id = state.tenant_id and u.user_id = state.user_id
+        returning 1
+      ),
+      moved_run as (
+        update laurel_private.streak_runs r
+        set last_period = run.last_period, through_period = run.through_period, length = run.length,
+          is_over = run.is_over, is_closed = run.is_closed, extended_at = run.extended_at
+        where r.tenant_id = run.tenant_id and r.user_id = run.user_id and r.frequency = run.frequency and r.first_period = run.first_period
+        returning 1
+      )
+      insert into laurel_private.streak_periods as p
+      select period.tenant_id, period.user_id, period.frequency, period.period_start, period.kind, period.event_id,
+        period.occurred_at, period.reset_at
+      from moved_state cross join moved_run
+      on conflict on constraint streak_periods_are_judged_once do update
+      set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
+      where p.kind <> 'satisfied';
+      is_written := found;
+    end if;
+  end if;
+  if not is_written then
+    with state as (
+      insert into laurel_private.user_streaks as u
+      select (e.state).* from unnest(effects) e
+      on conflict on constraint user_streaks_are_one_per_user do update
+      set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
+        freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at
+    ),
+    run as (
+      insert into laurel_private.streak_runs as r
+      select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
+      on conflict on constraint streak_runs_are_known_by_their_start do update
+      set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
+        is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at
+    )
+    -- A period may have been bridged and then satisfied.
+    insert into laurel_private.streak_periods as p
+    select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
+    from unnest(effects) e cross join lateral unnest(e.periods) x
+    order by x.tenant_id, x.user_id, x.period_start, x.kind
+    on conflict on constraint streak_periods_are_judged_once do update
+    set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
+    where p.kind <> 'satisfied';
+  end if;
   if has_more then
     if has.freezes then
       insert into laurel_private.streak_freezes
@@ -7002,7 +7088,7 @@ declare
   state laurel_private.user_states;
   rules laurel_private.points_rules;
   event_id uuid;
-  entries laurel.leaderboard_entries[];
+  entries laurel_private.written_entry[];
   extended laurel_private.streak_effects;
   occasion laurel_private.occasion;
   step laurel_private.streak_step;
@@ -13650,8 +13736,9 @@ $$;
 -- Shown statuses are judged by helpers that depend on nothing but the row.
 grant usage on type laurel_private.leaderboard_rule to laurel_admin;
 grant execute on function laurel_private.rule_of(laurel.leaderboards), laurel_private.nth_run(laurel_private.leaderboard_rule, int),
-  laurel_private.run_number(laurel_private.leaderboard_rule, date), laurel_private.run_of(laurel_private.leaderboard_rule, date),
-  laurel_private.run_end(laurel_private.leaderboard_rule, date), laurel_private.final_at(laurel_private.leaderboard_rule, date),
+  laurel_private.run_number(laurel_private.leaderboard_rule, date), laurel_private.run_at(laurel_private.leaderboard_rule, date), laurel_private.run_of(laurel_private.leaderboard_rule, date),
+  laurel_private.run_end(laurel_private.leaderboard_rule, date), laurel_private.final_after(laurel_private.leaderboard_rule, date),
+  laurel_private.final_at(laurel_private.leaderboard_rule, date),
   laurel_private.shown_status(laurel.leaderboards, timestamptz), laurel_private.attribute_keys(uuid[]),
   laurel_private.stored_status(text, date, date), laurel_private.admin_leaderboard(laurel.leaderboards),
   laurel_private.create_leaderboard(jsonb), laurel_private.update_leaderboard(jsonb), laurel_private.delete_leaderboard(uuid)
