@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4b956751a5f96e96e8b57960ddc59e1d17ad1276
+--! Hash: sha1:9b972d5f9c0e2868775eab7eec1820829d93a3b7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3780,12 +3780,12 @@ create type laurel_private.combined_rules as (
   webhook_types text[]
 );
 
-create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+create function laurel_private.combine_any_rules(tenant_id uuid, metric_ids uuid[])
   returns laurel_private.combined_rules language sql stable as $$
   with rules as (
     select r.*, m.no as metric_no
     from unnest(metric_ids) with ordinality as m (id, no)
-    join laurel_private.points_rules r on r.tenant_id = combine_rules.tenant_id and r.metric_id = m.id
+    join laurel_private.points_rules r on r.tenant_id = combine_any_rules.tenant_id and r.metric_id = m.id
   ),
   system as (
     select distinct on (s.system_id) s.system_id, s, dense_rank() over (order by s.system_id)::int as no
@@ -3824,14 +3824,57 @@ create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
     (select r.webhook_types from rules r limit 1)
 $$;
 
+-- One metric and the nil one are what a single event has. Where their systems are the same, or the nil one has no triggers,
+-- nothing is to be renumbered, and both are put together as they are, for a tenth of what combine_any_rules() costs.
+create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+  returns laurel_private.combined_rules language plpgsql stable as $$
+declare
+  found_rules record;
+  own laurel_private.points_rules;
+  of_nil laurel_private.points_rules;
+begin
+  if cardinality(metric_ids) = 2 and metric_ids[2] = laurel_private.nil_metric() then
+    select r as own, n as of_nil into found_rules
+    from laurel_private.points_rules r
+    join laurel_private.points_rules n on n.tenant_id = r.tenant_id and n.metric_id = metric_ids[2]
+    where r.tenant_id = combine_rules.tenant_id and r.metric_id = metric_ids[1];
+    own := found_rules.own;
+    of_nil := found_rules.of_nil;
+    if of_nil.triggers = '{}' or of_nil.systems = own.systems then
+      return (
+        case when of_nil.triggers = '{}' then own.triggers
+          else array(select t from unnest(own.triggers || of_nil.triggers) t order by t.cause, t.trigger_id) end,
+        own.systems, own.boosts,
+        case when of_nil.achievements = '{}' then own.achievements
+          else array(select a from unnest(own.achievements || of_nil.achievements) a order by a.achievement_id) end,
+        own.has_user_boosts or of_nil.has_user_boosts, own.counts_events or of_nil.counts_events,
+        exists (select from unnest(own.achievements) a where a.event_attributes is not null), own.webhook_types
+      )::laurel_private.combined_rules;
+    end if;
+  end if;
+  return laurel_private.combine_any_rules(tenant_id, metric_ids);
+end
+$$;
+
+comment on function laurel_private.combine_rules(uuid, uuid[]) is
+  'The compiled rules of several metrics as one set, metrics and systems numbered anew.';
+
 -- Levels (by system key) and snapshots (see points_rules) of the same rules, for a response.
 create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], out levels jsonb, out snapshots jsonb)
-  language sql stable as $$
-  select jsonb_object_agg(l.key, l.value) filter (where l.key is not null), jsonb_object_agg(s.key, s.value) filter (where s.key is not null)
-  from laurel_private.points_rules r
-  left join lateral jsonb_each(r.levels) l on true
-  left join lateral jsonb_each(r.snapshots || r.achievement_snapshots) s on true
-  where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
+  language plpgsql stable as $$
+declare
+  rules record;
+begin
+  levels := '{}';
+  snapshots := '{}';
+  for rules in
+    select r.levels, r.snapshots || r.achievement_snapshots as snapshots from laurel_private.points_rules r
+    where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
+  loop
+    levels := levels || rules.levels;
+    snapshots := snapshots || rules.snapshots;
+  end loop;
+end
 $$;
 
 -- The leaderboards that these metrics, and what follows from them, feed.
