@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9b972d5f9c0e2868775eab7eec1820829d93a3b7
+--! Hash: sha1:15beb466d6a9a0d42ae56c5e802c271e51a303d0
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2674,10 +2674,16 @@ call laurel_private.secure_table('laurel.leaderboard_entries', 'user_data');
 
 -- The user's values of the breakdown attributes, as far as it has them.
 create function laurel_private.breakdown_of(board laurel_private.leaderboard_rule, attributes jsonb)
-  returns jsonb language sql immutable parallel safe as $$
-  select case when board.breakdown_attributes = '{}' then '{}' else coalesce((
-    select jsonb_object_agg(a.key, attributes -> a.key)
-    from unnest(board.breakdown_attributes) a (key) where attributes ? a.key), '{}') end
+  returns jsonb language plpgsql immutable parallel safe as $$
+begin
+  -- Most have none, and need no query for it.
+  if board.breakdown_attributes = '{}' then
+    return '{}';
+  end if;
+  return (
+    select coalesce(jsonb_object_agg(a.key, attributes -> a.key), '{}')
+    from unnest(board.breakdown_attributes) a (key) where attributes ? a.key);
+end
 $$;
 
 -- A hash, since attribute values may be longer than an index takes; null when one is missing.
@@ -5716,7 +5722,7 @@ begin
         select (laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id)).run_on) r
       where s.amount <> 0 and r.run_on is not null
       group by s.user_id, b.no, r.run_on) c
-    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
+    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown offset 0) n
     left join lateral (
       select x.value, x.reached_id, x.group_id from laurel.leaderboard_entries x
       where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
