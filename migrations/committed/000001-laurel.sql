@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1035a8f8dabc3d510251fb007e944e6418ed8497
+--! Hash: sha1:1d7bc1d7fc23307239f5e4cc9674fd17f9933abf
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -1265,10 +1265,12 @@ $$;
 -- What keeps a streak through a period without activity, freezes aside; null when nothing does.
 create function laurel_private.streak_bridge(rule laurel_private.streak_rule, pauses datemultirange, period_start date)
   returns laurel_private.streak_period_kind language sql immutable parallel safe
+  -- A cast of the whole would be stable, which nothing takes in that is said to be immutable.
   return case
-    when pauses && daterange(period_start, laurel_private.next_streak_period(period_start, (rule).frequency)) then 'paused'
-    when (rule).frequency = 'daily' and extract(dow from period_start)::int = any ((rule).days_off) then 'off'
-  end::laurel_private.streak_period_kind;
+    when pauses && daterange(period_start, laurel_private.next_streak_period(period_start, (rule).frequency))
+      then 'paused'::laurel_private.streak_period_kind
+    when (rule).frequency = 'daily' and extract(dow from period_start)::int = any ((rule).days_off)
+      then 'off'::laurel_private.streak_period_kind end;
 --! EndIncluded streaks/streak_periods.sql
 --! Included users/time_zones.sql
 -- The names of pg_timezone_names, kept because reading that view costs tens of milliseconds: it
@@ -2116,17 +2118,12 @@ create function laurel_private.rule_of(board laurel.leaderboards)
 -- The first day of the nth run, from 0. Months are counted from the start date, so that one that
 -- starts on the 31st goes on with the last days of shorter months.
 create function laurel_private.nth_run(board laurel_private.leaderboard_rule, n int)
-  returns date language plpgsql immutable parallel safe as $$
-begin
-  if n is null or board.run_unit is null then
-    return case when n is not null then board.starts_on end;
-  elsif board.run_unit = 'day' then
-    return board.starts_on + n * board.run_interval;
-  end if;
-  return (board.starts_on + make_interval(months => n * board.run_interval
-    * case board.run_unit when 'year' then 12 else 1 end))::date;
-end
-$$;
+  returns date language sql immutable parallel safe
+  return case
+    when n is null then null
+    when (board).run_unit is null then (board).starts_on
+    when (board).run_unit = 'day' then (board).starts_on + n * (board).run_interval
+    else ((board).starts_on + make_interval(months => n * (board).run_interval * case (board).run_unit when 'year' then 12 else 1 end))::date end;
 
 -- The number of the run that a day lies in; null when it lies in none.
 create function laurel_private.run_number(board laurel_private.leaderboard_rule, day date)
@@ -2148,35 +2145,47 @@ begin
 end
 $$;
 
--- A run is known by its first day. Null when the day lies in none.
+-- A run: its first day, by which it is known, and its last; null when it never ends.
+create type laurel_private.leaderboard_run as (run_on date, last_day date);
+
+-- The run that a day lies in; when it lies in none, one of nulls but for the leaderboard's end.
+create function laurel_private.run_at(board laurel_private.leaderboard_rule, day date)
+  returns laurel_private.leaderboard_run language plpgsql immutable parallel safe as $$
+declare
+  n int := laurel_private.run_number(board, day);
+begin
+  if board.run_unit is null then
+    return (laurel_private.nth_run(board, n), board.ends_on)::laurel_private.leaderboard_run;
+  end if;
+  return (laurel_private.nth_run(board, n), least(board.ends_on, laurel_private.nth_run(board, n + 1) - 1))::laurel_private.leaderboard_run;
+end
+$$;
+
 create function laurel_private.run_of(board laurel_private.leaderboard_rule, day date)
   returns date language plpgsql immutable parallel safe as $$
 begin
-  return laurel_private.nth_run(board, laurel_private.run_number(board, day));
+  return (laurel_private.run_at(board, day)).run_on;
 end
 $$;
 
 create function laurel_private.run_end(board laurel_private.leaderboard_rule, run_on date)
   returns date language plpgsql immutable parallel safe as $$
 begin
-  if board.run_unit is null then
-    return board.ends_on;
-  end if;
-  return least(board.ends_on, laurel_private.nth_run(board, laurel_private.run_number(board, run_on) + 1) - 1);
+  return (laurel_private.run_at(board, run_on)).last_day;
 end
 $$;
 
--- When a run becomes final: its last day over in the last time zone, or, where that was over before,
+-- When a run that has this last day becomes final: its last day over in the last time zone, or, where that was over before,
 -- when the leaderboard was activated and counted it from history. Null for never.
+create function laurel_private.final_after(board laurel_private.leaderboard_rule, last_day date)
+  returns timestamptz language sql immutable parallel safe
+  return case when last_day is null then (board).finished_at
+    else least((board).finished_at, greatest((board).activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC')) end;
+
 create function laurel_private.final_at(board laurel_private.leaderboard_rule, run_on date)
   returns timestamptz language plpgsql immutable parallel safe as $$
-declare
-  last_day date := laurel_private.run_end(board, run_on);
 begin
-  if last_day is null then
-    return board.finished_at;
-  end if;
-  return least(board.finished_at, greatest(board.activated_at, ((last_day + 1)::timestamp + interval '12 hours') at time zone 'UTC'));
+  return laurel_private.final_after(board, laurel_private.run_end(board, run_on));
 end
 $$;
 
@@ -2188,11 +2197,10 @@ comment on function laurel_private.final_at(laurel_private.leaderboard_rule, dat
 -- the flow did. Null when it does not count.
 create function laurel_private.counted_run(
   board laurel_private.leaderboard_rule, occurred_at timestamptz, time_zone text, id uuid
-) returns date language plpgsql immutable parallel safe as $$
+) returns laurel_private.leaderboard_run language plpgsql immutable parallel safe as $$
 declare
   happened_at timestamp := occurred_at at time zone time_zone;
-  run_no int;
-  run_on date;
+  run laurel_private.leaderboard_run;
 begin
   if board.start_time is not null or board.end_time is not null then
     if board.start_time > board.end_time then
@@ -2203,22 +2211,21 @@ begin
       return null;
     end if;
   end if;
-  run_no := laurel_private.run_number(board, happened_at::date);
-  if run_no is null then
+  run := laurel_private.run_at(board, happened_at::date);
+  if run.run_on is null then
     return null;
   end if;
-  run_on := laurel_private.nth_run(board, run_no);
-  if (board.finished_at is not null or board.ends_on is not null or board.run_unit is not null)
-    and id >= laurel_private.first_uuid_v7(laurel_private.final_at(board, run_on))
-  then
-    return null;
+  if run.last_day is not null or board.finished_at is not null then
+    if id >= laurel_private.first_uuid_v7(laurel_private.final_after(board, run.last_day)) then
+      return null;
+    end if;
   end if;
-  return run_on;
+  return run;
 end
 $$;
 
 comment on function laurel_private.counted_run(laurel_private.leaderboard_rule, timestamptz, text, uuid) is
-  'The first day of the run in which this counts; null when it lies outside of dates, time window or a run that is not final. Rules LB1, E8.';
+  'The run in which this counts; null when it lies outside of dates, time window or a run that is not final. Rules LB1, E8.';
 
 -- Status as shown: judged where the day begins first and ends last.
 create function laurel_private.shown_status(board laurel.leaderboards, as_of timestamptz)
@@ -2718,10 +2725,16 @@ call laurel_private.secure_table('laurel.leaderboard_entries', 'user_data');
 
 -- The user's values of the breakdown attributes, as far as it has them.
 create function laurel_private.breakdown_of(board laurel_private.leaderboard_rule, attributes jsonb)
-  returns jsonb language sql immutable parallel safe as $$
-  select case when board.breakdown_attributes = '{}' then '{}' else coalesce((
-    select jsonb_object_agg(a.key, attributes -> a.key)
-    from unnest(board.breakdown_attributes) a (key) where attributes ? a.key), '{}') end
+  returns jsonb language plpgsql immutable parallel safe as $$
+begin
+  -- Most have none, and need no query for it.
+  if board.breakdown_attributes = '{}' then
+    return '{}';
+  end if;
+  return (
+    select coalesce(jsonb_object_agg(a.key, attributes -> a.key), '{}')
+    from unnest(board.breakdown_attributes) a (key) where attributes ? a.key);
+end
 $$;
 
 -- A hash, since attribute values may be longer than an index takes; null when one is missing.
@@ -2747,7 +2760,7 @@ create function laurel_private.leaderboard_history(
     where board.rank_by = 'points' and a.tenant_id = leaderboard_history.tenant_id
       and a.user_id = leaderboard_history.user_id and a.system_id = board.source_id) c
   cross join lateral (
-    select laurel_private.counted_run(board, c.occurred_at, leaderboard_history.time_zone, c.id) as run_on) r
+    select (laurel_private.counted_run(board, c.occurred_at, leaderboard_history.time_zone, c.id)).run_on) r
   where c.amount <> 0 and r.run_on is not null
   group by r.run_on
 $$;
@@ -3827,12 +3840,12 @@ create type laurel_private.combined_rules as (
   webhook_types text[]
 );
 
-create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+create function laurel_private.combine_any_rules(tenant_id uuid, metric_ids uuid[])
   returns laurel_private.combined_rules language sql stable as $$
   with rules as (
     select r.*, m.no as metric_no
     from unnest(metric_ids) with ordinality as m (id, no)
-    join laurel_private.points_rules r on r.tenant_id = combine_rules.tenant_id and r.metric_id = m.id
+    join laurel_private.points_rules r on r.tenant_id = combine_any_rules.tenant_id and r.metric_id = m.id
   ),
   system as (
     select distinct on (s.system_id) s.system_id, s, dense_rank() over (order by s.system_id)::int as no
@@ -3871,14 +3884,57 @@ create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
     (select r.webhook_types from rules r limit 1)
 $$;
 
+-- One metric and the nil one are what a single event has. Where their systems are the same, or the nil one has no triggers,
+-- nothing is to be renumbered, and both are put together as they are, for a tenth of what combine_any_rules() costs.
+create function laurel_private.combine_rules(tenant_id uuid, metric_ids uuid[])
+  returns laurel_private.combined_rules language plpgsql stable as $$
+declare
+  found_rules record;
+  own laurel_private.points_rules;
+  of_nil laurel_private.points_rules;
+begin
+  if cardinality(metric_ids) = 2 and metric_ids[2] = laurel_private.nil_metric() then
+    select r as own, n as of_nil into found_rules
+    from laurel_private.points_rules r
+    join laurel_private.points_rules n on n.tenant_id = r.tenant_id and n.metric_id = metric_ids[2]
+    where r.tenant_id = combine_rules.tenant_id and r.metric_id = metric_ids[1];
+    own := found_rules.own;
+    of_nil := found_rules.of_nil;
+    if of_nil.triggers = '{}' or of_nil.systems = own.systems then
+      return (
+        case when of_nil.triggers = '{}' then own.triggers
+          else array(select t from unnest(own.triggers || of_nil.triggers) t order by t.cause, t.trigger_id) end,
+        own.systems, own.boosts,
+        case when of_nil.achievements = '{}' then own.achievements
+          else array(select a from unnest(own.achievements || of_nil.achievements) a order by a.achievement_id) end,
+        own.has_user_boosts or of_nil.has_user_boosts, own.counts_events or of_nil.counts_events,
+        exists (select from unnest(own.achievements) a where a.event_attributes is not null), own.webhook_types
+      )::laurel_private.combined_rules;
+    end if;
+  end if;
+  return laurel_private.combine_any_rules(tenant_id, metric_ids);
+end
+$$;
+
+comment on function laurel_private.combine_rules(uuid, uuid[]) is
+  'The compiled rules of several metrics as one set, metrics and systems numbered anew.';
+
 -- Levels (by system key) and snapshots (see points_rules) of the same rules, for a response.
 create function laurel_private.combine_shown(tenant_id uuid, metric_ids uuid[], out levels jsonb, out snapshots jsonb)
-  language sql stable as $$
-  select jsonb_object_agg(l.key, l.value) filter (where l.key is not null), jsonb_object_agg(s.key, s.value) filter (where s.key is not null)
-  from laurel_private.points_rules r
-  left join lateral jsonb_each(r.levels) l on true
-  left join lateral jsonb_each(r.snapshots || r.achievement_snapshots) s on true
-  where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
+  language plpgsql stable as $$
+declare
+  rules record;
+begin
+  levels := '{}';
+  snapshots := '{}';
+  for rules in
+    select r.levels, r.snapshots || r.achievement_snapshots as snapshots from laurel_private.points_rules r
+    where r.tenant_id = combine_shown.tenant_id and r.metric_id = any (metric_ids)
+  loop
+    levels := levels || rules.levels;
+    snapshots := snapshots || rules.snapshots;
+  end loop;
+end
 $$;
 
 -- The leaderboards that these metrics, and what follows from them, feed.
@@ -4240,7 +4296,9 @@ create type laurel_private.streak_effects as (
   valid_until timestamptz,
   is_satisfied boolean,
   -- Everything of this frequency was judged anew: what is stored of it goes first.
-  is_rebuilt boolean
+  is_rebuilt boolean,
+  -- That of the settings it was decided by.
+  version int
 );
 
 create function laurel_private.new_streak_state(for_user laurel.users, rule laurel_private.streak_rule, as_of timestamptz)
@@ -4638,7 +4696,7 @@ begin
     (laurel_private.streak_as_json(rule, zone, pauses, state, run) || '{"extended": false}')::text,
     current_period::timestamp at time zone zone,
     laurel_private.next_streak_period(current_period, rule.frequency)::timestamp at time zone zone,
-    not rule.is_enabled or coalesce(run.last_period = current_period, false), false)::laurel_private.streak_effects;
+    not rule.is_enabled or coalesce(run.last_period = current_period, false), false, rule.version)::laurel_private.streak_effects;
 end
 $$;
 
@@ -5506,7 +5564,7 @@ begin
         then laurel_private.achievement_counts_before(s, metric_ids, rules.achievements, a.completed) end,
       o.steps)
     from unnest(work, streaks) as o (user_id, occasions, streak_user_id, streak, runs, removed, periods, freezes, progress, done, steps,
-      outcomes, answer, valid_from, valid_until, is_satisfied, is_rebuilt)
+      outcomes, answer, valid_from, valid_until, is_satisfied, is_rebuilt, version)
     cross join lateral (
       select s.* from laurel_private.user_states s
       where s.tenant_id = tenant_id and s.user_id = o.user_id
@@ -5746,10 +5804,10 @@ begin
         end_time, run_unit, run_interval, breakdown_attributes, max_participants, activated_at, finished_at, no)
         on b.source_id = s.source_id
       cross join lateral (
-        select laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id) as run_on) r
+        select (laurel_private.counted_run(boards[b.no], s.occurred_at, s.time_zone, s.id)).run_on) r
       where s.amount <> 0 and r.run_on is not null
       group by s.user_id, b.no, r.run_on) c
-    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown) n
+    cross join lateral (select laurel_private.breakdown_of(c.board, c.attributes) as breakdown offset 0) n
     left join lateral (
       select x.value, x.reached_id, x.group_id from laurel.leaderboard_entries x
       where x.tenant_id = write_scores.tenant_id and x.user_id = c.user_id and x.leaderboard_id = (c.board).leaderboard_id
@@ -5777,26 +5835,63 @@ $$;
 comment on function laurel_private.write_scores(uuid, laurel_private.leaderboard_rule[], laurel_private.score_change[]) is
   'Adds what users did and earned to their entries, one change per leaderboard and run. Rule LB1.';
 
--- An entry, and the marks of its group.
-create type laurel_private.met_marks as (entry laurel.leaderboard_entries, marks laurel_private.leaderboard_marks);
+-- What an event adds to the entry of a run.
+create type laurel_private.entry_score as (leaderboard_id uuid, generation int, run_on date, last_day date, max_participants int, amount numeric, id uuid);
 
--- The same for one event and what it earned: entries that are there and are not broken down are moved one by one,
--- which costs a third, and returned.
+-- An entry that was written, with the last day of its run. Behind the last participant before and after, as most are, it has
+-- no place, and the threshold is what that one has; otherwise null.
+create type laurel_private.written_entry as (entry laurel.leaderboard_entries, last_day date, threshold numeric, may_pass_marks boolean);
+
+-- The last participant of an entry's group, in one statement where the last mark is at the last place, or behind it: as it was
+-- made, and as entries pass it. None when it takes more to find.
+create function laurel_private.last_participant(entry laurel.leaderboard_entries, max_participants int)
+  returns table (value numeric, reached_id uuid) language sql stable as $$
+  select t.value, t.reached_id
+  from laurel_private.leaderboard_marks m
+  cross join lateral (
+    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
+      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
+    from (
+      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
+      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
+        and v.run_on = m.run_on and v.group_id = m.group_id
+      limit laurel_private.most_moves() + 1) v) v
+  cross join lateral (
+    select o.value, o.reached_id from laurel.leaderboard_entries o
+    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
+      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
+    order by -o.value desc, o.reached_id desc
+    offset greatest(v.steps, 0) limit 1) t
+  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
+    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
+    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves()
+$$;
+
+-- Whether an entry that did not lose anything is behind a participant, and was before.
+create function laurel_private.is_behind(entry laurel.leaderboard_entries, value numeric, reached_id uuid)
+  returns boolean language sql immutable parallel safe
+  return ((entry).value < value or (entry).value = value and (entry).reached_id > reached_id)
+    and ((entry).previous_value is null or (entry).previous_value < (entry).value);
+
+-- The same for one event and what it earned: entries that are there and are not broken down are moved by one statement,
+-- which costs a third, and returned, in the order of boards.
 create function laurel_private.write_event_scores(
   for_user laurel_private.locked_user, boards laurel_private.leaderboard_rule[], metric_id uuid, event_id uuid, value numeric,
   awards laurel.points_awards[], occurred_at timestamptz
-) returns laurel.leaderboard_entries[] language plpgsql volatile as $$
+) returns laurel_private.written_entry[] language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   board laurel_private.leaderboard_rule;
   award laurel.points_awards;
   amount numeric;
   latest_id uuid;
-  run_on date;
-  met laurel_private.met_marks[];
+  run laurel_private.leaderboard_run;
+  scores laurel_private.entry_score[];
+  scored laurel_private.leaderboard_rule[];
+  written laurel_private.written_entry[];
   entry laurel.leaderboard_entries;
-  written laurel.leaderboard_entries[] := '{}';
-  others laurel_private.leaderboard_rule[] := '{}';
+  no int := 1;
+  others laurel_private.leaderboard_rule[];
   sees_all_marks boolean := current_setting('transaction_isolation') not in ('repeatable read', 'serializable');
 begin
   foreach board in array boards loop
@@ -5816,34 +5911,56 @@ begin
     end if;
     continue when amount = 0;
     if board.breakdown_attributes = '{}' then
-      run_on := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
-      if run_on is not null then
-        update laurel.leaderboard_entries e
-        set value = e.value + amount, reached_id = latest_id, previous_value = e.value, previous_reached_id = e.reached_id
-        where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = board.leaderboard_id
-          and e.generation = board.generation and e.run_on = run_on
-        returning array[(e, (
-          select m from laurel_private.leaderboard_marks m
-          where m.tenant_id = e.tenant_id and m.leaderboard_id = e.leaderboard_id and m.generation = e.generation
-            and m.run_on = e.run_on and m.group_id = e.group_id))::laurel_private.met_marks] into met;
-        if found then
-          entry := (met[1]).entry;
-          written := written || entry;
-          -- Most are behind all marks, before and after.
-          if not sees_all_marks or greatest(entry.previous_value, entry.value)
-              >= least(((met[1]).marks).mark_values[1], ((met[1]).marks).next_values[1])
-          then
-            perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
-              entry.group_id, entry.previous_value, entry.previous_reached_id,
-              entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
-          end if;
-          continue;
-        end if;
-      end if;
+      run := laurel_private.counted_run(board, occurred_at, for_user.time_zone, latest_id);
+      continue when run.run_on is null;
+      scores := scores || (board.leaderboard_id, board.generation, run.run_on, run.last_day, board.max_participants, amount, latest_id)::laurel_private.entry_score;
+      scored := scored || board;
+    else
+      others := others || board;
     end if;
-    others := others || board;
   end loop;
-  if others <> '{}' then
+  if scores is not null then
+    -- Who is behind the last participant is judged in the same statement, which does not see what it writes: an entry that
+    -- is behind before and after makes no difference to that.
+    with moved as (
+      update laurel.leaderboard_entries e
+      set value = e.value + c.amount, reached_id = c.id, previous_value = e.value, previous_reached_id = e.reached_id
+      from unnest(scores) with ordinality as c (leaderboard_id, generation, run_on, last_day, max_participants, amount, id, no)
+      where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id and e.leaderboard_id = c.leaderboard_id
+        and e.generation = c.generation and e.run_on = c.run_on
+      returning e as entry, c.last_day, c.max_participants, c.no
+    )
+    select array_agg((w.entry, w.last_day, p.value,
+      -- Most are behind all marks, before and after.
+      not sees_all_marks or greatest((w.entry).previous_value, (w.entry).value) >= least(m.mark_values[1], m.next_values[1])
+      )::laurel_private.written_entry order by w.no) into written
+    from moved w
+    left join lateral (
+      select m.mark_values, m.next_values from laurel_private.leaderboard_marks m
+      where m.tenant_id = (w.entry).tenant_id and m.leaderboard_id = (w.entry).leaderboard_id and m.generation = (w.entry).generation
+        and m.run_on = (w.entry).run_on and m.group_id = (w.entry).group_id) m on true
+    left join lateral laurel_private.last_participant(w.entry, w.max_participants) p
+      on laurel_private.is_behind(w.entry, p.value, p.reached_id);
+    for i in 1..coalesce(cardinality(written), 0) loop
+      if written[i].may_pass_marks then
+        entry := written[i].entry;
+        perform laurel_private.append_moves(entry.tenant_id, array[(entry.leaderboard_id, entry.generation, entry.run_on,
+          entry.group_id, entry.previous_value, entry.previous_reached_id,
+          entry.group_id, entry.value, entry.reached_id)::laurel_private.entry_move]);
+      end if;
+    end loop;
+    -- Entries that were not there.
+    if cardinality(written) is distinct from cardinality(scores) then
+      for i in 1..cardinality(scores) loop
+        if (written[no].entry).leaderboard_id is not distinct from scores[i].leaderboard_id then
+          no := no + 1;
+        else
+          others := others || scored[i];
+        end if;
+      end loop;
+    end if;
+  end if;
+  if others is not null then
     perform laurel_private.write_scores(for_user.tenant_id, others, array(
       select (for_user.id, for_user.time_zone, for_user.attributes, c.source_id, c.id, c.amount, occurred_at)::laurel_private.score_change
       from (
@@ -5851,7 +5968,7 @@ begin
         union all
         select a.system_id, a.id, a.points from unnest(awards) a) c));
   end if;
-  return written;
+  return coalesce(written, '{}');
 end
 $$;
 
@@ -5991,30 +6108,9 @@ begin
     from laurel_private.place_of_streak(entry, max_participants, as_of) p;
     return;
   end if;
-  -- In one statement where the last mark is at the last place, or behind it: as it was made, and as entries pass it.
-  select t.value, t.reached_id into threshold, last_id
-  from laurel_private.leaderboard_marks m
-  cross join lateral (
-    select count(*) as moves, count(v.marks_id) as valid, m.counts[1] - max_participants
-      + coalesce(sum((v.passed_after > 0)::int - (v.passed_before > 0)::int) filter (where v.marks_id = m.marks_id), 0) as steps
-    from (
-      select v.marks_id, v.passed_before, v.passed_after from laurel_private.leaderboard_moves v
-      where v.tenant_id = m.tenant_id and v.leaderboard_id = m.leaderboard_id and v.generation = m.generation
-        and v.run_on = m.run_on and v.group_id = m.group_id
-      limit laurel_private.most_moves() + 1) v) v
-  cross join lateral (
-    select o.value, o.reached_id from laurel.leaderboard_entries o
-    where o.leaderboard_id = entry.leaderboard_id and o.generation = entry.generation and o.run_on = entry.run_on
-      and o.group_id = entry.group_id and (-o.value, o.reached_id) <= (-m.mark_values[1], m.mark_ids[1])
-    order by -o.value desc, o.reached_id desc
-    offset greatest(v.steps, 0) limit 1) t
-  where m.tenant_id = entry.tenant_id and m.leaderboard_id = entry.leaderboard_id and m.generation = entry.generation
-    and m.run_on = entry.run_on and m.group_id = entry.group_id and m.marks_id is not null
-    and v.steps between 0 and max_participants and v.valid = v.moves and v.moves <= laurel_private.most_moves();
+  select l.value, l.reached_id into threshold, last_id from laurel_private.last_participant(entry, max_participants) l;
   if found then
-    if (entry.value < threshold or entry.value = threshold and entry.reached_id > last_id)
-      and (entry.previous_value is null or entry.previous_value < entry.value)
-    then
+    if laurel_private.is_behind(entry, threshold, last_id) then
       return;
     end if;
     marks := laurel_private.marks_for(entry);
@@ -6057,7 +6153,7 @@ comment on function laurel_private.place_of(laurel.leaderboard_entries, int, tim
 -- entry of its run was reached with the event or one of its awards. `written` are entries just written, as far as known.
 create function laurel_private.leaderboards_response(
   tenant_id uuid, user_id text, time_zone text, boards laurel_private.leaderboard_rule[], snapshots jsonb,
-  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel.leaderboard_entries[] default '{}'
+  occurred_at timestamptz, event_id uuid, awards laurel.points_awards[], written laurel_private.written_entry[] default '{}'
 ) returns text language plpgsql stable as $$
 #variable_conflict use_column
 declare
@@ -6066,28 +6162,35 @@ declare
   board laurel_private.leaderboard_rule;
   entry laurel.leaderboard_entries;
   place record;
-  current_run date;
+  threshold numeric;
+  current_run laurel_private.leaderboard_run;
 begin
   foreach board in array boards loop
     -- What was just written need not be read again; it is in the order of boards.
-    if (written[no]).leaderboard_id = board.leaderboard_id then
-      entry := written[no];
-      current_run := entry.run_on;
+    if ((written[no]).entry).leaderboard_id = board.leaderboard_id then
+      entry := (written[no]).entry;
+      current_run := (entry.run_on, (written[no]).last_day)::laurel_private.leaderboard_run;
+      threshold := (written[no]).threshold;
       no := no + 1;
     else
-      current_run := laurel_private.run_of(board, (occurred_at at time zone time_zone)::date);
+      threshold := null;
+      current_run := laurel_private.run_at(board, (occurred_at at time zone time_zone)::date);
       select e.* into entry from laurel.leaderboard_entries e
       where e.tenant_id = leaderboards_response.tenant_id and e.user_id = leaderboards_response.user_id
-        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run;
+        and e.leaderboard_id = board.leaderboard_id and e.generation = board.generation and e.run_on = current_run.run_on;
       continue when not found or entry.reached_id <> leaderboards_response.event_id
         and not exists (select from unnest(awards) a where a.id = entry.reached_id);
     end if;
-    place := laurel_private.place_of(entry, board.max_participants,
-      case when board.rank_by = 'streak' then clock_timestamp() end);
     response := concat(response, case when response is not null then ',' end, snapshots ->> board.leaderboard_id::text,
-      ',"start":"', current_run, '","end":', coalesce('"' || laurel_private.run_end(board, current_run) || '"', 'null'),
-      ',"rank":', coalesce(place.rank::text, 'null'),
-      ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+      ',"start":"', current_run.run_on, '","end":', coalesce('"' || current_run.last_day || '"', 'null'));
+    if threshold is not null then
+      response := concat(response, ',"rank":null,"previousRank":null,"threshold":', floor(threshold));
+    else
+      place := laurel_private.place_of(entry, board.max_participants,
+        case when board.rank_by = 'streak' then clock_timestamp() end);
+      response := concat(response, ',"rank":', coalesce(place.rank::text, 'null'),
+        ',"previousRank":', coalesce(place.previous_rank::text, 'null'), ',"threshold":', floor(place.threshold));
+    end if;
     -- Apart: an expression with a query in it is a statement, four times as dear.
     if board.breakdown_attributes <> '{}' then
       response := concat(response, ',"breakdownAttributeValues":', (
@@ -6142,20 +6245,37 @@ create function laurel_private.decide_user_streak(
 #variable_conflict use_variable
 declare
   rule laurel_private.streak_rule := laurel_private.streak_rule_for(settings, for_user.streak_preferences);
-  state laurel_private.user_streaks := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
-  pauses datemultirange;
-  runs laurel_private.streak_runs[];
+  met record;
+  state laurel_private.user_streaks;
+  pauses datemultirange := '{}';
+  runs laurel_private.streak_runs[] := '{}';
   known laurel_private.streak_periods[] := '{}';
   progress laurel_private.streak_progress[] := '{}';
   effects laurel_private.streak_effects;
   periods date[];
   earliest date;
 begin
-  select laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id), array(
-      select r from laurel_private.streak_runs r
-      where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
-      order by r.first_period desc limit 1)
-  into pauses, runs;
+  -- At once, as every statement costs more than what it finds; what most users do not have is looked for, and read apart.
+  select u as state, r.run, exists (
+      select from laurel_private.streak_pauses p
+      where p.tenant_id = for_user.tenant_id and p.user_id = for_user.user_id and p.archived_at is null) as has_pauses
+  into met
+  from (select) one
+  left join laurel_private.user_streaks u on u.tenant_id = for_user.tenant_id and u.user_id = for_user.user_id
+  left join lateral (
+    select r from laurel_private.streak_runs r
+    where r.tenant_id = for_user.tenant_id and r.user_id = for_user.user_id and r.frequency = rule.frequency
+    order by r.first_period desc limit 1) r (run) on true;
+  state := met.state;
+  if state.user_id is null or rule.earn_interval is not null then
+    state := laurel_private.streak_state(for_user.tenant_id, for_user.user_id, rule, as_of);
+  end if;
+  if met.has_pauses then
+    pauses := laurel_private.streak_pauses_of(for_user.tenant_id, for_user.user_id);
+  end if;
+  if (met.run).user_id is not null then
+    runs := array[met.run];
+  end if;
   if state.frequency <> rule.frequency then
     -- What the event log holds already includes these occasions.
     return laurel_private.rebuild_streak(rule, for_user, pauses, state, occasions, as_of);
@@ -6236,77 +6356,145 @@ begin
 end
 $$;
 
--- Writes what was decided, for any number of users, one probe a user as write_states() does.
-create function laurel_private.write_streaks(effects laurel_private.streak_effects[], version int)
-  returns void language plpgsql volatile
+-- Writes what was decided, for any number of users, one probe a user as write_states() does; but not their answers.
+create function laurel_private.write_streaks(
+  effects laurel_private.streak_effects[],
+  -- Leaderboards that may rank streaks, as compiled rules have them; looked up when null.
+  boards laurel_private.leaderboard_rule[] default null
+) returns void language plpgsql volatile
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
 declare
+  one laurel_private.streak_effects := effects[1];
+  -- What somebody has that most have not.
+  has_more boolean := cardinality(effects) > 1 or one.is_rebuilt or one.removed <> '{}' or one.freezes <> '{}' or one.done <> '{}'
+    or one.progress <> '{}';
   has record;
+  state laurel_private.user_streaks;
+  run laurel_private.streak_runs;
+  period laurel_private.streak_periods;
+  is_written boolean := false;
+  board laurel_private.leaderboard_rule;
 begin
-  select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
-    bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress, array_agg(e.user_id) as user_ids
-  into has from unnest(effects) e;
-  if has.rebuilt then
-    delete from laurel_private.streak_periods p using unnest(effects) e
-    where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
-    delete from laurel_private.streak_runs r using unnest(effects) e
-    where e.is_rebuilt and r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id and r.frequency = (e.state).frequency;
-    delete from laurel_private.streak_progress g using unnest(effects) e
-    where e.is_rebuilt and g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id and g.frequency = (e.state).frequency;
+  if has_more then
+    select bool_or(e.is_rebuilt) as rebuilt, bool_or(e.removed <> '{}') as removed, bool_or(e.freezes <> '{}') as freezes,
+      bool_or(e.done <> '{}') as done, bool_or(e.progress <> '{}') as progress
+    into has from unnest(effects) e;
+    if has.rebuilt then
+      delete from laurel_private.streak_periods p using unnest(effects) e
+      where e.is_rebuilt and p.tenant_id = (e.state).tenant_id and p.user_id = e.user_id and p.frequency = (e.state).frequency;
+      delete from laurel_private.streak_runs r using unnest(effects) e
+      where e.is_rebuilt and r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id and r.frequency = (e.state).frequency;
+      delete from laurel_private.streak_progress g using unnest(effects) e
+      where e.is_rebuilt and g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id and g.frequency = (e.state).frequency;
+    end if;
+    if has.removed then
+      delete from laurel_private.streak_runs r
+      using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
+      where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
+        and r.frequency = (e.state).frequency and r.first_period = d.first_period;
+    end if;
   end if;
-  insert into laurel_private.user_streaks as u
-  select (e.state).* from unnest(effects) e
-  on conflict on constraint user_streaks_are_one_per_user do update
-  set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
-    freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at;
-  if has.removed then
-    delete from laurel_private.streak_runs r
-    using unnest(effects) e cross join lateral unnest(e.removed) d (first_period)
-    where r.tenant_id = (e.state).tenant_id and r.user_id = e.user_id
-      and r.frequency = (e.state).frequency and r.first_period = d.first_period;
+  -- Most streaks go on by one period: three rows, two of them there, at half the cost of what writes any number.
+  if not has_more then
+    if cardinality(one.runs) = 1 and cardinality(one.periods) = 1 and one.steps[1].joined <> '{}' then
+      state := one.state;
+      run := one.runs[1];
+      period := one.periods[1];
+      with moved_state as (
+        update laurel_private.user_streaks u
+        set frequency = state.frequency, length = state.length, longest = state.longest, extended_at = state.extended_at,
+          freezes = state.freezes, earned_on = state.earned_on, settled_on = state.settled_on, due_at = state.due_at
+        where u.tenant_id = state.tenant_id and u.user_id = state.user_id
+        returning 1
+      ),
+      moved_run as (
+        update laurel_private.streak_runs r
+        set last_period = run.last_period, through_period = run.through_period, length = run.length,
+          is_over = run.is_over, is_closed = run.is_closed, extended_at = run.extended_at
+        where r.tenant_id = run.tenant_id and r.user_id = run.user_id and r.frequency = run.frequency and r.first_period = run.first_period
+        returning 1
+      )
+      insert into laurel_private.streak_periods as p
+      select period.tenant_id, period.user_id, period.frequency, period.period_start, period.kind, period.event_id,
+        period.occurred_at, period.reset_at
+      from moved_state cross join moved_run
+      on conflict on constraint streak_periods_are_judged_once do update
+      set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
+      where p.kind <> 'satisfied';
+      is_written := found;
+    end if;
   end if;
-  insert into laurel_private.streak_runs as r
-  select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
-  on conflict on constraint streak_runs_are_known_by_their_start do update
-  set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
-    is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at;
-  -- A period may have been bridged and then satisfied.
-  insert into laurel_private.streak_periods as p
-  select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
-  from unnest(effects) e cross join lateral unnest(e.periods) x
-  order by x.tenant_id, x.user_id, x.period_start, x.kind
-  on conflict on constraint streak_periods_are_judged_once do update
-  set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
-  where p.kind <> 'satisfied';
-  if has.freezes then
-    insert into laurel_private.streak_freezes
-    select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
+  if not is_written then
+    with state as (
+      insert into laurel_private.user_streaks as u
+      select (e.state).* from unnest(effects) e
+      on conflict on constraint user_streaks_are_one_per_user do update
+      set frequency = excluded.frequency, length = excluded.length, longest = excluded.longest, extended_at = excluded.extended_at,
+        freezes = excluded.freezes, earned_on = excluded.earned_on, settled_on = excluded.settled_on, due_at = excluded.due_at
+    ),
+    run as (
+      insert into laurel_private.streak_runs as r
+      select x.* from unnest(effects) e cross join lateral unnest(e.runs) x
+      on conflict on constraint streak_runs_are_known_by_their_start do update
+      set last_period = excluded.last_period, through_period = excluded.through_period, length = excluded.length,
+        is_over = excluded.is_over, is_closed = excluded.is_closed, extended_at = excluded.extended_at
+    )
+    -- A period may have been bridged and then satisfied.
+    insert into laurel_private.streak_periods as p
+    select distinct on (x.tenant_id, x.user_id, x.period_start) x.*
+    from unnest(effects) e cross join lateral unnest(e.periods) x
+    order by x.tenant_id, x.user_id, x.period_start, x.kind
+    on conflict on constraint streak_periods_are_judged_once do update
+    set kind = excluded.kind, event_id = excluded.event_id, occurred_at = excluded.occurred_at
+    where p.kind <> 'satisfied';
   end if;
-  if has.done then
-    delete from laurel_private.streak_progress g
-    using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
-    where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
-      and g.frequency = (e.state).frequency and g.period_start = d.period_start;
+  if has_more then
+    if has.freezes then
+      insert into laurel_private.streak_freezes
+      select x.* from unnest(effects) e cross join lateral unnest(e.freezes) x;
+    end if;
+    if has.done then
+      delete from laurel_private.streak_progress g
+      using unnest(effects) e cross join lateral unnest(e.done) d (period_start)
+      where g.tenant_id = (e.state).tenant_id and g.user_id = e.user_id
+        and g.frequency = (e.state).frequency and g.period_start = d.period_start;
+    end if;
+    if has.progress then
+      insert into laurel_private.streak_progress as g
+      select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
+      on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
+    end if;
   end if;
-  if has.progress then
-    insert into laurel_private.streak_progress as g
-    select x.* from unnest(effects) e cross join lateral unnest(e.progress) x
-    on conflict on constraint streak_progress_is_one_per_metric do update set total = excluded.total;
+  if boards is null then
+    boards := laurel_private.streak_leaderboards((effects[1].state).tenant_id);
   end if;
-  update laurel_private.user_states s
-  set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
-    streak_is_satisfied = e.is_satisfied, streak_version = version
-  from unnest(effects) e
-  where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id;
-  perform laurel_private.rank_streaks((effects[1].state).tenant_id, has.user_ids, effects);
+  foreach board in array boards loop
+    if board.rank_by = 'streak' then
+      perform laurel_private.rank_streaks((effects[1].state).tenant_id, array(select e.user_id from unnest(effects) e), effects);
+      exit;
+    end if;
+  end loop;
 end
 $$;
 
-comment on function laurel_private.write_streaks(laurel_private.streak_effects[], int) is
-  'Stores decided streaks; the answers hold for this version of the settings, null for none.';
+comment on function laurel_private.write_streaks(laurel_private.streak_effects[], laurel_private.leaderboard_rule[]) is
+  'Stores decided streaks, and moves their entries on leaderboards; keep_streak_answers() is the callers''.';
+
+-- The answers hold as long as the settings, or not at all.
+create function laurel_private.keep_streak_answers(effects laurel_private.streak_effects[], they_hold boolean default true)
+  returns void language sql volatile
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+as $$
+  update laurel_private.user_states s
+  set streak_answer = e.answer, streak_valid_from = e.valid_from, streak_valid_until = e.valid_until,
+    streak_is_satisfied = e.is_satisfied, streak_version = case when they_hold then e.version end
+  from unnest(effects) e
+  where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id
+$$;
 
 -- Whether a user's streak is as it was, whatever these occasions are: its period is satisfied, and they lie in it.
 create function laurel_private.is_streak_unmoved(
@@ -6345,7 +6533,8 @@ begin
     written := array(select e from unnest(effects) e where e.user_id is not null);
   end if;
   if cardinality(written) > 0 then
-    perform laurel_private.write_streaks(written, settings.version);
+    perform laurel_private.write_streaks(written);
+    perform laurel_private.keep_streak_answers(written);
   end if;
   return effects;
 end
@@ -6353,6 +6542,27 @@ $$;
 
 comment on function laurel_private.extend_streaks(uuid, uuid[], laurel_private.user_occasions[], timestamptz) is
   'What events do to the streaks of locked users, by user in the order given; null for those whose streak stays as it is. Rules S1, S2, E8.';
+
+-- The same for one event of one user, whose answer goes into the caller's own writing of the user's state.
+create function laurel_private.extend_streak(
+  for_user laurel_private.user_states, metric_id uuid, event laurel_private.occasion, boards laurel_private.leaderboard_rule[],
+  as_of timestamptz
+) returns laurel_private.streak_effects language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  settings laurel_private.streak_settings;
+  effects laurel_private.streak_effects;
+begin
+  select s.* into settings from laurel_private.streak_settings s where s.tenant_id = for_user.tenant_id;
+  effects := laurel_private.decide_user_streak(settings, for_user, array[metric_id], array[event], as_of);
+  if laurel_private.write_streaks(array[effects], boards) is null then null; end if;
+  return effects;
+end
+$$;
+
+comment on function laurel_private.extend_streak(laurel_private.user_states, uuid, laurel_private.occasion, laurel_private.leaderboard_rule[],
+  timestamptz) is
+  'What an event does to the streak of its locked user, given as it is now; keep_streak_answers() is the caller''s. Rules S1, S2, E8.';
 --! EndIncluded streaks/extend_streaks.sql
 --! Included streaks/upkeep_streaks.sql
 -- Upkeep: makes durable what time did to streaks, and tells it. Readers do not need it (S3); webhooks, rankings and the
@@ -6376,8 +6586,9 @@ begin
       where s.tenant_id = tenant_id and s.user_id = q.id
       offset 0) s);
   if effects <> '{}' then
+    perform laurel_private.write_streaks(effects);
     -- The kept answers are of another moment.
-    perform laurel_private.write_streaks(effects, null);
+    perform laurel_private.keep_streak_answers(effects, false);
   end if;
   if exists (select from unnest(effects) e where e.outcomes <> '{}') then
     perform laurel_private.announce_streaks(tenant_id, laurel_private.wanted_webhooks(tenant_id), effects);
@@ -6985,10 +7196,10 @@ declare
   step laurel_private.streak_step := streak.steps[1];
   longest int;
 begin
-  if webhook_types <> '{}' and streak.outcomes <> '{}'
-    and webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o)
-  then
-    return true;
+  if webhook_types <> '{}' and streak.outcomes <> '{}' then
+    if webhook_types && array(select 'streak.' || o.kind from unnest(streak.outcomes) o) then
+      return true;
+    end if;
   end if;
   if step.length is not null then
     if streak_values <> '{}' then
@@ -7036,8 +7247,9 @@ declare
   -- Where the state has the metric, or will have it.
   metric_place int;
   event_id uuid;
-  entries laurel.leaderboard_entries[];
-  extended laurel_private.streak_effects[];
+  entries laurel_private.written_entry[];
+  extended laurel_private.streak_effects;
+  occasion laurel_private.occasion;
   step laurel_private.streak_step;
   locked laurel_private.locked_user;
   needs_more boolean;
@@ -7056,6 +7268,7 @@ declare
   -- Systems whose total stood at the floor or the cap before this.
   moved_systems uuid[];
   shown_key text;
+  shown_streak text;
   shown_completions text;
   shown_points text;
   shown_leaderboards text;
@@ -7138,33 +7351,40 @@ begin
       attributes, coalesce(state.metric_peaks[metric_place], 0), coalesce(state.metric_totals[metric_place], 0) + value);
   end if;
 
+  occasion := ('metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion;
+  shown_streak := state.streak_answer;
   -- Of a new user the lane of many knows the order of things.
   if is_streak_kept is not true and locked.is_new is not true then
-    extended := laurel_private.extend_streaks(state.tenant_id, array[rules.metric_id], array[(user_id, array[(
-      'metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion])::laurel_private.user_occasions],
-      clock_timestamp());
-    if (extended[1]).user_id is not null then
-      state.streak_answer := (extended[1]).answer;
-      step := (extended[1]).steps[1];
-      if step.extends then
-        state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
-      end if;
-      needs_more := needs_more or laurel_private.may_follow(extended[1], rules.streak_lengths, rules.streak_values, rules.webhook_types);
+    state.time_zone := locked.time_zone;
+    extended := laurel_private.extend_streak(state, rules.metric_id, occasion, rules.leaderboards, clock_timestamp());
+    state.streak_answer := extended.answer;
+    state.streak_valid_from := extended.valid_from;
+    state.streak_valid_until := extended.valid_until;
+    state.streak_is_satisfied := extended.is_satisfied;
+    state.streak_version := extended.version;
+    shown_streak := extended.answer;
+    step := extended.steps[1];
+    if step.extends then
+      shown_streak := replace(shown_streak, '"extended": false', '"extended": true');
     end if;
+    needs_more := needs_more or laurel_private.may_follow(extended, rules.streak_lengths, rules.streak_values, rules.webhook_types);
   end if;
 
   if needs_more then
     -- By the lane of many.
+    if extended.user_id is not null then
+      perform laurel_private.keep_streak_answers(array[extended]);
+    end if;
     select * into applied
     from laurel_private.apply_events(state.tenant_id, array[(event_id, state.tenant_id, user_id, rules.metric_id, metric_key,
       value, attributes, idempotency_key, happened_at)::laurel.metric_events],
-      case when locked.is_new then array[user_id] else '{}' end, extended);
+      case when locked.is_new then array[user_id] else '{}' end, case when extended.user_id is not null then array[extended] end);
     rules.systems := applied.systems;
     effects := applied.effects[1];
-    select s.streak_answer into state.streak_answer from laurel_private.user_states s where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
+    select s.streak_answer into shown_streak from laurel_private.user_states s where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     -- Of a new user the first occasion is that it came.
     if exists (select from unnest(applied.streaks[1].steps) x where x.extends) then
-      state.streak_answer := replace(state.streak_answer, '"extended": false', '"extended": true');
+      shown_streak := replace(shown_streak, '"extended": false', '"extended": true');
     end if;
     rules.leaderboards := laurel_private.combine_leaderboards(state.tenant_id, array[rules.metric_id, laurel_private.nil_metric()]);
     if cardinality(effects.awards) + cardinality(effects.completions) + cardinality(rules.leaderboards) > 0 then
@@ -7202,7 +7422,7 @@ begin
       rules.boosts := rules.boosts || laurel_private.user_boosts(state.tenant_id, user_id, rules.systems);
     end if;
     effects := laurel_private.decide_points(locked, rules.triggers, rules.boosts,
-      array[('metric', event_id, 1, value, attributes, happened_at, null, null, null)::laurel_private.occasion],
+      array[occasion],
       array[coalesce(state.metric_totals[metric_place], 0)], array[coalesce(state.metric_peaks[metric_place], 0)], counts, count_peaks, balances, sequences);
 
     if effects.awards <> '{}' then
@@ -7228,7 +7448,9 @@ begin
     update laurel_private.user_states s
     set metric_ids[metric_place] = rules.metric_id, metric_totals[metric_place] = effects.totals[1],
       metric_peaks[metric_place] = effects.peaks[1], last_event_ids[metric_place] = event_id,
-      system_ids = state.system_ids, totals = state.totals, last_sequences = state.last_sequences
+      system_ids = state.system_ids, totals = state.totals, last_sequences = state.last_sequences,
+      streak_answer = state.streak_answer, streak_valid_from = state.streak_valid_from, streak_valid_until = state.streak_valid_until,
+      streak_is_satisfied = state.streak_is_satisfied, streak_version = state.streak_version
     where s.tenant_id = state.tenant_id and s.user_id = record_event.user_id;
     if moved_systems is not null then
       perform laurel_private.restart_clocks(state.tenant_id, array[user_id], moved_systems);
@@ -7264,7 +7486,7 @@ begin
       event_id, effects.awards, entries);
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
-    ',"achievements":[', shown_completions, '],"currentStreak":', state.streak_answer, ',"points":', coalesce(shown_points, '{}'),
+    ',"achievements":[', shown_completions, '],"currentStreak":', shown_streak, ',"points":', coalesce(shown_points, '{}'),
     ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
 end
 $$;
@@ -14076,8 +14298,9 @@ $$;
 -- Shown statuses are judged by helpers that depend on nothing but the row.
 grant usage on type laurel_private.leaderboard_rule to laurel_admin;
 grant execute on function laurel_private.rule_of(laurel.leaderboards), laurel_private.nth_run(laurel_private.leaderboard_rule, int),
-  laurel_private.run_number(laurel_private.leaderboard_rule, date), laurel_private.run_of(laurel_private.leaderboard_rule, date),
-  laurel_private.run_end(laurel_private.leaderboard_rule, date), laurel_private.final_at(laurel_private.leaderboard_rule, date),
+  laurel_private.run_number(laurel_private.leaderboard_rule, date), laurel_private.run_at(laurel_private.leaderboard_rule, date), laurel_private.run_of(laurel_private.leaderboard_rule, date),
+  laurel_private.run_end(laurel_private.leaderboard_rule, date), laurel_private.final_after(laurel_private.leaderboard_rule, date),
+  laurel_private.final_at(laurel_private.leaderboard_rule, date),
   laurel_private.shown_status(laurel.leaderboards, timestamptz), laurel_private.attribute_keys(uuid[]),
   laurel_private.stored_status(text, date, date), laurel_private.admin_leaderboard(laurel.leaderboards),
   laurel_private.create_leaderboard(jsonb), laurel_private.update_leaderboard(jsonb), laurel_private.delete_leaderboard(uuid)

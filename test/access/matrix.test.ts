@@ -213,7 +213,7 @@ const sharedHelpers: Readonly<Record<string, string>> = {
  * row-level security still hold.
  */
 const adminHelpers = new Set([
-  "admin_leaderboard", "attribute_keys", "create_leaderboard", "delete_leaderboard", "final_at", "nth_run", "rule_of", "run_end", "run_number",
+  "admin_leaderboard", "attribute_keys", "create_leaderboard", "delete_leaderboard", "final_after", "final_at", "nth_run", "rule_of", "run_at", "run_end", "run_number",
   "run_of", "shown_status", "stored_status", "update_leaderboard",
   "admin_achievement", "admin_attribute", "admin_issue", "admin_metric", "admin_points_boost", "admin_points_level", "admin_points_system",
   "admin_points_trigger", "badge_as_json", "boost_status", "change_configuration", "change_items", "create_achievement", "create_adjustment", "create_attribute", "create_metric",
