@@ -19,6 +19,8 @@ const masked = (fields: Partial<DatabaseError>): GraphQLError => {
 describe("an error", () => {
   test.each<[string, Partial<DatabaseError>, string, Record<string, unknown>]>([
     ["of ours keeps message, code and hint", { code: "LR003", message: "No metric.", hint: "Make one." }, "No metric.", { code: "LR003", hint: "Make one." }],
+    ["of ours names the field that it is about", { code: "LR060", message: "No.", column: "kinds[0].users" }, "No.", { code: "LR060", field: "kinds[0].users" }],
+    ["of a missing column names it as GraphQL does", { code: "23502", column: "metric_id" }, "The request contradicts what is stored already.", { code: "LR020", field: "metricId" }],
     ["of a constraint is told by its sentence", { code: "23514", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR020" }],
     ["of a unique constraint has its own code", { code: "23505", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR021" }],
     ["of a constraint without a sentence is told in general", { code: "23514", constraint: "other" }, "The request contradicts what is stored already.", { code: "LR020" }],
@@ -44,6 +46,13 @@ describe("an error", () => {
     const error = new GraphQLError("Cannot query field");
     expect(mask(error)).toBe(error);
   });
+});
+
+test("a refused argument is named over HTTP by the name that REST has for it", async () => {
+  const { database, ask } = await createGraphqlSetting();
+  await database.pools.owner.query("insert into laurel.points_systems (key, name) values ('xp', 'XP')");
+  const answer = await ask(`mutation { previewPoints(input: { systemKey: "xp", scenario: { days: 366, kinds: [{ name: "A", users: 1, events: [] }] } }) { result } }`);
+  expect(answer.errors).toMatchObject([{ extensions: { code: "LR060", field: "days" } }]);
 });
 
 test("a fault inside a function is masked over HTTP, and shows nothing of it", async () => {

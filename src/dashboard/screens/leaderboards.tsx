@@ -100,7 +100,7 @@ export function Leaderboard({ key = "" }: ScreenProps) {
   const board = boards.data?.find((each) => each.key === key);
   const groups = (attributes.data ?? []).filter(({ id }) => board?.breakdownAttributes.includes(id) === true);
   return (
-    <Page title={board?.name ?? key} lead={board === undefined ? undefined : <><RankedBy board={board} />, {runsOf(board)}</>} trail={[{ label: "Leaderboards", href: "/leaderboards" }]}>
+    <Page title={board?.name ?? key} lead={board === undefined ? undefined : <>Ranks by <RankedBy board={board} />. Runs: {runsOf(board)}.</>} trail={[{ label: "Leaderboards", href: "/leaderboards" }]}>
       <Read reading={boards}>{() => <Read reading={attributes}>{() => <Standing key={key} boardKey={key} places={board?.maxParticipants ?? 10} groups={groups} />}</Read>}</Read>
     </Page>
   );
