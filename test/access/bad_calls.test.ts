@@ -98,7 +98,8 @@ describe("by GraphQL", () => {
   test.each(badCalls)("%s", async (...bad) => {
     const [, , args, code] = bad;
       const answer = await setting.ask(queryOf(bad), { variables: args });
-    expect(answer.errors).toEqual([expect.objectContaining({ message: expect.stringMatching(/\.$/), extensions: { code, hint: expect.any(String) } })]);
+    expect(answer.errors).toEqual([expect.objectContaining({ message: expect.stringMatching(/\.$/), extensions: expect.objectContaining({ code, hint: expect.any(String) }) })]);
+    expect(Object.keys(answer.errors?.[0]?.extensions ?? {}).filter((key) => !["code", "field", "hint"].includes(key))).toEqual([]);
     expect(answer.errors?.map(({ message }) => internals.test(message))).toEqual([false]);
     expect(await storedState()).toEqual(before);
   });
