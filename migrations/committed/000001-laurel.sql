@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1d7bc1d7fc23307239f5e4cc9674fd17f9933abf
+--! Hash: sha1:bdf4fb593c68072cc4f49704aaecc3ae12461b6d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -16870,21 +16870,25 @@ declare
   sentences text[] := '{}';
   change numeric := (earned ->> 'changePercent')::numeric;
 begin
-  sentences := sentences || format('Users earned %s points%s.', laurel_private.grouped(earned ->> 'earned'), case
+  sentences := sentences || format('Users earned %s points%s.', laurel_private.grouped((earned ->> 'earned')::numeric), case
     when change is null then '' when change = 0 then ', as many as in the range before'
-    else format(', %s %% %s than in the range before', abs(change), case when change > 0 then 'more' else 'less' end) end);
+    else format(', %s %% %s than in the range before', laurel_private.grouped(abs(change)), case when change > 0 then 'more' else 'less' end) end);
   if (earned ->> 'earned')::numeric > 0 then
-    sentences := sentences || format('%s %% of them came with a boost.', round(100 * (earned ->> 'boosted')::numeric / (earned ->> 'earned')::numeric, 1));
+    sentences := sentences || format('%s %% of them came with a boost.',
+      laurel_private.grouped(round(100 * (earned ->> 'boosted')::numeric / (earned ->> 'earned')::numeric, 1)));
   end if;
   if (earned ->> 'deducted')::numeric > 0 then
-    sentences := sentences || format('%s points were deducted.', laurel_private.grouped(earned ->> 'deducted'));
+    sentences := sentences || format('%s points were deducted.', laurel_private.grouped((earned ->> 'deducted')::numeric));
   end if;
   if (top ->> 'earned')::numeric > 0 then
-    sentences := sentences || format('%s earned most: %s %% of all points.', laurel_private.trigger_in_words(top), round(100 * (top ->> 'share')::numeric, 1));
+    sentences := sentences || format('%s earned most: %s %% of all points.', laurel_private.trigger_in_words(top),
+      laurel_private.grouped(round(100 * (top ->> 'share')::numeric, 1)));
   end if;
-  sentences := sentences || case when (first_days ->> 'users')::bigint = 0 then 'Nobody joined in this time.'
+  sentences := sentences || case (first_days ->> 'users')::numeric
+    when 0 then 'Nobody joined in this time.'
+    when 1 then format('The one user who joined earned %s points in the first 14 days.', laurel_private.grouped((first_days ->> 'average')::numeric))
     else format('The %s users who joined earned %s points on average in their first 14 days.',
-      laurel_private.grouped(first_days ->> 'users'), first_days ->> 'average') end;
+      laurel_private.grouped((first_days ->> 'users')::numeric), laurel_private.grouped((first_days ->> 'average')::numeric)) end;
   return jsonb_build_object('from', from_on, 'to', to_on, 'sentences', to_jsonb(sentences));
 end
 $$;
@@ -16892,10 +16896,10 @@ $$;
 comment on function laurel.points_insights(text, date, date, text) is
   'The figures of a system from one UTC day to another in plain sentences. LR004, LR012, LR013, LR023. Rule D3.';
 
--- 1234567 as 1,234,567.
-create function laurel_private.grouped(digits text)
+-- 1234567.50 as 1,234,567.5.
+create function laurel_private.grouped(figure numeric)
   returns text language sql immutable
-  return regexp_replace(digits, '(\d)(?=(\d{3})+$)', '\1,', 'g');
+  return regexp_replace(trim_scale(figure)::text, '(\d)(?=(\d{3})+(\.|$))', '\1,', 'g');
 
 create function laurel_private.trigger_in_words(part jsonb)
   returns text language sql immutable as $$
