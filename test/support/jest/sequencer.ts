@@ -9,7 +9,7 @@ declare class Orders {
 
 /** The longest first, so that all workers are done at about the same time. Jest itself goes by how long they took, once it knows. */
 const longest = [
-  "browser/screens", "browser/hostile", "browser/journey", "main", "processes", "graphql/fields", "concurrency/events", "rest/contract", "rest/bad_input",
+  "browser/screens", "browser/journey", "main", "processes", "graphql/fields", "concurrency/events", "rest/contract", "rest/bad_input",
   "rest/every_operation", "graphql/subscriptions", "cli/import", "access/bad_calls", "properties/",
 ].map((name) => `/test/${name}`);
 
