@@ -39,6 +39,12 @@ const button = (page: Page, label: string): Locator => page.getByRole("button", 
 const field = (page: Page, label: string): Locator => page.getByLabel(label, { exact: true });
 const dialogGone = (page: Page): Promise<void> => page.getByRole("dialog").waitFor({ state: "detached" });
 
+/** Once there is a dialog to leave: its fields are there a moment before it opens. */
+const escape = async (page: Page): Promise<void> => {
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Escape");
+};
+
 /** The sentence beside a field, as screen readers hear it, once it is there. */
 async function faultBeside(control: Locator): Promise<string> {
   const invalid = control.and(control.page().locator("[aria-invalid=true]"));
@@ -258,8 +264,7 @@ describe("nothing typed is lost", () => {
     await page.goForward();
     await button(page, "Add a trigger").click();
     expect(await field(page, "Points").inputValue()).toBe("77");
-    await page.keyboard.press("Escape");
-    await page.keyboard.press("Escape");
+    await escape(page);
     await dialogGone(page);
     await button(page, "Add a trigger").click();
     await page.getByText("What you typed before is still here.").waitFor();
@@ -293,7 +298,7 @@ describe("nothing typed is lost", () => {
     await signIn(dashboard.adminKey.secret);
     await button(page, "Add a boost").first().click();
     expect(await field(page, "Name").inputValue()).toBe("Unsaved");
-    await page.keyboard.press("Escape");
+    await escape(page);
     await dialogGone(page);
     await page.getByRole("navigation", { name: "Parts of XP" }).getByRole("link", { name: "Preview" }).click();
     expect(await field(page, "Days").inputValue()).toBe("77");
