@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:bdf4fb593c68072cc4f49704aaecc3ae12461b6d
+--! Hash: sha1:38c5deede61b4374d48be3a97ecebee3d1675331
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -914,7 +914,7 @@ $$;
 
 create table laurel_private.user_counts (
   tenant_id uuid not null references laurel.tenants on delete cascade,
-  segment_id uuid not null default laurel_private.everybody(),
+  segment_id uuid not null,
   joined_on date not null,
   users bigint not null,
   constraint user_counts_are_one_per_day primary key (tenant_id, segment_id, joined_on)
@@ -11608,7 +11608,7 @@ $$;
 -- and so are exact at any moment. Days are UTC days of the awards' dates.
 --
 -- Invariant: rollups and tail together are the ledger, and what erased users had earned (verify() compares
--- each with its view expected_… below). What is folded are all rows with IDs below the watermark. Rows get their IDs under
+-- each with its view expected_…, rebuild_rollups.sql). What is folded are all rows with IDs below the watermark. Rows get their IDs under
 -- their user's lock, so in a transaction that has an ID of its own by then: once all transactions up to one that began
 -- after some moment have ended, no row with an ID from before that moment can appear any more.
 
@@ -12167,7 +12167,8 @@ begin
   -- The rows themselves go with the user.
 end
 $$;
-
+--! EndIncluded insight/points_rollups.sql
+--! Included insight/rebuild_rollups.sql
 -- What the rollups must be, by the ledger and by each other: verify() compares, rebuild_rollups() writes.
 
 -- Ledger rows that are folded, for everybody and for the users' segments.
@@ -12308,7 +12309,7 @@ $$;
 
 comment on function laurel_private.rebuild_rollups() is
   'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned. Rule D3.';
---! EndIncluded insight/points_rollups.sql
+--! EndIncluded insight/rebuild_rollups.sql
 --! Included insight/fold_user_counts.sql
 -- Folds who came, who went and whose attributes changed (users/user_counts.sql): into the counts of users, and the
 -- points of users who changed from the figures of one segment to those of another.

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { noteChange, sentenceOf } from "../data.ts";
 import { onceOf } from "./form.tsx";
 
@@ -18,7 +18,8 @@ export function Dialog({ title, onClose, aside, endsOpener, children }: DialogPr
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   const isOver = useRef(false);
-  useEffect(() => {
+  // Before anything is drawn: a key that is pressed as the fields appear meets an open dialog.
+  useLayoutEffect(() => {
     const dialog = element.current;
     const before = document.activeElement;
     dialog?.showModal();

@@ -100,7 +100,7 @@ describe("a year in review", () => {
       const count = async (asOf: string): Promise<number> =>
         first((await db.query<{ n: number }>("select laurel_private.count_standings($1) as n", [asOf])).rows).n;
       expect(await count("2025-01-15T00:00:00Z")).toBe(0);
-      await db.query("insert into laurel_private.user_counts (tenant_id, joined_on, users) values (laurel.current_tenant_id(), '2024-03-12', 20000)");
+      await db.query("insert into laurel_private.user_counts (tenant_id, segment_id, joined_on, users) values (laurel.current_tenant_id(), laurel_private.everybody(), '2024-03-12', 20000)");
       let counted = 0;
       while ((await count("2025-01-15T00:00:00Z")) > 0) counted += 1;
       // 2024: the year, 12 months and 53 weeks, the last of which is the first of 2025; of that the year, a month and two weeks more.

@@ -16,7 +16,7 @@ async function count(db: Database, later: string): Promise<void> {
   const next = async (): Promise<number> =>
     first((await db.query<{ n: number }>("select laurel_private.count_standings(now() + $1::interval) as n", [later])).rows).n;
   // As if there were many users.
-  await db.query("insert into laurel_private.user_counts (tenant_id, joined_on, users) values (laurel.current_tenant_id(), current_date, 20000)");
+  await db.query("insert into laurel_private.user_counts (tenant_id, segment_id, joined_on, users) values (laurel.current_tenant_id(), laurel_private.everybody(), current_date, 20000)");
   while ((await next()) > 0);
   await db.query("delete from laurel_private.user_counts where users = 20000");
 }
