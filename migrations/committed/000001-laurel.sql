@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:38c5deede61b4374d48be3a97ecebee3d1675331
+--! Hash: sha1:c69e4c0b3a702c133e847e9000c894016bd48522
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12352,18 +12352,19 @@ begin
 end
 $$;
 
--- What is left of segments that nobody is in any more: nothing but zeros.
+-- What is left of segments that nobody is in any more: nothing but zeros. Of those that users came to as well: who went
+-- again may have been folded before.
 create function laurel_private.remove_empty_segments(changes laurel_private.user_count_changes[])
   returns void language plpgsql volatile as $$
 declare
   empty_ids laurel_private.segments[];
 begin
   delete from laurel_private.user_counts c
-  using (select distinct c.tenant_id, c.joined_on, laurel_private.segment_of(c.attributes) as segment_id from unnest(changes) c where c.users < 0) x
+  using (select distinct c.tenant_id, c.joined_on, laurel_private.segment_of(c.attributes) as segment_id from unnest(changes) c) x
   where c.tenant_id = x.tenant_id and c.segment_id = x.segment_id and c.joined_on = x.joined_on and c.users = 0;
   with gone as (
     delete from laurel_private.segments s
-    using (select distinct c.tenant_id, laurel_private.segment_of(c.attributes) as id from unnest(changes) c where c.users < 0) x
+    using (select distinct c.tenant_id, laurel_private.segment_of(c.attributes) as id from unnest(changes) c) x
     where s.tenant_id = x.tenant_id and s.id = x.id
       and not exists (select from laurel_private.user_counts c where c.tenant_id = x.tenant_id and c.segment_id = x.id)
       and not exists (select from laurel_private.user_segments u where u.tenant_id = x.tenant_id and u.segment_id = x.id)

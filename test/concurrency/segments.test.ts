@@ -58,6 +58,21 @@ test.each(endings)("a change of attributes waits for no fold of awards, nor does
   await isRight();
 });
 
+test("nothing is left of a segment that a user came to and left, whichever is folded first", async () => {
+  const passing = { plan: unique("passing") };
+  await foldAll();
+  await become(owner, passing.plan);
+  await become(owner, "pro");
+  // Rows take the room of those that were removed: they are not in the order in which they came.
+  await owner.query(
+    `with came as (delete from laurel_private.user_count_changes where users > 0 and attributes = $1 returning *)
+     insert into laurel_private.user_count_changes select * from came`, [passing]);
+  while ((await foldUsers(owner, 1)) > 0) await isRight();
+  for (const table of ["segments where attributes = $1", "user_counts where segment_id = laurel_private.segment_of($1)"]) {
+    expect((await owner.query(`select from laurel_private.${table}`, [passing])).rowCount).toBe(0);
+  }
+});
+
 test.each(endings)("attributes that change while a fold is under way (%s) are those of the next one", async (how) => {
   const newcomer = unique("newcomer");
   await earn(7, newcomer);
