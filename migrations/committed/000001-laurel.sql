@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:38c5deede61b4374d48be3a97ecebee3d1675331
+--! Hash: sha1:aeb0bedea1f7e45bbb39284a0506f5fa49ab01a7
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -814,10 +814,10 @@ $$;
 comment on function laurel_private.lock_user(text) is
   'Locks a user of the session''s tenant until the transaction ends, adding the user if new.';
 
--- Takes the locks of many users, given in key order, adding those who are new; returns the new
--- ones. New users come first: whoever waits for another's insert holds no lock yet, and all lock
--- in the same order, so two calls never wait for each other.
-create function laurel_private.lock_users(tenant_id uuid, user_ids text[])
+-- Takes the locks of many users, given in key order, adding those who are new, with these time
+-- zones; returns the new ones. New users come first: whoever waits for another's insert holds no lock
+-- yet, and all lock in the same order, so two calls never wait for each other.
+create function laurel_private.lock_users(tenant_id uuid, user_ids text[], time_zones text[] default null)
   returns text[] language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -827,10 +827,10 @@ declare
 begin
   loop
     with added as (
-      insert into laurel.users (tenant_id, id, control)
-      select lock_users.tenant_id, q.id,
+      insert into laurel.users (tenant_id, id, tz, control)
+      select lock_users.tenant_id, q.id, q.time_zone,
         laurel_private.control_place(lock_users.tenant_id, q.id) < (select laurel_private.control_ratio(lock_users.tenant_id))
-      from unnest(user_ids) with ordinality as q (id, no)
+      from unnest(user_ids, time_zones) with ordinality as q (id, time_zone, no)
       where not exists (
         select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
       order by q.no
@@ -852,7 +852,7 @@ begin
 end
 $$;
 
-comment on function laurel_private.lock_users(uuid, text[]) is
+comment on function laurel_private.lock_users(uuid, text[], text[]) is
   'Locks these users, in the order given, until the transaction ends; returns those it added.';
 --! EndIncluded users/user_states.sql
 --! Included users/segments.sql
@@ -7631,30 +7631,87 @@ begin
 end
 $$;
 
--- The lane of many: events of one tenant, already stored.
-create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[])
-  returns void language plpgsql volatile as $$
+-- Time zones that come with these events, of users who have none or another: given are those of all events that came,
+-- of which replays say nothing (E4). The callers hold the users' locks.
+create function laurel_private.apply_time_zones(
+  tenant_id uuid, events laurel.metric_events[], event_ids uuid[], time_zones text[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  moved record;
+begin
+  for moved in
+    select s.user_id, s.time_zone, s.attributes, s.attributes_version, g.time_zone as given
+    from (
+      select distinct on (e.user_id) e.user_id, z.time_zone
+      from unnest(events) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
+      join unnest(event_ids, time_zones) z (id, time_zone) on z.id = e.id
+      where z.time_zone is not null
+      order by e.user_id, e.no) g
+    cross join lateral (
+      select u.tz from laurel.users u where u.tenant_id = tenant_id and u.id = g.user_id offset 0) u
+    cross join lateral (
+      select s.* from laurel_private.user_states s where s.tenant_id = tenant_id and s.user_id = g.user_id offset 0) s
+    where u.tz is distinct from g.time_zone
+    order by s.user_id
+  loop
+    perform laurel_private.apply_profile(
+      (tenant_id, moved.user_id, moved.time_zone, moved.attributes, moved.attributes_version, false)::laurel_private.locked_user,
+      jsonb_build_object('tz', moved.given));
+  end loop;
+end
+$$;
+
+-- The lane of many: events of one tenant, already stored; with each, in its place, the time zone of its user, or null where it is
+-- not told. Returns how many counted for the first time.
+create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[], time_zones text[] default '{}')
+  returns int language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   user_ids text[];
   have_keys boolean;
+  first_zones text[];
+  event_ids uuid[];
   new_user_ids text[];
 begin
   select array_agg(u.user_id order by u.user_id), bool_or(u.have_keys) into user_ids, have_keys
   from (
     select e.user_id, bool_or(e.idempotency_key is not null) as have_keys
     from unnest(events) e group by e.user_id) u;
-  new_user_ids := laurel_private.lock_users(tenant_id, user_ids);
-  if have_keys then
-    -- IDs first: a key remembers the ID of its event.
-    if laurel_private.are_out_of_order(events, user_ids) then
-      events := laurel_private.reorder_events(events);
-    end if;
-    events := laurel_private.drop_replays(events);
-  elsif laurel_private.are_out_of_order(events, user_ids) then
+  if time_zones <> '{}' then
+    -- For those who are new. A zone that is none is left for apply_time_zones() to refuse: a replay may bring it.
+    with known as (
+      select t.name from (select distinct t.name from unnest(time_zones) t (name)) t where laurel_private.is_time_zone(t.name)
+    ),
+    given as (
+      select distinct on (e.user_id) e.user_id, e.time_zone
+      from unnest(events, time_zones) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, time_zone, no)
+      where e.time_zone is not null
+      order by e.user_id, e.no
+    )
+    select array_agg(k.name order by q.no) into first_zones
+    from unnest(user_ids) with ordinality q (id, no)
+    left join given g on g.user_id = q.id
+    left join known k on k.name = g.time_zone;
+  end if;
+  new_user_ids := laurel_private.lock_users(tenant_id, user_ids, first_zones);
+  -- IDs first: a key remembers the ID of its event.
+  if laurel_private.are_out_of_order(events, user_ids) then
     events := laurel_private.reorder_events(events);
   end if;
+  if time_zones <> '{}' then
+    event_ids := array(select e.id from unnest(events) e);
+  end if;
+  if have_keys then
+    events := laurel_private.drop_replays(events);
+  end if;
+  if time_zones <> '{}' then
+    perform laurel_private.apply_time_zones(tenant_id, events, event_ids, time_zones);
+  end if;
   perform laurel_private.apply_events(tenant_id, events, new_user_ids);
+  return cardinality(events);
 end
 $$;
 
@@ -7786,6 +7843,56 @@ create trigger metric_events__record after insert on laurel.metric_events
   referencing new table as new_events for each statement
   execute function laurel_private.tg_metric_events__record();
 --! EndIncluded metrics/record_events.sql
+--! Included metrics/load_events.sql
+-- Many events at once together with the time zones of their users, as CSV files bring them (src/imports): what an INSERT
+-- into laurel.metric_events does, but that a new user is there with its time zone when its first event is judged, which
+-- an INSERT cannot say and record_event() says for one user at a time.
+
+-- Rows in order, a column an array; null for the defaults of an INSERT. Of a user's rows the first that tells a time zone
+-- tells it for all. Returns how many rows counted: the others are replays. Definer as the flow is (metrics/record_events.sql), with
+-- plans for one row and for 50,000.
+create function laurel_private.load_events(
+  metric_keys text[], user_ids text[], "values" numeric[], attributes jsonb[], idempotency_keys text[],
+  occurred_at timestamptz[], time_zones text[]
+) returns int language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  tenant uuid := laurel.current_tenant_id();
+  events laurel.metric_events[];
+begin
+  events := array(
+    select (laurel_private.quick_uuid_v7(), tenant, g.user_id, m.metric_id, g.metric_key, coalesce(g.value, 1), coalesce(g.attributes, '{}'),
+      g.idempotency_key, coalesce(g.occurred_at, now()))::laurel.metric_events
+    from unnest(metric_keys, user_ids, "values", attributes, idempotency_keys, occurred_at) with ordinality
+      as g (metric_key, user_id, value, attributes, idempotency_key, occurred_at, no)
+    left join (
+      select r.metric_key, r.metric_id
+      from (select distinct k.key from unnest(metric_keys) k (key)) k
+      cross join lateral (
+        select r.metric_key, r.metric_id from laurel_private.points_rules r
+        where r.tenant_id = tenant and r.metric_key = k.key offset 0) r) m on m.metric_key = g.metric_key
+    order by g.no);
+  if events = '{}' then
+    return 0;
+  end if;
+  perform laurel_private.check_events(events);
+  -- One level below the statement trigger, which would run the flow by itself.
+  insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes,
+    idempotency_key, occurred_at)
+  select e.* from unnest(events) e;
+  return laurel_private.record_stored_events(tenant, events, time_zones);
+end
+$$;
+
+comment on function laurel_private.load_events(text[], text[], numeric[], jsonb[], text[], timestamptz[], text[]) is
+  'Records many events, and the time zones of their users, in the order given; returns how many were no replays. None is kept when one is refused: LR003, LR010 to LR016, LR030. Rules Q1, TR6.';
+grant execute on function laurel_private.load_events(text[], text[], numeric[], jsonb[], text[], timestamptz[], text[]) to laurel_admin;
+--! EndIncluded metrics/load_events.sql
 --! Included users/identify_user.sql
 -- Identification (U2): a user is added, or what is known of it changes. Adding one is an occasion
 -- for user_creation triggers, whichever way in (TR6).
