@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:aeb0bedea1f7e45bbb39284a0506f5fa49ab01a7
+--! Hash: sha1:395d6ad0075143478aa675eec3a580ad39f98a25
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12371,8 +12371,8 @@ create view laurel_private.expected_top_earners as
     on f.tenant_id = m.tenant_id and f.segment_id = m.segment_id and f.system_id = m.system_id and f.figure = m.figure and f.earned = m.earned
   group by 1, 2, 3, 4, 5;
 
--- Makes the rollups anew from the ledger, up to the watermark: after figures were loaded or mended by hand.
--- Erasures wait for it, events do not.
+-- Makes the rollups anew from the ledger, up to the watermark, and segments and the count of users from the users: after
+-- figures were loaded or mended by hand. Erasures and folds wait for it, events and changes of attributes do not.
 create function laurel_private.rebuild_rollups()
   returns void language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -12387,6 +12387,30 @@ begin
   delete from laurel_private.earning_buckets;
   delete from laurel_private.top_earners;
   delete from laurel_private.user_segments;
+  delete from laurel_private.user_counts;
+  delete from laurel_private.segments;
+  -- One statement, so one snapshot: the changes that go are those of the users who are counted. Whoever comes or changes
+  -- meanwhile leaves a change that stays for the next fold.
+  with gone as (
+    delete from laurel_private.user_count_changes
+  ),
+  counted as materialized (
+    select u.tenant_id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id,
+      laurel_private.utc_day(u.created_at) as joined_on, count(*) as users
+    from laurel.users u
+    where exists (select from laurel.tenants t where t.id = u.tenant_id)
+    group by 1, 2, 3, 4
+  ),
+  added as (
+    insert into laurel_private.segments (tenant_id, id, attributes)
+    select distinct c.tenant_id, c.segment_id, c.attributes from counted c
+  )
+  insert into laurel_private.user_counts (tenant_id, segment_id, joined_on, users)
+  select c.tenant_id, s.segment_id, c.joined_on, sum(c.users)
+  from counted c
+  cross join lateral (values (laurel_private.everybody()), (c.segment_id)) s (segment_id)
+  group by 1, 2, 3;
+  -- Behind it: who has changed since is where it belongs, and its change finds nothing to move.
   with placed as materialized (
     select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id from laurel.users u
   ),
@@ -12415,7 +12439,7 @@ end
 $$;
 
 comment on function laurel_private.rebuild_rollups() is
-  'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned. Rule D3.';
+  'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned; segments and the count of users from the users. Rule D3.';
 --! EndIncluded insight/rebuild_rollups.sql
 --! Included insight/fold_user_counts.sql
 -- Folds who came, who went and whose attributes changed (users/user_counts.sql): into the counts of users, and the
