@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:395d6ad0075143478aa675eec3a580ad39f98a25
+--! Hash: sha1:a9f8360d1fa72c7573eb5da9a33c25a8d36d2c76
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3498,20 +3498,29 @@ create function laurel_private.instant_as_text(moment timestamptz)
   select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
+-- Of many triggers, whose names are joined in: one expression that is taken in.
+create function laurel_private.trigger_shape(trigger laurel.points_triggers, metric_name text, achievement_name text)
+  returns jsonb language sql stable parallel safe
+  return jsonb_strip_nulls(jsonb_build_object(
+    'id', (trigger).id, 'type', (trigger).type, 'points', (trigger).points, 'status', (trigger).status,
+    'metricId', (trigger).metric_id, 'metricName', metric_name, 'metricThreshold', (trigger).metric_threshold,
+    'achievementId', (trigger).achievement_id, 'achievementName', achievement_name,
+    'streakLengthThreshold', (trigger).streak_length,
+    'timeUnit', case (trigger).time_unit when 'hours' then 'hour' when 'days' then 'day' end,
+    'timeInterval', (trigger).time_interval,
+    -- The call, which is not taken in, for those alone that have any.
+    'userAttributes', case when (trigger).user_attributes = '{}' then '[]'
+      else laurel_private.attribute_pairs((trigger).user_attributes) end,
+    'eventAttributes', case when (trigger).type <> 'metric' then null when (trigger).event_attributes = '{}' then '[]'
+      else laurel_private.attribute_pairs((trigger).event_attributes) end,
+    'eventAttribute', case when (trigger).type = 'metric' and (trigger).event_attributes <> '{}'
+      then laurel_private.attribute_pairs((trigger).event_attributes) -> 0 end,
+    'created', laurel_private.instant_as_text((trigger).created_at),
+    'updated', laurel_private.instant_as_text((trigger).updated_at)));
+
 create function laurel_private.trigger_as_json(trigger laurel.points_triggers)
   returns jsonb language sql stable parallel safe as $$
-  select jsonb_strip_nulls(jsonb_build_object(
-      'id', trigger.id, 'type', trigger.type, 'points', trigger.points, 'status', trigger.status,
-      'metricId', trigger.metric_id, 'metricName', m.name, 'metricThreshold', trigger.metric_threshold,
-      'achievementId', trigger.achievement_id, 'achievementName', a.name,
-      'streakLengthThreshold', trigger.streak_length,
-      'timeUnit', case trigger.time_unit when 'hours' then 'hour' when 'days' then 'day' end,
-      'timeInterval', trigger.time_interval,
-      'userAttributes', laurel_private.attribute_pairs(trigger.user_attributes),
-      'eventAttributes', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) end,
-      'eventAttribute', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) -> 0 end,
-      'created', laurel_private.instant_as_text(trigger.created_at),
-      'updated', laurel_private.instant_as_text(trigger.updated_at)))
+  select laurel_private.trigger_shape(trigger, m.name, a.name)
   from (select) one
   left join laurel.metrics m on m.id = trigger.metric_id
   left join laurel.achievements a on a.id = trigger.achievement_id
@@ -3532,26 +3541,29 @@ $$;
 
 -- What the rules of a tenant are, from its configuration: one row per metric in use, with its metric
 -- triggers, and the nil one, with those of other causes that the flow knows. Everything is grouped once, so that the
--- cost grows with the configuration and not with its square.
-create function laurel_private.current_points_rules(for_tenant uuid)
+-- cost grows with the configuration and not with its square. Of these metrics alone, or (null) of all and the nil one.
+create function laurel_private.current_points_rules(for_tenant uuid, of_metrics uuid[] default null)
   returns setof laurel_private.points_rules language sql stable as $$
   with metric as (
     select m.id, m.key::text as key from laurel.metrics m
-    where m.tenant_id = for_tenant and m.archived_at is null
+    where m.tenant_id = for_tenant and m.archived_at is null and (of_metrics is null or m.id = any (of_metrics))
     union all
-    select laurel_private.nil_metric(), null
+    select laurel_private.nil_metric(), null where of_metrics is null
   ),
   trigger as (
     select metric.id as metric, metric.key as metric_key, t, s,
+      laurel_private.trigger_shape(t, m.name, a.name)::text as snapshot,
       (dense_rank() over (partition by metric.id order by s.id))::int as system_no
     from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
     join metric on metric.id = coalesce(t.metric_id, laurel_private.nil_metric())
+    left join laurel.metrics m on m.id = t.metric_id
+    left join laurel.achievements a on a.id = t.achievement_id
     where t.tenant_id = for_tenant and t.status = 'active' and t.type in ('user_creation', 'metric', 'streak', 'achievement')
   ),
   triggers as (
     select metric, bool_or((t).event_attributes <> '{}') as counts_events,
-      jsonb_object_agg((t).id, laurel_private.trigger_as_json(t)::text) as snapshots,
+      jsonb_object_agg((t).id, snapshot) as snapshots,
       array_agg((
         (t).id, (t).type::text::laurel.points_award_cause, system_no, (s).id, (s).key::text, (s).max_points,
         (t).points, coalesce((t).metric_threshold, (t).streak_length),
@@ -3640,7 +3652,9 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     select coalesce(array_agg(distinct l.length order by l.length) filter (where not l.is_value), '{}') as lengths,
       coalesce(array_agg(distinct l.length order by l.length) filter (where l.is_value), '{}') as values
     from (
-      select (t).streak_length, false from trigger where (t).type = 'streak'
+      select t.streak_length, false
+      from laurel.points_triggers t join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+      where t.tenant_id = for_tenant and t.status = 'active' and t.type = 'streak'
       union all
       -- Users may come to match a filter when they have long passed the length.
       select case when (a).user_attributes = '{}' then (a).streak_length else 1 end, (a).user_attributes = '{}'
@@ -3653,19 +3667,20 @@ create function laurel_private.current_points_rules(for_tenant uuid)
   left join leaderboards on leaderboards.metric = metric.id
 $$;
 
--- Rebuilds a tenant's compiled rules and writes those that changed.
-create function laurel_private.compile_points_rules(for_tenant uuid)
+-- Rebuilds a tenant's compiled rules and writes those that changed. Of these metrics and systems alone (null: of all) where
+-- nothing else can have changed: the rest is what a change of it, under the same lock, has left.
+create function laurel_private.compile_points_rules(for_tenant uuid, of_metrics uuid[] default null, of_systems uuid[] default null)
   returns void language plpgsql volatile as $$
 begin
   -- Two changes of one tenant's configuration at once: the second waits here, and its next
   -- statement sees what the first one committed. Otherwise each would compile without the other.
   perform from laurel.tenants t where t.id = for_tenant for no key update;
   delete from laurel_private.points_rules r
-  where r.tenant_id = for_tenant and r.metric_id <> laurel_private.nil_metric()
+  where of_metrics is null and r.tenant_id = for_tenant and r.metric_id <> laurel_private.nil_metric()
     and not exists (
       select from laurel.metrics m where m.id = r.metric_id and m.archived_at is null);
   insert into laurel_private.points_rules as r
-  select c.* from laurel_private.current_points_rules(for_tenant) c
+  select c.* from laurel_private.current_points_rules(for_tenant, of_metrics) c
   where exists (select from laurel.tenants t where t.id = for_tenant)
   on conflict (tenant_id, metric_id) do update
   set metric_key = excluded.metric_key, event_attribute_keys = excluded.event_attribute_keys,
@@ -3677,12 +3692,12 @@ begin
     levels = excluded.levels, snapshots = excluded.snapshots,
     achievement_snapshots = excluded.achievement_snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
-  perform laurel_private.compile_shown_systems(for_tenant);
+  perform laurel_private.compile_shown_systems(for_tenant, of_systems);
 end
 $$;
 
-comment on function laurel_private.compile_points_rules(uuid) is
-  'Rebuilds the compiled rules of a tenant. Runs after every change of configuration.';
+comment on function laurel_private.compile_points_rules(uuid, uuid[], uuid[]) is
+  'Rebuilds the compiled rules of a tenant, all or those of these metrics and systems. Runs after every change of configuration.';
 
 -- Statement triggers, so that a thousand rows changed at once are compiled once.
 create function laurel_private.tg_configuration__compile()
@@ -3692,6 +3707,56 @@ declare
 begin
   for changed_tenant in select distinct c.tenant_id from changed c order by 1 loop
     perform laurel_private.compile_points_rules(changed_tenant);
+  end loop;
+  return null;
+end
+$$;
+
+-- Configuration is made metric by metric and trigger by trigger: with hundreds of them each would wait for all to be
+-- compiled. What is in a new metric's row follows from nothing but its own.
+create function laurel_private.tg_metrics__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  added record;
+begin
+  for added in select c.tenant_id, array_agg(c.id) as ids from changed c group by 1 order by 1 loop
+    perform laurel_private.compile_points_rules(added.tenant_id, added.ids, '{}');
+  end loop;
+  return null;
+end
+$$;
+
+-- A metric trigger is in the rows of its metric and of its system, and was in those that it named before; one of another type
+-- has its say in all.
+create function laurel_private.tg_points_triggers__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  touching refcursor;
+  touched record;
+begin
+  if tg_op = 'UPDATE' then
+    open touching for
+      select t.tenant_id, bool_and(t.type = 'metric') as are_of_metrics, array_agg(distinct t.metric_id) as metric_ids,
+        array_agg(distinct t.system_id) as system_ids
+      from (
+        select c.tenant_id, c.type, c.metric_id, c.system_id from changed c
+        union all
+        select c.tenant_id, c.type, c.metric_id, c.system_id from changed_from c) t
+      group by 1 order by 1;
+  else
+    open touching for
+      select t.tenant_id, bool_and(t.type = 'metric') as are_of_metrics, array_agg(distinct t.metric_id) as metric_ids,
+        array_agg(distinct t.system_id) as system_ids
+      from changed t group by 1 order by 1;
+  end if;
+  loop
+    fetch touching into touched;
+    exit when not found;
+    if touched.are_of_metrics then
+      perform laurel_private.compile_points_rules(touched.tenant_id, touched.metric_ids, touched.system_ids);
+    else
+      perform laurel_private.compile_points_rules(touched.tenant_id);
+    end if;
   end loop;
   return null;
 end
@@ -3734,11 +3799,13 @@ begin
     array['attributes', 'metrics', 'achievements', 'leaderboards', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
-      referencing new table as changed for each statement
-      execute function laurel_private.tg_configuration__compile()', table_name);
+      referencing new table as changed for each statement execute function laurel_private.%2$I()', table_name,
+      case table_name when 'metrics' then 'tg_metrics__compile' when 'points_triggers' then 'tg_points_triggers__compile'
+        else 'tg_configuration__compile' end);
     execute format('create trigger %s__compile_updated after update on laurel.%1$I
-      referencing new table as changed for each statement
-      execute function laurel_private.tg_configuration__compile()', table_name);
+      referencing %2$s new table as changed for each statement execute function laurel_private.%3$I()', table_name,
+      case table_name when 'points_triggers' then 'old table as changed_from' end,
+      case table_name when 'points_triggers' then 'tg_points_triggers__compile' else 'tg_configuration__compile' end);
     execute format('create trigger %s__compile_deleted after delete on laurel.%1$I
       referencing old table as changed for each statement
       execute function laurel_private.tg_configuration__compile()', table_name);
@@ -3772,7 +3839,7 @@ comment on column laurel_private.shown_systems.levels is 'Its levels in the same
 comment on column laurel_private.shown_systems.triggers is 'Its active triggers by ID, as JSON text each.';
 alter table laurel_private.shown_systems enable row level security;
 
-create function laurel_private.current_shown_systems(for_tenant uuid)
+create function laurel_private.current_shown_systems(for_tenant uuid, of_systems uuid[] default null)
   returns setof laurel_private.shown_systems language sql stable as $$
   select s.tenant_id, s.key, s.id, trim(laurel_private.system_as_json(s)::text, '{}'),
     coalesce(l.thresholds, '{}'), coalesce(l.levels, '{}'), coalesce(t.triggers, '{}')
@@ -3782,19 +3849,23 @@ create function laurel_private.current_shown_systems(for_tenant uuid)
       array_agg(laurel_private.level_as_json(l)::text order by l.points) as levels
     from laurel.points_levels l where l.tenant_id = for_tenant group by 1) l on l.system_id = s.id
   left join (
-    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_as_json(t)::text) as triggers
-    from laurel.points_triggers t where t.tenant_id = for_tenant and t.status = 'active' group by 1) t on t.system_id = s.id
-  where s.tenant_id = for_tenant and s.archived_at is null
+    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_shape(t, m.name, a.name)::text) as triggers
+    from laurel.points_triggers t
+    left join laurel.metrics m on m.id = t.metric_id
+    left join laurel.achievements a on a.id = t.achievement_id
+    where t.tenant_id = for_tenant and t.status = 'active' and (of_systems is null or t.system_id = any (of_systems))
+    group by 1) t on t.system_id = s.id
+  where s.tenant_id = for_tenant and s.archived_at is null and (of_systems is null or s.id = any (of_systems))
 $$;
 
-create function laurel_private.compile_shown_systems(for_tenant uuid)
+create function laurel_private.compile_shown_systems(for_tenant uuid, of_systems uuid[] default null)
   returns void language plpgsql volatile as $$
 begin
   delete from laurel_private.shown_systems r
-  where r.tenant_id = for_tenant and not exists (
+  where of_systems is null and r.tenant_id = for_tenant and not exists (
     select from laurel.points_systems s where s.id = r.system_id and s.key = r.system_key and s.archived_at is null);
   insert into laurel_private.shown_systems as r
-  select c.* from laurel_private.current_shown_systems(for_tenant) c
+  select c.* from laurel_private.current_shown_systems(for_tenant, of_systems) c
   on conflict (tenant_id, system_key) do update
   set system_id = excluded.system_id, shown = excluded.shown, level_thresholds = excluded.level_thresholds,
     levels = excluded.levels, triggers = excluded.triggers
@@ -3802,8 +3873,8 @@ begin
 end
 $$;
 
-comment on function laurel_private.compile_shown_systems(uuid) is
-  'Rebuilds what is shown of a tenant''s points systems. Part of compile_points_rules(), whose lock orders it.';
+comment on function laurel_private.compile_shown_systems(uuid, uuid[]) is
+  'Rebuilds what is shown of a tenant''s points systems, of all or of these. Part of compile_points_rules(), whose lock orders it.';
 
 do $$
 begin
