@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a9f8360d1fa72c7573eb5da9a33c25a8d36d2c76
+--! Hash: sha1:dddb6041747af2bf7a72084dc92c2263b7d5105f
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7752,8 +7752,11 @@ begin
     from unnest(events) e group by e.user_id) u;
   if time_zones <> '{}' then
     -- For those who are new. A zone that is none is left for apply_time_zones() to refuse: a replay may bring it.
-    with known as (
-      select t.name from (select distinct t.name from unnest(time_zones) t (name)) t where laurel_private.is_time_zone(t.name)
+    with told as materialized (
+      select distinct t.name from unnest(time_zones) t (name)
+    ),
+    known as (
+      select t.name from told t where laurel_private.is_time_zone(t.name)
     ),
     given as (
       select distinct on (e.user_id) e.user_id, e.time_zone
