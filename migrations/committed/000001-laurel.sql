@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c69e4c0b3a702c133e847e9000c894016bd48522
+--! Hash: sha1:aaed57ad3c8b7bb44dd49d9aaca47979799fa696
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -814,10 +814,10 @@ $$;
 comment on function laurel_private.lock_user(text) is
   'Locks a user of the session''s tenant until the transaction ends, adding the user if new.';
 
--- Takes the locks of many users, given in key order, adding those who are new; returns the new
--- ones. New users come first: whoever waits for another's insert holds no lock yet, and all lock
--- in the same order, so two calls never wait for each other.
-create function laurel_private.lock_users(tenant_id uuid, user_ids text[])
+-- Takes the locks of many users, given in key order, adding those who are new, with these time
+-- zones; returns the new ones. New users come first: whoever waits for another's insert holds no lock
+-- yet, and all lock in the same order, so two calls never wait for each other.
+create function laurel_private.lock_users(tenant_id uuid, user_ids text[], time_zones text[] default null)
   returns text[] language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -827,10 +827,10 @@ declare
 begin
   loop
     with added as (
-      insert into laurel.users (tenant_id, id, control)
-      select lock_users.tenant_id, q.id,
+      insert into laurel.users (tenant_id, id, tz, control)
+      select lock_users.tenant_id, q.id, q.time_zone,
         laurel_private.control_place(lock_users.tenant_id, q.id) < (select laurel_private.control_ratio(lock_users.tenant_id))
-      from unnest(user_ids) with ordinality as q (id, no)
+      from unnest(user_ids, time_zones) with ordinality as q (id, time_zone, no)
       where not exists (
         select from laurel_private.user_states s where s.tenant_id = lock_users.tenant_id and s.user_id = q.id)
       order by q.no
@@ -852,7 +852,7 @@ begin
 end
 $$;
 
-comment on function laurel_private.lock_users(uuid, text[]) is
+comment on function laurel_private.lock_users(uuid, text[], text[]) is
   'Locks these users, in the order given, until the transaction ends; returns those it added.';
 --! EndIncluded users/user_states.sql
 --! Included users/segments.sql
@@ -3498,20 +3498,29 @@ create function laurel_private.instant_as_text(moment timestamptz)
   select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
+-- Of many triggers, whose names are joined in: one expression that is taken in.
+create function laurel_private.trigger_shape(trigger laurel.points_triggers, metric_name text, achievement_name text)
+  returns jsonb language sql stable parallel safe
+  return jsonb_strip_nulls(jsonb_build_object(
+    'id', (trigger).id, 'type', (trigger).type, 'points', (trigger).points, 'status', (trigger).status,
+    'metricId', (trigger).metric_id, 'metricName', metric_name, 'metricThreshold', (trigger).metric_threshold,
+    'achievementId', (trigger).achievement_id, 'achievementName', achievement_name,
+    'streakLengthThreshold', (trigger).streak_length,
+    'timeUnit', case (trigger).time_unit when 'hours' then 'hour' when 'days' then 'day' end,
+    'timeInterval', (trigger).time_interval,
+    -- The call, which is not taken in, for those alone that have any.
+    'userAttributes', case when (trigger).user_attributes = '{}' then '[]'
+      else laurel_private.attribute_pairs((trigger).user_attributes) end,
+    'eventAttributes', case when (trigger).type <> 'metric' then null when (trigger).event_attributes = '{}' then '[]'
+      else laurel_private.attribute_pairs((trigger).event_attributes) end,
+    'eventAttribute', case when (trigger).type = 'metric' and (trigger).event_attributes <> '{}'
+      then laurel_private.attribute_pairs((trigger).event_attributes) -> 0 end,
+    'created', laurel_private.instant_as_text((trigger).created_at),
+    'updated', laurel_private.instant_as_text((trigger).updated_at)));
+
 create function laurel_private.trigger_as_json(trigger laurel.points_triggers)
   returns jsonb language sql stable parallel safe as $$
-  select jsonb_strip_nulls(jsonb_build_object(
-      'id', trigger.id, 'type', trigger.type, 'points', trigger.points, 'status', trigger.status,
-      'metricId', trigger.metric_id, 'metricName', m.name, 'metricThreshold', trigger.metric_threshold,
-      'achievementId', trigger.achievement_id, 'achievementName', a.name,
-      'streakLengthThreshold', trigger.streak_length,
-      'timeUnit', case trigger.time_unit when 'hours' then 'hour' when 'days' then 'day' end,
-      'timeInterval', trigger.time_interval,
-      'userAttributes', laurel_private.attribute_pairs(trigger.user_attributes),
-      'eventAttributes', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) end,
-      'eventAttribute', case when trigger.type = 'metric' then laurel_private.attribute_pairs(trigger.event_attributes) -> 0 end,
-      'created', laurel_private.instant_as_text(trigger.created_at),
-      'updated', laurel_private.instant_as_text(trigger.updated_at)))
+  select laurel_private.trigger_shape(trigger, m.name, a.name)
   from (select) one
   left join laurel.metrics m on m.id = trigger.metric_id
   left join laurel.achievements a on a.id = trigger.achievement_id
@@ -3532,26 +3541,29 @@ $$;
 
 -- What the rules of a tenant are, from its configuration: one row per metric in use, with its metric
 -- triggers, and the nil one, with those of other causes that the flow knows. Everything is grouped once, so that the
--- cost grows with the configuration and not with its square.
-create function laurel_private.current_points_rules(for_tenant uuid)
+-- cost grows with the configuration and not with its square. Of these metrics alone, or (null) of all and the nil one.
+create function laurel_private.current_points_rules(for_tenant uuid, of_metrics uuid[] default null)
   returns setof laurel_private.points_rules language sql stable as $$
   with metric as (
     select m.id, m.key::text as key from laurel.metrics m
-    where m.tenant_id = for_tenant and m.archived_at is null
+    where m.tenant_id = for_tenant and m.archived_at is null and (of_metrics is null or m.id = any (of_metrics))
     union all
-    select laurel_private.nil_metric(), null
+    select laurel_private.nil_metric(), null where of_metrics is null
   ),
   trigger as (
     select metric.id as metric, metric.key as metric_key, t, s,
+      laurel_private.trigger_shape(t, m.name, a.name)::text as snapshot,
       (dense_rank() over (partition by metric.id order by s.id))::int as system_no
     from laurel.points_triggers t
     join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
     join metric on metric.id = coalesce(t.metric_id, laurel_private.nil_metric())
+    left join laurel.metrics m on m.id = t.metric_id
+    left join laurel.achievements a on a.id = t.achievement_id
     where t.tenant_id = for_tenant and t.status = 'active' and t.type in ('user_creation', 'metric', 'streak', 'achievement')
   ),
   triggers as (
     select metric, bool_or((t).event_attributes <> '{}') as counts_events,
-      jsonb_object_agg((t).id, laurel_private.trigger_as_json(t)::text) as snapshots,
+      jsonb_object_agg((t).id, snapshot) as snapshots,
       array_agg((
         (t).id, (t).type::text::laurel.points_award_cause, system_no, (s).id, (s).key::text, (s).max_points,
         (t).points, coalesce((t).metric_threshold, (t).streak_length),
@@ -3640,7 +3652,9 @@ create function laurel_private.current_points_rules(for_tenant uuid)
     select coalesce(array_agg(distinct l.length order by l.length) filter (where not l.is_value), '{}') as lengths,
       coalesce(array_agg(distinct l.length order by l.length) filter (where l.is_value), '{}') as values
     from (
-      select (t).streak_length, false from trigger where (t).type = 'streak'
+      select t.streak_length, false
+      from laurel.points_triggers t join laurel.points_systems s on s.id = t.system_id and s.archived_at is null
+      where t.tenant_id = for_tenant and t.status = 'active' and t.type = 'streak'
       union all
       -- Users may come to match a filter when they have long passed the length.
       select case when (a).user_attributes = '{}' then (a).streak_length else 1 end, (a).user_attributes = '{}'
@@ -3653,19 +3667,20 @@ create function laurel_private.current_points_rules(for_tenant uuid)
   left join leaderboards on leaderboards.metric = metric.id
 $$;
 
--- Rebuilds a tenant's compiled rules and writes those that changed.
-create function laurel_private.compile_points_rules(for_tenant uuid)
+-- Rebuilds a tenant's compiled rules and writes those that changed. Of these metrics and systems alone (null: of all) where
+-- nothing else can have changed: the rest is what a change of it, under the same lock, has left.
+create function laurel_private.compile_points_rules(for_tenant uuid, of_metrics uuid[] default null, of_systems uuid[] default null)
   returns void language plpgsql volatile as $$
 begin
   -- Two changes of one tenant's configuration at once: the second waits here, and its next
   -- statement sees what the first one committed. Otherwise each would compile without the other.
   perform from laurel.tenants t where t.id = for_tenant for no key update;
   delete from laurel_private.points_rules r
-  where r.tenant_id = for_tenant and r.metric_id <> laurel_private.nil_metric()
+  where of_metrics is null and r.tenant_id = for_tenant and r.metric_id <> laurel_private.nil_metric()
     and not exists (
       select from laurel.metrics m where m.id = r.metric_id and m.archived_at is null);
   insert into laurel_private.points_rules as r
-  select c.* from laurel_private.current_points_rules(for_tenant) c
+  select c.* from laurel_private.current_points_rules(for_tenant, of_metrics) c
   where exists (select from laurel.tenants t where t.id = for_tenant)
   on conflict (tenant_id, metric_id) do update
   set metric_key = excluded.metric_key, event_attribute_keys = excluded.event_attribute_keys,
@@ -3677,12 +3692,12 @@ begin
     levels = excluded.levels, snapshots = excluded.snapshots,
     achievement_snapshots = excluded.achievement_snapshots, webhook_types = excluded.webhook_types
   where to_jsonb(r) is distinct from to_jsonb(excluded);
-  perform laurel_private.compile_shown_systems(for_tenant);
+  perform laurel_private.compile_shown_systems(for_tenant, of_systems);
 end
 $$;
 
-comment on function laurel_private.compile_points_rules(uuid) is
-  'Rebuilds the compiled rules of a tenant. Runs after every change of configuration.';
+comment on function laurel_private.compile_points_rules(uuid, uuid[], uuid[]) is
+  'Rebuilds the compiled rules of a tenant, all or those of these metrics and systems. Runs after every change of configuration.';
 
 -- Statement triggers, so that a thousand rows changed at once are compiled once.
 create function laurel_private.tg_configuration__compile()
@@ -3692,6 +3707,56 @@ declare
 begin
   for changed_tenant in select distinct c.tenant_id from changed c order by 1 loop
     perform laurel_private.compile_points_rules(changed_tenant);
+  end loop;
+  return null;
+end
+$$;
+
+-- Configuration is made metric by metric and trigger by trigger: with hundreds of them each would wait for all to be
+-- compiled. What is in a new metric's row follows from nothing but its own.
+create function laurel_private.tg_metrics__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  added record;
+begin
+  for added in select c.tenant_id, array_agg(c.id) as ids from changed c group by 1 order by 1 loop
+    perform laurel_private.compile_points_rules(added.tenant_id, added.ids, '{}');
+  end loop;
+  return null;
+end
+$$;
+
+-- A metric trigger is in the rows of its metric and of its system, and was in those that it named before; one of another type
+-- has its say in all.
+create function laurel_private.tg_points_triggers__compile()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  touching refcursor;
+  touched record;
+begin
+  if tg_op = 'UPDATE' then
+    open touching for
+      select t.tenant_id, bool_and(t.type = 'metric') as are_of_metrics, array_agg(distinct t.metric_id) as metric_ids,
+        array_agg(distinct t.system_id) as system_ids
+      from (
+        select c.tenant_id, c.type, c.metric_id, c.system_id from changed c
+        union all
+        select c.tenant_id, c.type, c.metric_id, c.system_id from changed_from c) t
+      group by 1 order by 1;
+  else
+    open touching for
+      select t.tenant_id, bool_and(t.type = 'metric') as are_of_metrics, array_agg(distinct t.metric_id) as metric_ids,
+        array_agg(distinct t.system_id) as system_ids
+      from changed t group by 1 order by 1;
+  end if;
+  loop
+    fetch touching into touched;
+    exit when not found;
+    if touched.are_of_metrics then
+      perform laurel_private.compile_points_rules(touched.tenant_id, touched.metric_ids, touched.system_ids);
+    else
+      perform laurel_private.compile_points_rules(touched.tenant_id);
+    end if;
   end loop;
   return null;
 end
@@ -3734,11 +3799,13 @@ begin
     array['attributes', 'metrics', 'achievements', 'leaderboards', 'points_systems', 'points_triggers', 'points_boosts', 'points_levels', 'webhook_endpoints']
   loop
     execute format('create trigger %s__compile_inserted after insert on laurel.%1$I
-      referencing new table as changed for each statement
-      execute function laurel_private.tg_configuration__compile()', table_name);
+      referencing new table as changed for each statement execute function laurel_private.%2$I()', table_name,
+      case table_name when 'metrics' then 'tg_metrics__compile' when 'points_triggers' then 'tg_points_triggers__compile'
+        else 'tg_configuration__compile' end);
     execute format('create trigger %s__compile_updated after update on laurel.%1$I
-      referencing new table as changed for each statement
-      execute function laurel_private.tg_configuration__compile()', table_name);
+      referencing %2$s new table as changed for each statement execute function laurel_private.%3$I()', table_name,
+      case table_name when 'points_triggers' then 'old table as changed_from' end,
+      case table_name when 'points_triggers' then 'tg_points_triggers__compile' else 'tg_configuration__compile' end);
     execute format('create trigger %s__compile_deleted after delete on laurel.%1$I
       referencing old table as changed for each statement
       execute function laurel_private.tg_configuration__compile()', table_name);
@@ -3772,7 +3839,7 @@ comment on column laurel_private.shown_systems.levels is 'Its levels in the same
 comment on column laurel_private.shown_systems.triggers is 'Its active triggers by ID, as JSON text each.';
 alter table laurel_private.shown_systems enable row level security;
 
-create function laurel_private.current_shown_systems(for_tenant uuid)
+create function laurel_private.current_shown_systems(for_tenant uuid, of_systems uuid[] default null)
   returns setof laurel_private.shown_systems language sql stable as $$
   select s.tenant_id, s.key, s.id, trim(laurel_private.system_as_json(s)::text, '{}'),
     coalesce(l.thresholds, '{}'), coalesce(l.levels, '{}'), coalesce(t.triggers, '{}')
@@ -3782,19 +3849,23 @@ create function laurel_private.current_shown_systems(for_tenant uuid)
       array_agg(laurel_private.level_as_json(l)::text order by l.points) as levels
     from laurel.points_levels l where l.tenant_id = for_tenant group by 1) l on l.system_id = s.id
   left join (
-    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_as_json(t)::text) as triggers
-    from laurel.points_triggers t where t.tenant_id = for_tenant and t.status = 'active' group by 1) t on t.system_id = s.id
-  where s.tenant_id = for_tenant and s.archived_at is null
+    select t.system_id, jsonb_object_agg(t.id, laurel_private.trigger_shape(t, m.name, a.name)::text) as triggers
+    from laurel.points_triggers t
+    left join laurel.metrics m on m.id = t.metric_id
+    left join laurel.achievements a on a.id = t.achievement_id
+    where t.tenant_id = for_tenant and t.status = 'active' and (of_systems is null or t.system_id = any (of_systems))
+    group by 1) t on t.system_id = s.id
+  where s.tenant_id = for_tenant and s.archived_at is null and (of_systems is null or s.id = any (of_systems))
 $$;
 
-create function laurel_private.compile_shown_systems(for_tenant uuid)
+create function laurel_private.compile_shown_systems(for_tenant uuid, of_systems uuid[] default null)
   returns void language plpgsql volatile as $$
 begin
   delete from laurel_private.shown_systems r
-  where r.tenant_id = for_tenant and not exists (
+  where of_systems is null and r.tenant_id = for_tenant and not exists (
     select from laurel.points_systems s where s.id = r.system_id and s.key = r.system_key and s.archived_at is null);
   insert into laurel_private.shown_systems as r
-  select c.* from laurel_private.current_shown_systems(for_tenant) c
+  select c.* from laurel_private.current_shown_systems(for_tenant, of_systems) c
   on conflict (tenant_id, system_key) do update
   set system_id = excluded.system_id, shown = excluded.shown, level_thresholds = excluded.level_thresholds,
     levels = excluded.levels, triggers = excluded.triggers
@@ -3802,8 +3873,8 @@ begin
 end
 $$;
 
-comment on function laurel_private.compile_shown_systems(uuid) is
-  'Rebuilds what is shown of a tenant''s points systems. Part of compile_points_rules(), whose lock orders it.';
+comment on function laurel_private.compile_shown_systems(uuid, uuid[]) is
+  'Rebuilds what is shown of a tenant''s points systems, of all or of these. Part of compile_points_rules(), whose lock orders it.';
 
 do $$
 begin
@@ -7631,30 +7702,90 @@ begin
 end
 $$;
 
--- The lane of many: events of one tenant, already stored.
-create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[])
-  returns void language plpgsql volatile as $$
+-- Time zones that come with these events, of users who have none or another: given are those of all events that came,
+-- of which replays say nothing (E4). The callers hold the users' locks.
+create function laurel_private.apply_time_zones(
+  tenant_id uuid, events laurel.metric_events[], event_ids uuid[], time_zones text[]
+) returns void language plpgsql volatile as $$
+#variable_conflict use_variable
+declare
+  moved record;
+begin
+  for moved in
+    select s.user_id, s.time_zone, s.attributes, s.attributes_version, g.time_zone as given
+    from (
+      select distinct on (e.user_id) e.user_id, z.time_zone
+      from unnest(events) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, no)
+      join unnest(event_ids, time_zones) z (id, time_zone) on z.id = e.id
+      where z.time_zone is not null
+      order by e.user_id, e.no) g
+    cross join lateral (
+      select u.tz from laurel.users u where u.tenant_id = tenant_id and u.id = g.user_id offset 0) u
+    cross join lateral (
+      select s.* from laurel_private.user_states s where s.tenant_id = tenant_id and s.user_id = g.user_id offset 0) s
+    where u.tz is distinct from g.time_zone
+    order by s.user_id
+  loop
+    perform laurel_private.apply_profile(
+      (tenant_id, moved.user_id, moved.time_zone, moved.attributes, moved.attributes_version, false)::laurel_private.locked_user,
+      jsonb_build_object('tz', moved.given));
+  end loop;
+end
+$$;
+
+-- The lane of many: events of one tenant, already stored; with each, in its place, the time zone of its user, or null where it is
+-- not told. Returns how many counted for the first time.
+create function laurel_private.record_stored_events(tenant_id uuid, events laurel.metric_events[], time_zones text[] default '{}')
+  returns int language plpgsql volatile as $$
 #variable_conflict use_variable
 declare
   user_ids text[];
   have_keys boolean;
+  first_zones text[];
+  event_ids uuid[];
   new_user_ids text[];
 begin
   select array_agg(u.user_id order by u.user_id), bool_or(u.have_keys) into user_ids, have_keys
   from (
     select e.user_id, bool_or(e.idempotency_key is not null) as have_keys
     from unnest(events) e group by e.user_id) u;
-  new_user_ids := laurel_private.lock_users(tenant_id, user_ids);
-  if have_keys then
-    -- IDs first: a key remembers the ID of its event.
-    if laurel_private.are_out_of_order(events, user_ids) then
-      events := laurel_private.reorder_events(events);
-    end if;
-    events := laurel_private.drop_replays(events);
-  elsif laurel_private.are_out_of_order(events, user_ids) then
+  if time_zones <> '{}' then
+    -- For those who are new. A zone that is none is left for apply_time_zones() to refuse: a replay may bring it.
+    with told as materialized (
+      select distinct t.name from unnest(time_zones) t (name)
+    ),
+    known as (
+      select t.name from told t where laurel_private.is_time_zone(t.name)
+    ),
+    given as (
+      select distinct on (e.user_id) e.user_id, e.time_zone
+      from unnest(events, time_zones) with ordinality
+        as e (id, tenant_id, user_id, metric_id, metric_key, value, attributes, idempotency_key, occurred_at, time_zone, no)
+      where e.time_zone is not null
+      order by e.user_id, e.no
+    )
+    select array_agg(k.name order by q.no) into first_zones
+    from unnest(user_ids) with ordinality q (id, no)
+    left join given g on g.user_id = q.id
+    left join known k on k.name = g.time_zone;
+  end if;
+  new_user_ids := laurel_private.lock_users(tenant_id, user_ids, first_zones);
+  -- IDs first: a key remembers the ID of its event.
+  if laurel_private.are_out_of_order(events, user_ids) then
     events := laurel_private.reorder_events(events);
   end if;
+  if time_zones <> '{}' then
+    event_ids := array(select e.id from unnest(events) e);
+  end if;
+  if have_keys then
+    events := laurel_private.drop_replays(events);
+  end if;
+  if time_zones <> '{}' then
+    perform laurel_private.apply_time_zones(tenant_id, events, event_ids, time_zones);
+  end if;
   perform laurel_private.apply_events(tenant_id, events, new_user_ids);
+  return cardinality(events);
 end
 $$;
 
@@ -7786,6 +7917,56 @@ create trigger metric_events__record after insert on laurel.metric_events
   referencing new table as new_events for each statement
   execute function laurel_private.tg_metric_events__record();
 --! EndIncluded metrics/record_events.sql
+--! Included metrics/load_events.sql
+-- Many events at once together with the time zones of their users, as CSV files bring them (src/imports): what an INSERT
+-- into laurel.metric_events does, but that a new user is there with its time zone when its first event is judged, which
+-- an INSERT cannot say and record_event() says for one user at a time.
+
+-- Rows in order, a column an array; null for the defaults of an INSERT. Of a user's rows the first that tells a time zone
+-- tells it for all. Returns how many rows counted: the others are replays. Definer as the flow is (metrics/record_events.sql), with
+-- plans for one row and for 50,000.
+create function laurel_private.load_events(
+  metric_keys text[], user_ids text[], "values" numeric[], attributes jsonb[], idempotency_keys text[],
+  occurred_at timestamptz[], time_zones text[]
+) returns int language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  tenant uuid := laurel.current_tenant_id();
+  events laurel.metric_events[];
+begin
+  events := array(
+    select (laurel_private.quick_uuid_v7(), tenant, g.user_id, m.metric_id, g.metric_key, coalesce(g.value, 1), coalesce(g.attributes, '{}'),
+      g.idempotency_key, coalesce(g.occurred_at, now()))::laurel.metric_events
+    from unnest(metric_keys, user_ids, "values", attributes, idempotency_keys, occurred_at) with ordinality
+      as g (metric_key, user_id, value, attributes, idempotency_key, occurred_at, no)
+    left join (
+      select r.metric_key, r.metric_id
+      from (select distinct k.key from unnest(metric_keys) k (key)) k
+      cross join lateral (
+        select r.metric_key, r.metric_id from laurel_private.points_rules r
+        where r.tenant_id = tenant and r.metric_key = k.key offset 0) r) m on m.metric_key = g.metric_key
+    order by g.no);
+  if events = '{}' then
+    return 0;
+  end if;
+  perform laurel_private.check_events(events);
+  -- One level below the statement trigger, which would run the flow by itself.
+  insert into laurel_private.metric_event_log (id, tenant_id, user_id, metric_id, metric_key, value, attributes,
+    idempotency_key, occurred_at)
+  select e.* from unnest(events) e;
+  return laurel_private.record_stored_events(tenant, events, time_zones);
+end
+$$;
+
+comment on function laurel_private.load_events(text[], text[], numeric[], jsonb[], text[], timestamptz[], text[]) is
+  'Records many events, and the time zones of their users, in the order given; returns how many were no replays. None is kept when one is refused: LR003, LR010 to LR016, LR030. Rules Q1, TR6.';
+grant execute on function laurel_private.load_events(text[], text[], numeric[], jsonb[], text[], timestamptz[], text[]) to laurel_admin;
+--! EndIncluded metrics/load_events.sql
 --! Included users/identify_user.sql
 -- Identification (U2): a user is added, or what is known of it changes. Adding one is an occasion
 -- for user_creation triggers, whichever way in (TR6).
@@ -12264,8 +12445,8 @@ create view laurel_private.expected_top_earners as
     on f.tenant_id = m.tenant_id and f.segment_id = m.segment_id and f.system_id = m.system_id and f.figure = m.figure and f.earned = m.earned
   group by 1, 2, 3, 4, 5;
 
--- Makes the rollups anew from the ledger, up to the watermark: after figures were loaded or mended by hand.
--- Erasures wait for it, events do not.
+-- Makes the rollups anew from the ledger, up to the watermark, and segments and the count of users from the users: after
+-- figures were loaded or mended by hand. Erasures and folds wait for it, events and changes of attributes do not.
 create function laurel_private.rebuild_rollups()
   returns void language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -12280,6 +12461,30 @@ begin
   delete from laurel_private.earning_buckets;
   delete from laurel_private.top_earners;
   delete from laurel_private.user_segments;
+  delete from laurel_private.user_counts;
+  delete from laurel_private.segments;
+  -- One statement, so one snapshot: the changes that go are those of the users who are counted. Whoever comes or changes
+  -- meanwhile leaves a change that stays for the next fold.
+  with gone as (
+    delete from laurel_private.user_count_changes
+  ),
+  counted as materialized (
+    select u.tenant_id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id,
+      laurel_private.utc_day(u.created_at) as joined_on, count(*) as users
+    from laurel.users u
+    where exists (select from laurel.tenants t where t.id = u.tenant_id)
+    group by 1, 2, 3, 4
+  ),
+  added as (
+    insert into laurel_private.segments (tenant_id, id, attributes)
+    select distinct c.tenant_id, c.segment_id, c.attributes from counted c
+  )
+  insert into laurel_private.user_counts (tenant_id, segment_id, joined_on, users)
+  select c.tenant_id, s.segment_id, c.joined_on, sum(c.users)
+  from counted c
+  cross join lateral (values (laurel_private.everybody()), (c.segment_id)) s (segment_id)
+  group by 1, 2, 3;
+  -- Behind it: who has changed since is where it belongs, and its change finds nothing to move.
   with placed as materialized (
     select u.tenant_id, u.id, u.attributes, laurel_private.segment_of(u.attributes) as segment_id from laurel.users u
   ),
@@ -12308,7 +12513,7 @@ end
 $$;
 
 comment on function laurel_private.rebuild_rollups() is
-  'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned. Rule D3.';
+  'Makes the rollups anew from the ledger, up to the watermark, and from what erased users had earned; segments and the count of users from the users. Rule D3.';
 --! EndIncluded insight/rebuild_rollups.sql
 --! Included insight/fold_user_counts.sql
 -- Folds who came, who went and whose attributes changed (users/user_counts.sql): into the counts of users, and the

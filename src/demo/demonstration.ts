@@ -66,7 +66,7 @@ export async function demonstrate(options: DemonstrationOptions): Promise<Demons
 
   const refused: string[] = [];
   const loader = createEventLoader({
-    pool: pools.service,
+    pool: pools.admin,
     tenant: "",
     onRefused: (row, reason) => refused.push(`${row.idempotencyKey.slice(0, 10)}: ${reason}`),
   });

@@ -6,7 +6,7 @@ import type { EventRow } from "./event_rows.ts";
 
 /** What a loader needs. */
 export interface EventLoaderDependencies {
-  /** Connections that may insert events: in role laurel_service, or the owner's. */
+  /** Connections in role laurel_admin, or the owner's. */
   readonly pool: Pool;
   /** The tenant's customer ID; empty for the default one. */
   readonly tenant: string;
@@ -34,29 +34,31 @@ export interface EventLoader {
 const passingFaults: ReadonlySet<string> = new Set(["40P01", "40001", "55P03"]);
 const attempts = 8;
 const unknownMetric = "LR003";
+const invalidTimeZone = "LR016";
 
-/** Makes a loader that inserts through `laurel.metric_events`, many rows a statement. */
+/** Makes a loader that records by `laurel_private.load_events()`, many rows a statement. */
 export function createEventLoader({ pool, tenant, onRefused }: EventLoaderDependencies): EventLoader {
   const settings = { "laurel.tenant": tenant, TimeZone: "UTC" };
   const timeZones = new Map<string, string>();
-  // The reason by metric key, so that a file full of one wrong key is not tried line by line.
+  // The reason by metric key and by time zone, so that a file full of one wrong key is not tried line by line.
   const refusedMetrics = new Map<string, string>();
-
-  let refused = 0;
+  const refusedZones = new Map<string, string>();
+  const refused = new Set<EventRow>();
 
   const refuse = (row: EventRow, reason: string): void => {
-    refused += 1;
+    refused.add(row);
     onRefused(row, reason);
   };
   const refuseFor = (row: EventRow, error: DatabaseError): void => {
     if (error.code === unknownMetric) refusedMetrics.set(row.metricKey, error.message);
+    if (error.code === invalidTimeZone && row.timeZone !== null) refusedZones.set(row.timeZone, error.message);
     refuse(row, error.message);
   };
 
   /** All rows in one statement, or, when one of them is wrong, each half by itself. */
   const insert = async (given: readonly EventRow[]): Promise<number> => {
     const rows = given.filter((row) => {
-      const reason = refusedMetrics.get(row.metricKey);
+      const reason = refusedMetrics.get(row.metricKey) ?? (row.timeZone === null ? undefined : refusedZones.get(row.timeZone));
       if (reason !== undefined) refuse(row, reason);
       return reason === undefined;
     });
@@ -75,41 +77,31 @@ export function createEventLoader({ pool, tenant, onRefused }: EventLoaderDepend
     }
   };
 
-  /** One row that also says where its user lives; the two are stored together (TR6: a new user is dated by its first event). */
-  const record = async (row: EventRow): Promise<number> => {
-    try {
-      const isReplay = await patiently(() => recordRow(pool, settings, row));
-      if (row.timeZone !== null) timeZones.set(row.userId, row.timeZone);
-      return isReplay ? 0 : 1;
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      refuseFor(row, error);
-      return 0;
-    }
-  };
-
   return {
     load: async (rows) => {
-      const refusedBefore = refused;
+      const refusedBefore = refused.size;
       let stored = 0;
-      const waiting: EventRow[] = [];
-      const waitingUsers = new Set<string>();
+      let waiting: EventRow[] = [];
+      // Of users who wait: the time zone that their rows tell, if they do.
+      const waitingZones = new Map<string, string | undefined>();
       const insertWaiting = async (): Promise<void> => {
-        stored += await insert(waiting.splice(0));
-        waitingUsers.clear();
+        stored += await insert(waiting);
+        for (const row of waiting) {
+          if (row.timeZone !== null && !refused.has(row)) timeZones.set(row.userId, row.timeZone);
+        }
+        waiting = [];
+        waitingZones.clear();
       };
       for (const row of rows) {
-        if (row.timeZone === null || timeZones.get(row.userId) === row.timeZone) {
-          waiting.push(row);
-          waitingUsers.add(row.userId);
-          continue;
-        }
-        // A user's events stay in order.
-        if (waitingUsers.has(row.userId)) await insertWaiting();
-        stored += await record(row);
+        const { userId, timeZone } = row;
+        const zone = waitingZones.get(userId) ?? timeZones.get(userId);
+        // One statement knows one time zone of a user, and holds it true for all of the user's rows.
+        if (timeZone !== null && timeZone !== zone && waitingZones.has(userId)) await insertWaiting();
+        waiting.push(row);
+        waitingZones.set(userId, timeZone ?? zone);
       }
       await insertWaiting();
-      return { stored, replayed: rows.length - stored - (refused - refusedBefore) };
+      return { stored, replayed: rows.length - stored - (refused.size - refusedBefore) };
     },
   };
 }
@@ -123,61 +115,19 @@ async function insertRows(
   return inTransaction(
     pool,
     async (client) => {
-      const userIds = rows.map((row) => row.userId);
-      const metricKeys = rows.map((row) => row.metricKey);
-      const idempotencyKeys = rows.map((row) => row.idempotencyKey);
-      const inserted = await client.query<{ id: string }>(
-        `with inserted as (
-           insert into laurel.metric_events (metric_key, user_id, value, attributes, idempotency_key, occurred_at)
-           select r.metric_key, r.user_id, r.value, r.attributes, r.idempotency_key, r.occurred_at
-           from unnest($1::text[], $2::text[], $3::numeric[], $4::jsonb[], $5::text[], $6::timestamptz[]) with ordinality
-             as r (metric_key, user_id, value, attributes, idempotency_key, occurred_at, no)
-           order by r.no
-           returning id
-         )
-         select id from inserted order by id limit 1`,
+      const loaded = await client.query<{ stored: number }>(
+        "select laurel_private.load_events($1, $2, $3, $4, $5, $6, $7) as stored",
         [
-          metricKeys,
-          userIds,
+          rows.map((row) => row.metricKey),
+          rows.map((row) => row.userId),
           rows.map((row) => row.value),
           rows.map((row) => JSON.stringify(row.attributes)),
-          idempotencyKeys,
+          rows.map((row) => row.idempotencyKey),
           rows.map((row) => row.occurredAt),
+          rows.map((row) => row.timeZone),
         ],
       );
-      // Replays were taken out again as the statement ended. What is left is new: no ID before these was.
-      const kept = await client.query<{ count: number }>(
-        `select count(distinct e.id)::int as count
-         from unnest($1::text[], $2::text[], $3::text[]) as r (metric_key, user_id, idempotency_key)
-         join laurel.metrics m on m.tenant_id = laurel.current_tenant_id() and m.key = r.metric_key and m.archived_at is null
-         join laurel.metric_events e on e.tenant_id = m.tenant_id and e.user_id = r.user_id and e.metric_id = m.id
-           and e.id >= $4 and e.idempotency_key = r.idempotency_key`,
-        [metricKeys, userIds, idempotencyKeys, inserted.rows[0]?.id],
-      );
-      return kept.rows[0]?.count ?? 0;
-    },
-    { settings },
-  );
-}
-
-/** Records one row together with its user's time zone; returns whether it had been recorded before. */
-async function recordRow(pool: Pool, settings: Readonly<Record<string, string>>, row: EventRow): Promise<boolean> {
-  return inTransaction(
-    pool,
-    async (client) => {
-      const recorded = await client.query<{ is_replay: boolean }>(
-        `select (laurel.record_event($1, $2, coalesce($3::numeric, 1), $4, $5, $6, $7) ->> 'idempotentReplayed')::boolean as is_replay`,
-        [
-          row.metricKey,
-          row.userId,
-          row.value,
-          JSON.stringify(row.attributes),
-          row.idempotencyKey,
-          row.occurredAt,
-          JSON.stringify({ tz: row.timeZone }),
-        ],
-      );
-      return recorded.rows[0]?.is_replay === true;
+      return loaded.rows[0]?.stored ?? 0;
     },
     { settings },
   );

@@ -58,7 +58,7 @@ export async function importFile(options: FileImport): Promise<ImportSummary> {
   };
   const refusedLines = new Set<number>();
   const loader = createEventLoader({
-    pool: pools.service,
+    pool: pools.admin,
     tenant,
     onRefused: (row, reason) => {
       refusedLines.add(row.line);

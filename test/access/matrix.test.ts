@@ -227,7 +227,7 @@ const adminHelpers = new Set([
 ]);
 /** What the admin API runs as the owner, since it reaches the account or what no role may touch; each keeps to the tenant itself. */
 const adminDefiners = new Set([
-  "change_streaks", "delete_pauses", "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants",
+  "change_streaks", "delete_pauses", "create_api_key", "create_tenant", "delete_api_key", "delete_tenant", "enqueue_events", "list_api_keys", "list_tenants", "load_events",
   "points_watermark", "read_queued_events", "replace_webhook_secret", "update_tenant",
 ]);
 

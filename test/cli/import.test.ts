@@ -131,6 +131,22 @@ describe("a good file", () => {
     expect(found.rows).toEqual([{ tz: "Asia/Tokyo" }]);
   });
 
+  test("gives every user the time zone of its lines, new users and known ones, in one batch", async () => {
+    await load("metric_key,user_id,tz\ncommits,ada,Asia/Tokyo\ncommits,ben,\n");
+    const imported = await load(
+      "metric_key,user_id,tz\n" +
+        "commits,ada,Europe/London\ncommits,ben,Asia/Tokyo\ncommits,cyd,Asia/Tokyo\ncommits,cyd,Asia/Tokyo\ncommits,dan,\ncommits,ada,\n",
+    );
+    expect(imported).toMatchObject({ stored: 6, users: 4 });
+    const found = await database.pools.owner.query("select id, tz from laurel.users order by id");
+    expect(found.rows).toEqual([
+      { id: "ada", tz: "Europe/London" },
+      { id: "ben", tz: "Asia/Tokyo" },
+      { id: "cyd", tz: "Asia/Tokyo" },
+      { id: "dan", tz: null },
+    ]);
+  });
+
   test("goes to the tenant that is named", async () => {
     await database.pools.owner.query(`
       insert into laurel.tenants (customer_id, name) values ('acme', 'Acme') on conflict do nothing`);
@@ -217,6 +233,17 @@ describe("a bad line", () => {
     const expectedBad = lines.flatMap((line, index) => (line.endsWith("01") && line.includes("0.") ? [index + 2] : []));
     expect(imported.badLines.map(([line]) => line)).toEqual(expectedBad);
     expect(imported.stored).toBe(200 - expectedBad.length);
+  });
+
+  test("with a wrong time zone is told, whichever user it is of, and the user's other lines are loaded", async () => {
+    const imported = await load(
+      "metric_key,user_id,value,tz\n" +
+        "commits,ada,1,Mars/Base\ncommits,ada,2,Asia/Tokyo\ncommits,ben,3,Mars/Base\ncommits,ada,4,Mars/Base\ncommits,ben,5,\ncommits,cyd,6,Moon/Sea\n",
+    );
+    expect(imported.badLines).toEqual([2, 4, 5, 7].map((line) => [line, expect.stringMatching(/^Unknown time zone: (Mars|Moon)/)]));
+    expect(await storedEvents()).toEqual(["ada commits 2", "ben commits 5"]);
+    const found = await database.pools.owner.query("select id, tz from laurel.users order by id");
+    expect(found.rows).toEqual([{ id: "ada", tz: "Asia/Tokyo" }, { id: "ben", tz: null }]);
   });
 
   test("is numbered by where it starts, also after fields of several lines and blank lines", async () => {

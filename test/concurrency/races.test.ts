@@ -280,3 +280,36 @@ describe("two changes of configuration at once", () => {
     expect(await verify(owner)).toEqual([]);
   });
 });
+
+describe("two loads that bring one new user (E4, TR6)", () => {
+  const load = async (db: Database, user: string, keys: readonly string[], zone: string): Promise<number | undefined> =>
+    (
+      await db.query<{ stored: number }>(
+        `select laurel_private.load_events(array_fill($1::text, array[$5::int]), array_fill($2::text, array[$5::int]),
+           array_fill(1::numeric, array[$5::int]), array_fill('{}'::jsonb, array[$5::int]), $3,
+           array_fill(timestamptz '2026-01-31 20:00+00', array[$5::int]), array_fill($4::text, array[$5::int])) as stored`,
+        [metric.key, user, keys, zone, keys.length],
+      )
+    ).rows[0]?.stored;
+
+  test.each([
+    ["commit", 1, [100, 10, 10]],
+    ["rollback", 2, [100, 10, 10]],
+  ] as const)("the first ends by %s: the user is new once, each key counts once, the last time zone holds", async (how, stored, points) => {
+    const { owner, admin } = database.pools;
+    await aTrigger(owner, { system, type: "user_creation", points: 100 });
+    const user = unique("race");
+    const first = await openTransaction(admin);
+    expect(await load(first.client, user, ["k"], "Asia/Tokyo")).toBe(1);
+    const second = await startAndBlock(admin, owner, (client) => load(client, user, ["k", "l"], "America/New_York"));
+    await first.end(how);
+    expect(await second.result).toBe(stored);
+    const found = await owner.query(
+      `select u.tz, array(select a.points::int from laurel.points_awards a where a.user_id = u.id order by a.sequence) as points
+       from laurel.users u where u.id = $1`,
+      [user],
+    );
+    expect(found.rows).toEqual([{ tz: "America/New_York", points }]);
+    expect(await verify(owner)).toEqual([]);
+  });
+});

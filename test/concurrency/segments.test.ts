@@ -133,6 +133,90 @@ test.each(endings)("a snapshot from before a move (%s) has what it had", async (
   await isRight();
 });
 
+const rebuild = (db: Database) => db.query("select laurel_private.rebuild_rollups()");
+/** Segments that nobody is in, users that no segment is of, changes that wait. */
+const leftOvers = async (): Promise<unknown> => {
+  const found = await owner.query<Record<string, number>>(
+    `select
+       (select count(*)::int from laurel_private.segments s where not exists (
+         select from laurel.users u where u.tenant_id = s.tenant_id and laurel_private.segment_of(u.attributes) = s.id)) as segments,
+       (select count(*)::int from laurel.users u where not exists (
+         select from laurel_private.segments s
+         where s.tenant_id = u.tenant_id and s.id = laurel_private.segment_of(u.attributes) and s.attributes = u.attributes)) as users,
+       (select count(*)::int from laurel_private.user_count_changes) as changes`,
+  );
+  return found.rows[0];
+};
+
+test.each([
+  ["a count that is too high", "update laurel_private.user_counts set users = users + 1 where segment_id = laurel_private.everybody()"],
+  ["a count that is lost", "delete from laurel_private.user_counts where segment_id <> laurel_private.everybody()"],
+  ["a count of nobody", "insert into laurel_private.user_counts select tenant_id, segment_id, joined_on - 1, 1 from laurel_private.user_counts"],
+  ["a change that nobody made", "insert into laurel_private.user_count_changes select tenant_id, current_date, 1, 'nobody', '{}' from laurel.users limit 1"],
+  ["a change that is lost", "delete from laurel_private.user_count_changes"],
+  ["a segment that is lost", "delete from laurel_private.segments where attributes @> '{\"plan\": \"free\"}'"],
+  ["a segment with others' attributes", "update laurel_private.segments set attributes = '{\"plan\": \"none\"}' where attributes @> '{\"plan\": \"free\"}'"],
+  [
+    "a segment that nobody is in",
+    `insert into laurel_private.segments
+     select id, laurel_private.segment_of('{"plan": "gone"}'), '{"plan": "gone"}' from laurel.tenants`,
+  ],
+])("a rebuild mends %s", async (_, corruption) => {
+  await become(owner, "pro", unique("newcomer"));
+  const look = async (): Promise<unknown> => [await leftOvers(), await verify(owner)];
+  const before = await look();
+  await owner.query(corruption);
+  expect(await look()).not.toEqual(before);
+  await rebuild(owner);
+  expect(await leftOvers()).toEqual({ segments: 0, users: 0, changes: 0 });
+  await isRight();
+});
+
+test.each(endings)("a rebuild leaves out who comes or changes in a transaction that is open (%s): the next fold has them", async (how) => {
+  const changing = await openTransaction(owner);
+  await become(changing.client, "pro");
+  await become(changing.client, "pro", unique("newcomer"));
+  await rebuild(owner);
+  await isRight();
+  await changing.end(how);
+  await isRight();
+  await foldAll();
+  expect(await leftOvers()).toEqual({ segments: 0, users: 0, changes: 0 });
+  await isRight();
+});
+
+test.each(endings)("who comes or changes does not wait for a rebuild (%s), and is counted once", async (how) => {
+  const rebuilding = await openTransaction(owner);
+  await rebuild(rebuilding.client);
+  await become(owner, "pro");
+  await become(owner, "pro", unique("newcomer"));
+  expect(await foldUsers(owner)).toBe(0);
+  await isRight();
+  await rebuilding.end(how);
+  await isRight();
+  await foldAll();
+  expect(await leftOvers()).toEqual({ segments: 0, users: 0, changes: 0 });
+  await isRight();
+});
+
+test("who changes after a rebuild has counted and before it has placed users is where it belongs", async () => {
+  await become(owner, null, "another");
+  // The rebuild's count has its snapshot and waits for this row.
+  const holding = await openTransaction(owner);
+  await holding.client.query("select from laurel_private.user_count_changes where user_id = 'another' for update");
+  const { result } = await startAndBlock(owner, owner, rebuild);
+  await become(owner, "pro");
+  await become(owner, "pro", unique("newcomer"));
+  await holding.end("commit");
+  await result;
+  expect(await leftOvers()).toMatchObject({ users: 0, changes: 5 });
+  await isRight();
+  await foldAll();
+  expect(await leftOvers()).toEqual({ segments: 0, users: 0, changes: 0 });
+  await isRight();
+  await become(owner, "pro", "another");
+});
+
 test.each(endings)("an erasure waits for users who are moved (%s), and takes its user out of the segment it is in then", async (how) => {
   await become(owner, "pro");
   const moving = await openTransaction(owner);
