@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:38c5deede61b4374d48be3a97ecebee3d1675331
+--! Hash: sha1:05167df9dbb90201cd6aac2f6306a3b52162b6ed
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7229,7 +7229,7 @@ create function laurel.record_event(
   idempotency_key text default null,
   occurred_at timestamptz default null,
   profile jsonb default null
-) returns jsonb language plpgsql volatile security definer
+) returns json language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
@@ -7332,7 +7332,7 @@ begin
       end if;
       return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(coalesce(state.metric_totals[metric_place], 0)),
         ',"achievements":[],"currentStreak":', state.streak_answer,
-        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::jsonb;
+        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::json;
     end if;
   end if;
 
@@ -7487,7 +7487,7 @@ begin
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
     ',"achievements":[', shown_completions, '],"currentStreak":', shown_streak, ',"points":', coalesce(shown_points, '{}'),
-    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
+    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::json;
 end
 $$;
 
@@ -11077,7 +11077,7 @@ declare
   claimed laurel_private.queued_events[];
   first laurel_private.queued_events;
   one laurel_private.queued_events;
-  answer jsonb;
+  answer json;
   code text;
   message text;
 begin
