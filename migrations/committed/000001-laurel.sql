@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:05167df9dbb90201cd6aac2f6306a3b52162b6ed
+--! Hash: sha1:7bab5549c16a8ef1ed2ad28105824043e56ba4a3
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6496,17 +6496,6 @@ as $$
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id
 $$;
 
--- Whether a user's streak is as it was, whatever these occasions are: its period is satisfied, and they lie in it.
-create function laurel_private.is_streak_unmoved(
-  state laurel_private.user_states, version int, occasions laurel_private.occasion[], as_of timestamptz
-) returns boolean language sql stable as $$
-  select coalesce(state.streak_version = version and state.streak_is_satisfied
-    and as_of >= state.streak_valid_from and as_of < state.streak_valid_until
-    and not exists (
-      select from unnest(occasions) o
-      where o.cause = 'metric' and (o.occurred_at < state.streak_valid_from or o.occurred_at >= state.streak_valid_until)), false)
-$$;
-
 create function laurel_private.extend_streaks(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], as_of timestamptz
 ) returns laurel_private.streak_effects[] language plpgsql volatile as $$
@@ -6518,8 +6507,13 @@ declare
 begin
   select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
   effects := array(
-    select case when exists (select from unnest(o.occasions) x where x.cause = 'metric')
-        and not laurel_private.is_streak_unmoved(s, settings.version, o.occasions, as_of)
+    -- Who has satisfied the period keeps the streak as it is, whatever else happens in it.
+    select case when exists (
+        select from unnest(o.occasions) x
+        where x.cause = 'metric'
+          and (s.streak_version = settings.version and s.streak_is_satisfied
+            and as_of >= s.streak_valid_from and as_of < s.streak_valid_until
+            and x.occurred_at >= s.streak_valid_from and x.occurred_at < s.streak_valid_until) is not true)
       then laurel_private.decide_user_streak(settings, s, metric_ids, o.occasions, as_of) end
     from unnest(work) with ordinality as o (user_id, occasions, no)
     cross join lateral (
