@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:aaed57ad3c8b7bb44dd49d9aaca47979799fa696
+--! Hash: sha1:4a30d917786248a983ba013bdd89c72d83e2fb6d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -6567,17 +6567,6 @@ as $$
   where s.tenant_id = (e.state).tenant_id and s.user_id = e.user_id
 $$;
 
--- Whether a user's streak is as it was, whatever these occasions are: its period is satisfied, and they lie in it.
-create function laurel_private.is_streak_unmoved(
-  state laurel_private.user_states, version int, occasions laurel_private.occasion[], as_of timestamptz
-) returns boolean language sql stable as $$
-  select coalesce(state.streak_version = version and state.streak_is_satisfied
-    and as_of >= state.streak_valid_from and as_of < state.streak_valid_until
-    and not exists (
-      select from unnest(occasions) o
-      where o.cause = 'metric' and (o.occurred_at < state.streak_valid_from or o.occurred_at >= state.streak_valid_until)), false)
-$$;
-
 create function laurel_private.extend_streaks(
   tenant_id uuid, metric_ids uuid[], work laurel_private.user_occasions[], as_of timestamptz
 ) returns laurel_private.streak_effects[] language plpgsql volatile as $$
@@ -6589,8 +6578,13 @@ declare
 begin
   select s.* into settings from laurel_private.streak_settings s where s.tenant_id = tenant_id;
   effects := array(
-    select case when exists (select from unnest(o.occasions) x where x.cause = 'metric')
-        and not laurel_private.is_streak_unmoved(s, settings.version, o.occasions, as_of)
+    -- Who has satisfied the period keeps the streak as it is, whatever else happens in it.
+    select case when exists (
+        select from unnest(o.occasions) x
+        where x.cause = 'metric'
+          and (s.streak_version = settings.version and s.streak_is_satisfied
+            and as_of >= s.streak_valid_from and as_of < s.streak_valid_until
+            and x.occurred_at >= s.streak_valid_from and x.occurred_at < s.streak_valid_until) is not true)
       then laurel_private.decide_user_streak(settings, s, metric_ids, o.occasions, as_of) end
     from unnest(work) with ordinality as o (user_id, occasions, no)
     cross join lateral (
@@ -7300,7 +7294,7 @@ create function laurel.record_event(
   idempotency_key text default null,
   occurred_at timestamptz default null,
   profile jsonb default null
-) returns jsonb language plpgsql volatile security definer
+) returns json language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
@@ -7403,7 +7397,7 @@ begin
       end if;
       return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(coalesce(state.metric_totals[metric_place], 0)),
         ',"achievements":[],"currentStreak":', state.streak_answer,
-        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::jsonb;
+        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::json;
     end if;
   end if;
 
@@ -7558,7 +7552,7 @@ begin
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
     ',"achievements":[', shown_completions, '],"currentStreak":', shown_streak, ',"points":', coalesce(shown_points, '{}'),
-    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
+    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::json;
 end
 $$;
 
@@ -11258,7 +11252,7 @@ declare
   claimed laurel_private.queued_events[];
   first laurel_private.queued_events;
   one laurel_private.queued_events;
-  answer jsonb;
+  answer json;
   code text;
   message text;
 begin
