@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:41e2a0b95847781452e38a8d9ed2da533a67ba6f
+--! Hash: sha1:00bb9d528bda05c6dc7888619af0b504be00f218
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11694,7 +11694,7 @@ create table laurel_private.user_points_years (
   year int not null,
   user_id text collate "C" not null,
   days date[] not null,
-  sums numeric[] not null,
+  sums bigint[] not null,
   constraint user_points_years_are_one_per_year primary key (tenant_id, system_id, year, user_id),
   constraint user_points_years_belong_to_a_user foreign key (tenant_id, user_id)
     references laurel.users on delete cascade,
@@ -12002,11 +12002,16 @@ create function laurel_private.year_of(day date)
   returns int language sql immutable parallel safe
   return extract(year from day)::int;
 
+-- Totals end at 2^53: only who went there from 0 a thousand times in a year earned more.
+create function laurel_private.as_bigint(earned numeric)
+  returns bigint language sql immutable parallel safe
+  return least(earned, 9223372036854775807)::bigint;
+
 -- After users earned on days that were over: their years anew.
 create function laurel_private.sum_up_years(figures laurel_private.award_figures[], before date)
   returns void language sql volatile as $$
   insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
-  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day), array_agg(d.sum order by d.day)
+  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day)
   from (
     select y.*, d.day, sum(d.earned) over (partition by y.tenant_id, y.system_id, y.year, y.user_id order by d.day) as sum
     from (
@@ -12167,12 +12172,12 @@ begin
       perform laurel_private.find_top_earners(system.tenant_id, system.id);
     end if;
     insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, days, sums)
-    select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, array[d.day], array[d.earned]
+    select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, array[d.day], array[laurel_private.as_bigint(d.earned)]
     from laurel_private.user_points_days d
     where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day = fold.windows_end_on
     order by d.user_id
     on conflict on constraint user_points_years_are_one_per_year do update
-    set days = y.days || excluded.days, sums = y.sums || (y.sums[cardinality(y.sums)] + excluded.sums[1]);
+    set days = y.days || excluded.days, sums = y.sums || laurel_private.as_bigint(y.sums[cardinality(y.sums)]::numeric + excluded.sums[1]);
   end loop;
   update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
   return 1;
@@ -12255,7 +12260,7 @@ create view laurel_private.expected_user_points_days as
 
 -- From the users' days.
 create view laurel_private.expected_user_points_years as
-  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(d.sum order by d.day) as sums
+  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
   from (
     select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
       sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
@@ -16767,16 +16772,21 @@ create function laurel_private.few_users()
   returns int language sql immutable parallel safe
   return 50000;
 
--- What each user earned on days of these years that are over. Of users who earned nothing on them as well.
+-- What a user earned on these days, by the sums of a year.
+create function laurel_private.earned_between(days date[], sums bigint[], from_on date, to_on date)
+  returns bigint language sql immutable parallel safe
+  return coalesce(sums[width_bucket(to_on, days)], 0) - coalesce(sums[width_bucket(from_on - 1, days)], 0);
+
+-- What each user earned by its sums, a row for each of its years. Of users who earned nothing on these days as well.
 create function laurel_private.summed_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
-  returns table (user_id text, earned numeric) language sql stable parallel safe as $$
-  select y.user_id, coalesce(y.sums[width_bucket(to_on, y.days)], 0) - coalesce(y.sums[width_bucket(from_on - 1, y.days)], 0)
+  returns table (user_id text, earned bigint) language sql stable parallel safe as $$
+  select y.user_id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
   from laurel_private.user_points_years y
   where few is null and y.tenant_id = system.tenant_id and y.system_id = system.id
     and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)
     and (filter = '{}' or y.user_id in (select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
   union all
-  select u.id, coalesce(y.sums[width_bucket(to_on, y.days)], 0) - coalesce(y.sums[width_bucket(from_on - 1, y.days)], 0)
+  select u.id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
   from unnest(few) u (id)
   cross join lateral (
     select y.days, y.sums from laurel_private.user_points_years y
@@ -16813,33 +16823,36 @@ begin
     moved as materialized (
       select c.user_id, coalesce(s.earned, 0) as old, coalesce(s.earned, 0) + c.earned as new
       from changed c
-      cross join lateral (select sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on, filter, array[c.user_id]) s) s
+      cross join lateral (
+        select sum(laurel_private.earned_between(y.days, y.sums, from_on, to_on)) as earned
+        from laurel_private.user_points_years y
+        where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = c.user_id
+          and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)) s
     ),
-    -- Many earned the same: what follows is done once for all of them.
+    -- Many earned the same: what follows is done once for all of them. Nothing as well, or sums would be looked up twice.
     part as materialized (
       select s.earned, count(*) as users, min(s.user_id) as user_id
       from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
-      where is_one_year and s.earned > 0
-      group by 1
+      where is_one_year group by 1
       union all
       select s.earned, count(*), min(s.user_id)
       from (
         select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
-        where not is_one_year and s.earned > 0 group by 1) s
+        where not is_one_year group by 1) s
       group by 1
       union all
-      select m.old, -count(*), null from moved m where m.old > 0 group by 1
+      select m.old, -count(*), null from moved m group by 1
       union all
       select m.new, count(*), min(m.user_id) from moved m group by 1
     ),
     bucket as (
       select b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
-      from (select laurel_private.bucket_of(p.earned, starts) as bucket, p.users, p.earned * p.users as points from part p) b
+      from (select laurel_private.bucket_of(p.earned, starts) as bucket, p.users, p.earned * p.users as points from part p where p.earned > 0) b
       group by 1
     ),
     most as (
       -- Who has earned more since is before itself.
-      select p.earned, p.user_id from part p where p.users > 0 order by p.earned desc, p.user_id limit 1
+      select p.earned, p.user_id from part p where p.users > 0 and p.earned > 0 order by p.earned desc, p.user_id limit 1
     )
     select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
     from bucket b where b.users > 0;
@@ -16892,12 +16905,12 @@ begin
   for part in
     select * from (values (false, from_on, to_on), (true, from_on - (to_on - from_on + 1), from_on - 1)) p (is_before, from_on, to_on)
   loop
-    -- A user's sums cost about as much as four of its days.
+    -- Sums of a user cost less than two of its days.
     awards := (
       select coalesce(sum(d.awards), 0) from laurel_private.points_days d
       where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
         and d.day between part.from_on and part.to_on);
-    if few is null and awards < laurel_private.count_users(system.tenant_id) / 4 then
+    if few is null and awards < laurel_private.count_users(system.tenant_id) / 2 then
       return query select part.is_before, f.* from laurel_private.range_figures_by_day(system, part.from_on, part.to_on, filter) f;
     else
       return query select part.is_before, f.* from laurel_private.range_figures(system, part.from_on, part.to_on, filter, few) f;
