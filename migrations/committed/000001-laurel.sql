@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:00bb9d528bda05c6dc7888619af0b504be00f218
+--! Hash: sha1:85d168d110a91fe5af02d39fce7ef43ac73a77f5
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12393,16 +12393,38 @@ create type laurel_private.segment_move as (tenant_id uuid, user_id text, from_i
 -- Takes what is folded of users out of one segment and adds it to another. Called under the fold's lock.
 create function laurel_private.move_users(moves laurel_private.segment_move[], watermark uuid)
   returns void language plpgsql volatile as $$
+#variable_conflict use_column
 declare
   folded laurel_private.award_figures[] := array(
-    select f.f from unnest(moves) m
+    select (f.id, f.tenant_id, m.from_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned, f.boosted, f.deducted,
+      f.sequence, f.total_before, f.total_after)::laurel_private.award_figures
+    from unnest(moves) m
     cross join lateral (
-      select f from laurel_private.award_figures f
-      where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < watermark offset 0) f);
+      select f.* from laurel_private.award_figures f
+      where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < move_users.watermark offset 0) f);
+  -- Each user's rows as one, from its first total to its last: those between it has come to and left again.
+  ends laurel_private.award_figures[] := array(
+    select (null, f.tenant_id, f.segment_id, f.user_id, f.system_id, null, null, null, 0, 0, 0, min(f.sequence),
+      (array_agg(f.total_before order by f.sequence))[1], (array_agg(f.total_after order by f.sequence desc))[1])::laurel_private.award_figures
+    from unnest(folded) f group by f.tenant_id, f.segment_id, f.user_id, f.system_id);
 begin
-  folded := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
-  perform laurel_private.add_to_totals(folded, -1, of_everybody => false);
+  merge into laurel_private.points_days d
+  using (
+    select f.tenant_id, x.segment_id, f.system_id, f.day, f.cause, f.trigger_id, sum(x.sign * f.earned) as earned,
+      sum(x.sign * f.boosted) as boosted, sum(x.sign * f.deducted) as deducted, sum(x.sign) as awards
+    from unnest(folded) f
+    join unnest(moves) m on m.tenant_id = f.tenant_id and m.user_id = f.user_id
+    cross join lateral (values (m.from_id, -1), (m.to_id, 1)) x (segment_id, sign)
+    where exists (select from laurel.tenants t where t.id = f.tenant_id)
+    group by 1, 2, 3, 4, 5, 6) c
+  on d.tenant_id = c.tenant_id and d.segment_id = c.segment_id and d.system_id = c.system_id and d.day = c.day
+    and d.cause = c.cause and d.trigger_id = c.trigger_id
+  when matched and d.awards + c.awards = 0 then delete
+  when matched then update set earned = d.earned + c.earned, boosted = d.boosted + c.boosted,
+    deducted = d.deducted + c.deducted, awards = d.awards + c.awards
+  when not matched then insert (tenant_id, segment_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+    values (c.tenant_id, c.segment_id, c.system_id, c.day, c.cause, c.trigger_id, c.earned, c.boosted, c.deducted, c.awards);
+  perform laurel_private.add_to_totals(ends, -1, of_everybody => false);
   perform laurel_private.change_earnings(array(
     select (e.tenant_id, m.from_id, m.to_id, e.system_id, e.user_id, 0, 0, 0, 0, 0, 0, 0)::laurel_private.earning_change
     from unnest(moves) m
@@ -12411,9 +12433,7 @@ begin
       where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
   update laurel_private.user_segments s set segment_id = m.to_id
   from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
-  folded := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(folded, of_everybody => false);
-  perform laurel_private.add_to_totals(folded, of_everybody => false);
+  perform laurel_private.add_to_totals(laurel_private.in_segments(ends), of_everybody => false);
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
     select distinct t.tenant_id, t.system_id, t.segment_id
