@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:85d168d110a91fe5af02d39fce7ef43ac73a77f5
+--! Hash: sha1:361ea9a979bb7523fe8ed0516c8fc183bb4e7736
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -885,7 +885,7 @@ create table laurel_private.user_segments (
     references laurel.users on delete cascade
 );
 
-create index user_segments_by_segment on laurel_private.user_segments (tenant_id, segment_id);
+create index user_segments_by_segment on laurel_private.user_segments (tenant_id, segment_id, user_id);
 comment on table laurel_private.user_segments is 'The segment that a user''s points are folded into; no row before any are.';
 alter table laurel_private.user_segments enable row level security;
 
@@ -16777,13 +16777,22 @@ begin
 end
 $$;
 
--- The IDs of users with these attributes; null when they are more than `most`.
+-- Who of those that points are folded of has these attributes today; null when they are more than `most`.
 create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
   returns text[] language plpgsql stable as $$
 declare
-  ids text[] := array(select u.id from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter limit most + 1);
+  segments uuid[] := laurel_private.matching_segments(of_tenant, filter);
+  ids text[] := array(
+    select s.user_id from laurel_private.user_segments s where s.tenant_id = of_tenant and s.segment_id = any (segments) limit most + 1);
+  came text[];
+  went text[];
 begin
-  return case when cardinality(ids) <= most then ids end;
+  if cardinality(ids) > most then
+    return null;
+  end if;
+  select array_agg(m.user_id) filter (where m.sign > 0), array_agg(m.user_id) filter (where m.sign < 0) into came, went
+  from laurel_private.moved_users(of_tenant, filter) m;
+  return array(select id from unnest(ids || came) id where went is null or id not in (select g from unnest(went) g));
 end
 $$;
 
@@ -16832,7 +16841,7 @@ begin
       from (
         select d.user_id, d.earned from laurel_private.user_points_days d
         where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between greatest(from_on, summed_before) and to_on
-          and (few is null or d.user_id = any (few))
+          and (few is null or d.user_id in (select f from unnest(few) f))
           and (filter = '{}' or few is not null or d.user_id in (
             select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
         union all
