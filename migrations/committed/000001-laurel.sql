@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4a30d917786248a983ba013bdd89c72d83e2fb6d
+--! Hash: sha1:f07298ebb8c614b57bfe6a409659b1013d5d98f8
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -885,7 +885,7 @@ create table laurel_private.user_segments (
     references laurel.users on delete cascade
 );
 
-create index user_segments_by_segment on laurel_private.user_segments (tenant_id, segment_id);
+create index user_segments_by_segment on laurel_private.user_segments (tenant_id, segment_id, user_id);
 comment on table laurel_private.user_segments is 'The segment that a user''s points are folded into; no row before any are.';
 alter table laurel_private.user_segments enable row level security;
 
@@ -11801,7 +11801,7 @@ create table laurel_private.earnings_fold (
 comment on table laurel_private.earnings_fold is 'How far the ledger is folded into the rollups.';
 comment on column laurel_private.earnings_fold.watermark is 'Rows with IDs below it are folded.';
 comment on column laurel_private.earnings_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
-comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the windows in user_earnings.';
+comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the windows in user_earnings; days before it are in user_points_years.';
 alter table laurel_private.earnings_fold enable row level security;
 insert into laurel_private.earnings_fold default values;
 
@@ -11860,6 +11860,27 @@ create table laurel_private.user_points_days (
 create index user_points_days_by_user on laurel_private.user_points_days (tenant_id, user_id);
 comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
 alter table laurel_private.user_points_days enable row level security;
+
+-- The same of days that are over, a row for each user and year: what a user earned in any range of a year is the
+-- difference of two sums, found by halving, whatever the range is. A day comes in once, as the windows move on.
+create table laurel_private.user_points_years (
+  tenant_id uuid not null,
+  system_id uuid not null,
+  year int not null,
+  user_id text collate "C" not null,
+  days date[] not null,
+  sums bigint[] not null,
+  constraint user_points_years_are_one_per_year primary key (tenant_id, system_id, year, user_id),
+  constraint user_points_years_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade,
+  constraint each_day_has_its_sum check (cardinality(days) = cardinality(sums))
+  -- A year of days is a few kilobytes: read with its row, never from elsewhere.
+) with (fillfactor = 80, toast_tuple_target = 8160);
+
+create index user_points_years_by_user on laurel_private.user_points_years (tenant_id, user_id);
+comment on table laurel_private.user_points_years is
+  'The UTC days of a year on which a user earned points, in order, and what it had earned in that year by the end of each: of the days before windows_end_on of the fold.';
+alter table laurel_private.user_points_years enable row level security;
 
 -- Windows of 7, 30 and 90 days, and as many days before each. None of them is indexed, so that a fold's update
 -- stays on its page; who has most is kept in top_earners.
@@ -12152,6 +12173,33 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
   where excluded.earned > t.earned or excluded.earned = t.earned and excluded.user_id < t.user_id
 $$;
 
+create function laurel_private.year_of(day date)
+  returns int language sql immutable parallel safe
+  return extract(year from day)::int;
+
+-- Totals end at 2^53: only who went there from 0 a thousand times in a year earned more.
+create function laurel_private.as_bigint(earned numeric)
+  returns bigint language sql immutable parallel safe
+  return least(earned, 9223372036854775807)::bigint;
+
+-- After users earned on days that were over: their years anew.
+create function laurel_private.sum_up_years(figures laurel_private.award_figures[], before date)
+  returns void language sql volatile as $$
+  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
+  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day)
+  from (
+    select y.*, d.day, sum(d.earned) over (partition by y.tenant_id, y.system_id, y.year, y.user_id order by d.day) as sum
+    from (
+      select distinct f.tenant_id, f.system_id, laurel_private.year_of(f.day) as year, f.user_id
+      from unnest(figures) f where f.earned > 0 and f.day < before) y
+    cross join lateral (
+      select d.day, d.earned from laurel_private.user_points_days d
+      where d.tenant_id = y.tenant_id and d.user_id = y.user_id and d.system_id = y.system_id
+        and laurel_private.year_of(d.day) = y.year and d.day < before offset 0) d) d
+  group by 1, 2, 3, 4
+  on conflict on constraint user_points_years_are_one_per_year do update set days = excluded.days, sums = excluded.sums
+$$;
+
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
 -- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
 create function laurel_private.fold_earnings(most int default 20000, margin interval default '10 seconds')
@@ -12203,6 +12251,7 @@ begin
   where f.earned > 0
   group by 1, 2, 3, 4
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
+  perform laurel_private.sum_up_years(figures, fold.windows_end_on);
 
   perform laurel_private.change_earnings(array(
     select (a.tenant_id, a.segment_id, a.segment_id, a.system_id, a.user_id,
@@ -12250,7 +12299,8 @@ begin
 end
 $$;
 
--- Moves the windows on by a day when a day has begun: it comes in, and another leaves each window.
+-- Moves the windows on by a day when a day has begun: it comes in, and another leaves each window. The day that is over
+-- comes to its year's sums.
 create function laurel_private.move_windows(as_of timestamptz, most int default 20000)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -12296,6 +12346,13 @@ begin
     if has_moved then
       perform laurel_private.find_top_earners(system.tenant_id, system.id);
     end if;
+    insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, days, sums)
+    select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, array[d.day], array[laurel_private.as_bigint(d.earned)]
+    from laurel_private.user_points_days d
+    where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day = fold.windows_end_on
+    order by d.user_id
+    on conflict on constraint user_points_years_are_one_per_year do update
+    set days = y.days || excluded.days, sums = y.sums || laurel_private.as_bigint(y.sums[cardinality(y.sums)]::numeric + excluded.sums[1]);
   end loop;
   update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
   return 1;
@@ -12376,6 +12433,16 @@ create view laurel_private.expected_user_points_days as
   where f.earned > 0 and f.id < (select f.watermark from laurel_private.earnings_fold f)
   group by 1, 2, 3, 4;
 
+-- From the users' days.
+create view laurel_private.expected_user_points_years as
+  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
+  from (
+    select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
+      sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
+    from laurel_private.user_points_days d
+    where d.day < (select f.windows_end_on from laurel_private.earnings_fold f)) d
+  group by 1, 2, 3, 4;
+
 create view laurel_private.expected_points_totals as
   select m.tenant_id, m.segment_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
     sum(m.users)::bigint as users
@@ -12450,6 +12517,7 @@ begin
   perform from laurel_private.earnings_fold f for update;
   delete from laurel_private.points_days;
   delete from laurel_private.user_points_days;
+  delete from laurel_private.user_points_years;
   delete from laurel_private.points_totals;
   delete from laurel_private.user_earnings;
   delete from laurel_private.earning_buckets;
@@ -12494,6 +12562,8 @@ begin
   select e.* from laurel_private.expected_points_days e;
   insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
   select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
+  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
+  select e.* from laurel_private.expected_user_points_years e;
   insert into laurel_private.points_totals (tenant_id, segment_id, system_id, is_rounded, total, users)
   select e.* from laurel_private.expected_points_totals e;
   insert into laurel_private.user_earnings
@@ -12522,16 +12592,38 @@ create type laurel_private.segment_move as (tenant_id uuid, user_id text, from_i
 -- Takes what is folded of users out of one segment and adds it to another. Called under the fold's lock.
 create function laurel_private.move_users(moves laurel_private.segment_move[], watermark uuid)
   returns void language plpgsql volatile as $$
+#variable_conflict use_column
 declare
   folded laurel_private.award_figures[] := array(
-    select f.f from unnest(moves) m
+    select (f.id, f.tenant_id, m.from_id, f.user_id, f.system_id, f.day, f.cause, f.trigger_id, f.earned, f.boosted, f.deducted,
+      f.sequence, f.total_before, f.total_after)::laurel_private.award_figures
+    from unnest(moves) m
     cross join lateral (
-      select f from laurel_private.award_figures f
-      where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < watermark offset 0) f);
+      select f.* from laurel_private.award_figures f
+      where f.tenant_id = m.tenant_id and f.user_id = m.user_id and f.id < move_users.watermark offset 0) f);
+  -- Each user's rows as one, from its first total to its last: those between it has come to and left again.
+  ends laurel_private.award_figures[] := array(
+    select (null, f.tenant_id, f.segment_id, f.user_id, f.system_id, null, null, null, 0, 0, 0, min(f.sequence),
+      (array_agg(f.total_before order by f.sequence))[1], (array_agg(f.total_after order by f.sequence desc))[1])::laurel_private.award_figures
+    from unnest(folded) f group by f.tenant_id, f.segment_id, f.user_id, f.system_id);
 begin
-  folded := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(folded, -1, of_everybody => false);
-  perform laurel_private.add_to_totals(folded, -1, of_everybody => false);
+  merge into laurel_private.points_days d
+  using (
+    select f.tenant_id, x.segment_id, f.system_id, f.day, f.cause, f.trigger_id, sum(x.sign * f.earned) as earned,
+      sum(x.sign * f.boosted) as boosted, sum(x.sign * f.deducted) as deducted, sum(x.sign) as awards
+    from unnest(folded) f
+    join unnest(moves) m on m.tenant_id = f.tenant_id and m.user_id = f.user_id
+    cross join lateral (values (m.from_id, -1), (m.to_id, 1)) x (segment_id, sign)
+    where exists (select from laurel.tenants t where t.id = f.tenant_id)
+    group by 1, 2, 3, 4, 5, 6) c
+  on d.tenant_id = c.tenant_id and d.segment_id = c.segment_id and d.system_id = c.system_id and d.day = c.day
+    and d.cause = c.cause and d.trigger_id = c.trigger_id
+  when matched and d.awards + c.awards = 0 then delete
+  when matched then update set earned = d.earned + c.earned, boosted = d.boosted + c.boosted,
+    deducted = d.deducted + c.deducted, awards = d.awards + c.awards
+  when not matched then insert (tenant_id, segment_id, system_id, day, cause, trigger_id, earned, boosted, deducted, awards)
+    values (c.tenant_id, c.segment_id, c.system_id, c.day, c.cause, c.trigger_id, c.earned, c.boosted, c.deducted, c.awards);
+  perform laurel_private.add_to_totals(ends, -1, of_everybody => false);
   perform laurel_private.change_earnings(array(
     select (e.tenant_id, m.from_id, m.to_id, e.system_id, e.user_id, 0, 0, 0, 0, 0, 0, 0)::laurel_private.earning_change
     from unnest(moves) m
@@ -12540,9 +12632,7 @@ begin
       where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
   update laurel_private.user_segments s set segment_id = m.to_id
   from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
-  folded := laurel_private.in_segments(folded);
-  perform laurel_private.add_to_days(folded, of_everybody => false);
-  perform laurel_private.add_to_totals(folded, of_everybody => false);
+  perform laurel_private.add_to_totals(laurel_private.in_segments(ends), of_everybody => false);
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
     select distinct t.tenant_id, t.system_id, t.segment_id
@@ -12645,7 +12735,7 @@ comment on function laurel_private.fold_user_counts(int) is
 
 -- The ledger rows that are not folded yet, of users with these attributes.
 create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid, filter jsonb)
-  returns setof laurel.points_awards language sql stable as $$
+  returns setof laurel.points_awards language sql stable parallel safe as $$
   select a.* from laurel.points_awards a
   where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
     and (filter = '{}' or (select u.attributes @> filter from laurel.users u where u.tenant_id = a.tenant_id and u.id = a.user_id))
@@ -12787,6 +12877,12 @@ begin
     select 'users_days_add_up_to_the_ledger', tenant_id, user_id, concat_ws(' ', system_id, day), x.earned::text, d.earned::text
     from expected x full join days d using (tenant_id, user_id, system_id, day)
     where x.earned is distinct from d.earned;
+  return query
+    with years as (select y.* from laurel_private.user_points_years y where for_tenant is null or y.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_user_points_years e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'users_years_are_sums_of_days', tenant_id, user_id, concat_ws(' ', system_id, year), concat_ws(' ', x.days, x.sums), concat_ws(' ', y.days, y.sums)
+    from expected x full join years y using (tenant_id, system_id, year, user_id)
+    where (x.days, x.sums) is distinct from (y.days, y.sums);
   return query
     with totals as (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_points_totals e where for_tenant is null or e.tenant_id = for_tenant)
@@ -16649,7 +16745,7 @@ grant execute on function laurel.backtest_points(text, jsonb) to laurel_admin;
 -- folded into them yet (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
 -- dates; "earned" is what awards added, "deducted" what deductions took. All of it may be narrowed to users with
 -- some attributes, of today: then it is from the rollups of the segments that match (users/segments.sql). What users earned
--- in days that are no window reads their own days.
+-- in days that are no window reads a row of each, with its sums.
 
 -- Checks a range of days and a filter, as every figure here takes them.
 create function laurel_private.analytics_filter(system laurel.points_systems, from_on date, to_on date, user_attributes text)
@@ -16881,13 +16977,22 @@ begin
 end
 $$;
 
--- The IDs of users with these attributes; null when they are more than `most`.
+-- Who of those that points are folded of has these attributes today; null when they are more than `most`.
 create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
   returns text[] language plpgsql stable as $$
 declare
-  ids text[] := array(select u.id from laurel.users u where u.tenant_id = of_tenant and u.attributes @> filter limit most + 1);
+  segments uuid[] := laurel_private.matching_segments(of_tenant, filter);
+  ids text[] := array(
+    select s.user_id from laurel_private.user_segments s where s.tenant_id = of_tenant and s.segment_id = any (segments) limit most + 1);
+  came text[];
+  went text[];
 begin
-  return case when cardinality(ids) <= most then ids end;
+  if cardinality(ids) > most then
+    return null;
+  end if;
+  select array_agg(m.user_id) filter (where m.sign > 0), array_agg(m.user_id) filter (where m.sign < 0) into came, went
+  from laurel_private.moved_users(of_tenant, filter) m;
+  return array(select id from unnest(ids || came) id where went is null or id not in (select g from unnest(went) g));
 end
 $$;
 
@@ -16896,56 +17001,150 @@ create function laurel_private.few_users()
   returns int language sql immutable parallel safe
   return 50000;
 
--- For any days, and any users: from what each earned per day.
-create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns setof laurel_private.earnings_by_users language plpgsql stable
-  -- A group for every user, in memory; and joins of many with many, whatever the planner takes a filter for.
+-- What a user earned on these days, by the sums of a year.
+create function laurel_private.earned_between(days date[], sums bigint[], from_on date, to_on date)
+  returns bigint language sql immutable parallel safe
+  return coalesce(sums[width_bucket(to_on, days)], 0) - coalesce(sums[width_bucket(from_on - 1, days)], 0);
+
+-- What each user earned by its sums, a row for each of its years. Of users who earned nothing on these days as well.
+create function laurel_private.summed_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
+  returns table (user_id text, earned bigint) language sql stable parallel safe as $$
+  select y.user_id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
+  from laurel_private.user_points_years y
+  where few is null and y.tenant_id = system.tenant_id and y.system_id = system.id
+    and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)
+    and (filter = '{}' or y.user_id in (select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+  union all
+  select u.id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
+  from unnest(few) u (id)
+  cross join lateral (
+    select y.days, y.sums from laurel_private.user_points_years y
+    where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = u.id
+      and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on) offset 0) y
+$$;
+
+-- For any days, and any users: from their sums, and from their days and the ledger's tail what is not in these.
+create function laurel_private.range_figures(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
+  returns table (buckets int[], users bigint[], points numeric, most numeric, most_user_id text) language plpgsql stable
+  -- A group for every user, in memory, should the days be of two years; and joins of many with many, whatever the
+  -- planner takes a filter for.
   set work_mem = '128MB' set enable_nestloop = off as $$
 #variable_conflict use_column
 declare
-  first_on date := from_on - (to_on - from_on + 1);
-  few text[] := case when filter <> '{}' then laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users()) end;
+  summed_before date := (select f.windows_end_on from laurel_private.earnings_fold f);
+  is_one_year boolean := laurel_private.year_of(from_on) = laurel_private.year_of(to_on);
   starts numeric[] := laurel_private.bucket_starts();
 begin
   return query
-    with day as (
-      select d.user_id, d.day, d.earned from laurel_private.user_points_days d
-      where few is null and d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between first_on and to_on
-      union all
-      select u.id, d.day, d.earned
-      from unnest(few) u (id)
+    with changed as materialized (
+      select c.user_id, sum(c.earned) as earned
+      from (
+        select d.user_id, d.earned from laurel_private.user_points_days d
+        where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between greatest(from_on, summed_before) and to_on
+          and (few is null or d.user_id in (select f from unnest(few) f))
+          and (filter = '{}' or few is not null or d.user_id in (
+            select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+        union all
+        select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
+        where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) c
+      group by c.user_id
+    ),
+    moved as materialized (
+      select c.user_id, coalesce(s.earned, 0) as old, coalesce(s.earned, 0) + c.earned as new
+      from changed c
       cross join lateral (
-        select d.day, d.earned from laurel_private.user_points_days d
-        where d.tenant_id = system.tenant_id and d.user_id = u.id and d.system_id = system.id and d.day between first_on and to_on offset 0) d
-      union all
-      select a.user_id, laurel_private.utc_day(a.occurred_at), a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between first_on and to_on
+        select sum(laurel_private.earned_between(y.days, y.sums, from_on, to_on)) as earned
+        from laurel_private.user_points_years y
+        where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = c.user_id
+          and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)) s
     ),
-    earned as (
-      select d.user_id, coalesce(sum(d.earned) filter (where d.day >= from_on), 0) as now_earned,
-        coalesce(sum(d.earned) filter (where d.day < from_on), 0) as before_earned
-      from day d
-      group by d.user_id
-    ),
-    -- Many earned the same: what follows is done once for all of them.
+    -- Many earned the same: what follows is done once for all of them. Nothing as well, or sums would be looked up twice.
     part as materialized (
-      select x.is_before, x.earned, count(*) as users, min(e.user_id) as user_id
-      from earned e
-      cross join lateral (values (false, e.now_earned), (true, e.before_earned)) x (is_before, earned)
-      where x.earned > 0 and (filter = '{}' or few is not null or e.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-      group by 1, 2
+      select s.earned, count(*) as users, min(s.user_id) as user_id
+      from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
+      where is_one_year group by 1
+      union all
+      select s.earned, count(*), min(s.user_id)
+      from (
+        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
+        where not is_one_year group by 1) s
+      group by 1
+      union all
+      select m.old, -count(*), null from moved m group by 1
+      union all
+      select m.new, count(*), min(m.user_id) from moved m group by 1
     ),
     bucket as (
-      select p.is_before, laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
-      from part p group by 1, 2
+      select b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
+      from (select laurel_private.bucket_of(p.earned, starts) as bucket, p.users, p.earned * p.users as points from part p where p.earned > 0) b
+      group by 1
     ),
     most as (
-      select distinct on (p.is_before) p.is_before, p.earned, p.user_id from part p order by p.is_before, p.earned desc
+      -- Who has earned more since is before itself.
+      select p.earned, p.user_id from part p where p.users > 0 and p.earned > 0 order by p.earned desc, p.user_id limit 1
     )
-    select b.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), m.earned, m.user_id
-    from bucket b join most m using (is_before)
-    group by 1, 5, 6;
+    select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
+    from bucket b where b.users > 0;
+end
+$$;
+
+-- The same from what each user earned per day: where few did, that is less to read.
+create function laurel_private.range_figures_by_day(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns table (buckets int[], users bigint[], points numeric, most numeric, most_user_id text) language plpgsql stable
+  set work_mem = '128MB' set enable_nestloop = off as $$
+#variable_conflict use_column
+declare
+  starts numeric[] := laurel_private.bucket_starts();
+begin
+  return query
+    with earned as (
+      select d.user_id, sum(d.earned) as earned
+      from (
+        select d.user_id, d.earned from laurel_private.user_points_days d
+        where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
+        union all
+        select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
+        where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
+      where filter = '{}' or d.user_id in (
+        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
+      group by d.user_id
+    ),
+    part as materialized (
+      select e.earned, count(*) as users, min(e.user_id) as user_id from earned e group by 1
+    ),
+    bucket as (
+      select laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
+      from part p group by 1
+    ),
+    most as (
+      select p.earned, p.user_id from part p order by p.earned desc limit 1
+    )
+    select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
+    from bucket b;
+end
+$$;
+
+create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+declare
+  few text[] := case when filter <> '{}' then laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users()) end;
+  part record;
+  awards bigint;
+begin
+  for part in
+    select * from (values (false, from_on, to_on), (true, from_on - (to_on - from_on + 1), from_on - 1)) p (is_before, from_on, to_on)
+  loop
+    -- Sums of a user cost less than two of its days.
+    awards := (
+      select coalesce(sum(d.awards), 0) from laurel_private.points_days d
+      where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
+        and d.day between part.from_on and part.to_on);
+    if few is null and awards < laurel_private.count_users(system.tenant_id) / 2 then
+      return query select part.is_before, f.* from laurel_private.range_figures_by_day(system, part.from_on, part.to_on, filter) f;
+    else
+      return query select part.is_before, f.* from laurel_private.range_figures(system, part.from_on, part.to_on, filter, few) f;
+    end if;
+  end loop;
 end
 $$;
 

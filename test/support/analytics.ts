@@ -161,6 +161,23 @@ async function byBruteForce(db: Database, from: string, to: string, filter: Attr
   };
 }
 
+/** What users earned in a range is the same by their sums, looked up one by one or not, and by their days. */
+async function compareWays(db: Database, from: string, to: string, filter: Attributes): Promise<void> {
+  const { rows } = await db.query(
+    `select laurel_private.histogram(f.buckets, f.users, 0) as histogram, f.points, f.most, f.most_user_id
+     from laurel.points_systems s
+     cross join lateral (
+       select * from laurel_private.range_figures_by_day(s, $1, $2, $3)
+       union all
+       select * from laurel_private.range_figures(s, $1, $2, $3, null)
+       union all
+       select * from laurel_private.range_figures(s, $1, $2, $3, case when $3 <> '{}' then laurel_private.users_with(s.tenant_id, $3, 1000) end)) f
+     where s.key = 'xp'`, [from, to, filter]);
+  expect(rows).toHaveLength(3);
+  expect(rows[1]).toEqual(rows[0]);
+  expect(rows[2]).toEqual(rows[0]);
+}
+
 /** Compares all figures of system xp in one snapshot: of these ranges of days, from so many days ago to so many, and of users with these attributes. */
 export async function compareFigures(
   pool: Pool, ranges: readonly (readonly [number, number])[], filters: readonly Attributes[],
@@ -187,6 +204,7 @@ export async function compareFigures(
         expect([found.levels, found.totals]).toEqual([expected.levels, expected.totals]);
         expect(found.users).toMatchObject(expected.users);
         expect(found.first).toMatchObject(expected.first);
+        await compareWays(client, day(from), day(to), filter);
       }
     }
   } finally {

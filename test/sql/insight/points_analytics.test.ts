@@ -142,7 +142,7 @@ describe("figures equal the ledger", () => {
     const { owner } = database.pools;
     await owner.query("update laurel_private.earnings_fold set windows_end_on = windows_end_on - 3");
     // What the windows would have been.
-    await owner.query("truncate laurel_private.user_earnings, laurel_private.earning_buckets, laurel_private.top_earners, laurel_private.points_totals, laurel_private.user_points_days, laurel_private.points_days, laurel_private.erased_points");
+    await owner.query("truncate laurel_private.user_earnings, laurel_private.earning_buckets, laurel_private.top_earners, laurel_private.points_totals, laurel_private.user_points_days, laurel_private.user_points_years, laurel_private.points_days, laurel_private.erased_points");
     await owner.query("update laurel_private.earnings_fold set watermark = '00000000-0000-0000-0000-000000000000'");
     await fold(owner, 100);
     expect(await verify(owner)).toEqual([]);
@@ -160,7 +160,7 @@ describe("figures equal the ledger", () => {
 test("rollups made anew are the same as folded ones", async () => {
   const { owner } = database.pools;
   await fold(owner);
-  const tables = ["points_days", "user_points_days", "points_totals", "earning_buckets", "top_earners", "user_segments"] as const;
+  const tables = ["points_days", "user_points_days", "user_points_years", "points_totals", "earning_buckets", "top_earners", "user_segments"] as const;
   const contents = async (): Promise<unknown> =>
     Promise.all(tables.map(async (table) => {
       const isThere = table === "earning_buckets" ? "where users > 0" : "";
@@ -241,6 +241,8 @@ test("verify() finds each rollup that was corrupted", async () => {
     ["update laurel_private.points_days set earned = earned + 1 where ctid = (select min(ctid) from laurel_private.points_days)", "days_add_up_to_the_ledger"],
     ["delete from laurel_private.points_days where ctid = (select min(ctid) from laurel_private.points_days)", "days_add_up_to_the_ledger"],
     ["update laurel_private.user_points_days set earned = earned + 1 where ctid = (select min(ctid) from laurel_private.user_points_days)", "users_days_add_up_to_the_ledger"],
+    ["update laurel_private.user_points_years set sums[1] = sums[1] + 1 where ctid = (select min(ctid) from laurel_private.user_points_years)", "users_years_are_sums_of_days"],
+    ["delete from laurel_private.user_points_years where ctid = (select min(ctid) from laurel_private.user_points_years)", "users_years_are_sums_of_days"],
     ["update laurel_private.user_earnings set last_30 = last_30 + 1 where ctid = (select min(ctid) from laurel_private.user_earnings)", "earnings_are_sums_of_days"],
     ["delete from laurel_private.user_earnings where ctid = (select min(ctid) from laurel_private.user_earnings where last_90 > 0)", "earnings_are_sums_of_days"],
     ["update laurel_private.user_earnings set before_90 = before_90 + 1 where ctid = (select min(ctid) from laurel_private.user_earnings)", "earnings_are_sums_of_days"],
