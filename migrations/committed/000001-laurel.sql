@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f07298ebb8c614b57bfe6a409659b1013d5d98f8
+--! Hash: sha1:4f9fa67281439ae8acde47ddde2d9904e68bfc90
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -80,6 +80,8 @@ create function laurel_private.error_catalogue()
       'Create levels first.'),
     ('LR025', 422, 'invalid_completion', 'The achievement %s cannot be completed by this call: %s.',
       'Only achievements of kind api, and for users who match their filters, are completed by calls.'),
+    ('LR026', 409, 'changed_meanwhile', 'This was changed meanwhile, at %s.',
+      'Read it again, and send your change with the time it has now.'),
     ('LR028', 422, 'invalid_rankings_request', 'The rankings cannot be shown: %s.',
       'limit is at most the leaderboard''s participants; userAttributes are its breakdown attributes.'),
     ('LR030', 422, 'out_of_points',
@@ -410,10 +412,20 @@ grant select on laurel.tenants to laurel_admin, laurel_service, laurel_user;
 create policy own_tenant on laurel.tenants for select to laurel_admin, laurel_service, laurel_user
   using (id = (select laurel.current_tenant_id()));
 
+-- When a row was last changed, which is also its version: an update that sets `updated_at` says which one it was made for,
+-- and is refused when there has been another since. The row is locked by then, and `old` its latest version: of two
+-- such updates at once one is refused. Milliseconds, since that is all that many clients keep of an instant; no two
+-- versions share one.
 create function laurel_private.tg_configuration__touch()
   returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  new.updated_at := clock_timestamp();
+  if date_trunc('milliseconds', new.updated_at) is distinct from date_trunc('milliseconds', old.updated_at) then
+    perform laurel_private.fail('LR026', 'updated_at', laurel_private.instant_as_text(old.updated_at));
+  end if;
+  new.updated_at := old.updated_at;
+  if new is distinct from old then
+    new.updated_at := greatest(date_trunc('milliseconds', clock_timestamp()), old.updated_at + interval '1 millisecond');
+  end if;
   return new;
 end
 $$;
@@ -537,8 +549,9 @@ begin
   return laurel_private.settings_as_json();
 exception when check_violation then
   get stacked diagnostics broken = constraint_name;
-  perform laurel_private.fail('LR020', null, (
-    select c.sentence from laurel_private.constraint_sentences c where c.holder = 'settings' and c.name = broken));
+  -- Their sentences begin with what they are about.
+  perform laurel_private.fail('LR020', split_part(c.sentence, ' ', 1), c.sentence)
+  from laurel_private.constraint_sentences c where c.holder = 'settings' and c.name = broken;
 end
 $$;
 
@@ -684,7 +697,7 @@ create function laurel_private.check_user_id(user_id text)
   returns void language plpgsql stable as $$
 begin
   if user_id is null or length(user_id) not between 1 and 255 then
-    perform laurel_private.fail('LR010', null,
+    perform laurel_private.fail('LR010', 'user_id',
       case when coalesce(user_id, '') = '' then 'it is empty' else 'it has more than 255 characters' end);
   end if;
 end
@@ -1330,23 +1343,23 @@ begin
     case
       when entry.key in ('email', 'name') then
         if entry.type not in ('string', 'null') then
-          perform laurel_private.fail('LR017', null, entry.key || ' must be a string');
+          perform laurel_private.fail('LR017', entry.key, entry.key || ' must be a string');
         elsif length(entry.text) > 1000 then
-          perform laurel_private.fail('LR017', null, entry.key || ' is longer than 1,000 characters');
+          perform laurel_private.fail('LR017', entry.key, entry.key || ' is longer than 1,000 characters');
         end if;
       when entry.key = 'tz' then
         if entry.type not in ('string', 'null') then
-          perform laurel_private.fail('LR017', null, 'tz must be a string');
+          perform laurel_private.fail('LR017', 'tz', 'tz must be a string');
         elsif entry.type = 'string' and not laurel_private.is_time_zone(entry.text) then
-          perform laurel_private.fail('LR016', null, left(entry.text, 100));
+          perform laurel_private.fail('LR016', 'tz', left(entry.text, 100));
         end if;
       when entry.key = 'signUpDate' then
         if entry.type <> 'null' and (entry.type <> 'string' or laurel_private.day_of(entry.text) is null) then
-          perform laurel_private.fail('LR017', null, 'signUpDate must be a date such as 2026-01-31');
+          perform laurel_private.fail('LR017', 'signUpDate', 'signUpDate must be a date such as 2026-01-31');
         end if;
       when entry.key = 'subscribeToEmails' then
         if entry.type not in ('boolean', 'null') then
-          perform laurel_private.fail('LR017', null, 'subscribeToEmails must be true or false');
+          perform laurel_private.fail('LR017', 'subscribeToEmails', 'subscribeToEmails must be true or false');
         end if;
       when entry.key = 'deviceTokens' then
         if entry.type not in ('array', 'null') or entry.type = 'array' and (
@@ -1354,7 +1367,7 @@ begin
           or exists (
             select from jsonb_array_elements(profile -> 'deviceTokens') t
             where jsonb_typeof(t) <> 'string' or length(t #>> '{}') > 1000)) then
-          perform laurel_private.fail('LR017', null,
+          perform laurel_private.fail('LR017', 'deviceTokens',
             'deviceTokens must be at most 100 strings of at most 1,000 characters');
         end if;
       when entry.key = 'attributes' then
@@ -1367,7 +1380,7 @@ begin
     end case;
   end loop;
   if unknown is not null then
-    perform laurel_private.fail('LR017', null, 'unknown properties: ' || left(unknown, 1000));
+    perform laurel_private.fail('LR017', case when unknown !~ ', ' then unknown end, 'unknown properties: ' || left(unknown, 1000));
   end if;
 end
 $$;
@@ -1393,7 +1406,7 @@ begin
   if profile ? 'signUpDate' then
     after.sign_up_on := laurel_private.day_of(profile ->> 'signUpDate');
     if after.sign_up_on > (clock_timestamp() at time zone coalesce(after.tz, 'UTC'))::date then
-      perform laurel_private.fail('LR017', null, 'signUpDate lies in the future');
+      perform laurel_private.fail('LR017', 'signUpDate', 'signUpDate lies in the future');
     end if;
   end if;
   if profile ? 'email' then after.email := profile ->> 'email'; end if;
@@ -2070,7 +2083,7 @@ begin
     select from laurel.attributes x where x.tenant_id = new.tenant_id and x.type = 'user' and x.key = a.key)
   limit 1;
   if unknown is not null or array_position(new.breakdown_attributes, null) is not null then
-    perform laurel_private.fail('LR012', null, left(coalesce(unknown, 'null'), 255));
+    perform laurel_private.fail('LR012', 'breakdown_attributes', left(coalesce(unknown, 'null'), 255));
   elsif (select count(distinct a.key) < cardinality(new.breakdown_attributes) from unnest(new.breakdown_attributes) a (key)) then
     perform laurel_private.fail('LR020', 'breakdown_attributes', 'A breakdown attribute is named twice.');
   end if;
@@ -3811,6 +3824,9 @@ begin
       execute function laurel_private.tg_configuration__compile()', table_name);
     execute format('create trigger %s__touch before update on laurel.%1$I
       for each row execute function laurel_private.tg_configuration__touch()', table_name);
+    execute format('grant update (updated_at) on laurel.%I to laurel_admin', table_name);
+    execute format('comment on column laurel.%I.updated_at is
+      ''When it was last changed. In an update, when it was as you know it: LR026 if it was changed since.''', table_name);
   end loop;
 end
 $$;
@@ -6742,19 +6758,19 @@ begin
     select from laurel_private.points_rules r
     where r.tenant_id = check_event.tenant_id and r.metric_id = check_event.metric_id
       and r.metric_key = check_event.metric_key) then
-    perform laurel_private.fail('LR003', null, left(coalesce(metric_key, 'null'), 255));
+    perform laurel_private.fail('LR003', 'metric_key', left(coalesce(metric_key, 'null'), 255));
   elsif value is null or not (value > -1e15 and value < 1e15) then
-    perform laurel_private.fail('LR011', null, case
+    perform laurel_private.fail('LR011', 'value', case
       when value is null then 'it is missing'
       when value::text in ('NaN', 'Infinity', '-Infinity') then 'it is not a finite number'
       else 'it has more than 15 digits before the point' end);
   elsif scale(trim_scale(value)) > 9 then
-    perform laurel_private.fail('LR011', null, 'it has more than 9 digits after the point');
+    perform laurel_private.fail('LR011', 'value', 'it has more than 9 digits after the point');
   elsif length(idempotency_key) not between 1 and 255 then
-    perform laurel_private.fail('LR014', null,
+    perform laurel_private.fail('LR014', 'idempotency_key',
       case when idempotency_key = '' then 'it is empty' else 'it has more than 255 characters' end);
   elsif not isfinite(occurred_at) or occurred_at > clock_timestamp() + interval '24 hours' then
-    perform laurel_private.fail('LR015', null, case when not isfinite(occurred_at) then 'it is infinite'
+    perform laurel_private.fail('LR015', 'occurred_at', case when not isfinite(occurred_at) then 'it is infinite'
       else 'it lies more than 24 hours in the future' end);
   end if;
   perform laurel_private.check_attributes(tenant_id, 'event', attributes, false);
@@ -7803,7 +7819,7 @@ begin
   select r.* into rules from laurel_private.points_rules r
   where r.tenant_id = coalesce(new.tenant_id, laurel.current_tenant_id()) and r.metric_key = new.metric_key;
   if rules.metric_id is null then
-    perform laurel_private.fail('LR003', null, coalesce(new.metric_key, 'null'));
+    perform laurel_private.fail('LR003', 'metric_key', coalesce(new.metric_key, 'null'));
   end if;
   if new.tenant_id is null then
     perform set_config('laurel_private.event_source', concat(current_setting('laurel.tenant', true), ' ', new.metric_key), true),
@@ -8653,22 +8669,22 @@ declare
   boards laurel_private.leaderboard_rule[];
 begin
   if coalesce(points, 0) = 0 then
-    perform laurel_private.fail('LR018', null, case when points is null then 'they are missing' else 'they are 0' end);
+    perform laurel_private.fail('LR018', 'points', case when points is null then 'they are missing' else 'they are 0' end);
   elsif reason is null or length(reason) not between 1 and 1000 then
-    perform laurel_private.fail('LR019', null,
+    perform laurel_private.fail('LR019', 'reason',
       case when coalesce(reason, '') = '' then 'it is empty' else 'it has more than 1,000 characters' end);
   elsif length(idempotency_key) not between 1 and 255 then
-    perform laurel_private.fail('LR014', null,
+    perform laurel_private.fail('LR014', 'idempotency_key',
       case when idempotency_key = '' then 'it is empty' else 'it has more than 255 characters' end);
   end if;
   perform laurel_private.active_system(for_tenant, system_key);
   -- lock_user() adds who is missing; here a missing user is refused instead.
   if not exists (select from laurel.users u where u.tenant_id = for_tenant and u.id = adjust_points.user_id) then
-    perform laurel_private.fail('LR002', null, left(coalesce(adjust_points.user_id, 'null'), 255));
+    perform laurel_private.fail('LR002', 'user_id', left(coalesce(adjust_points.user_id, 'null'), 255));
   end if;
   locked := laurel_private.lock_user(adjust_points.user_id);
   if locked.is_new then
-    perform laurel_private.fail('LR002', null, adjust_points.user_id);
+    perform laurel_private.fail('LR002', 'user_id', adjust_points.user_id);
   end if;
   system := laurel_private.active_system(for_tenant, system_key);
   select b.total, b.last_sequence into total, last_sequence
@@ -9888,17 +9904,17 @@ begin
   end if;
   for entry in select e.key, e.value from jsonb_each(given) e loop
     if entry.key not in ('notifications', 'streak') then
-      perform laurel_private.fail('LR022', null, 'unknown property: ' || left(entry.key, 100));
+      perform laurel_private.fail('LR022', left(entry.key, 100), 'unknown property: ' || left(entry.key, 100));
     elsif jsonb_typeof(entry.value) not in ('object', 'null') then
-      perform laurel_private.fail('LR022', null, entry.key || ' must be an object');
+      perform laurel_private.fail('LR022', entry.key, entry.key || ' must be an object');
     end if;
   end loop;
   for entry in select e.key, e.value from jsonb_each(coalesce(nullif(given -> 'notifications', 'null'), '{}')) e loop
     if entry.key not in ('achievement_completed', 'recap', 'reactivation', 'streak_reminder') then
-      perform laurel_private.fail('LR022', null, 'unknown notification: ' || left(entry.key, 100));
+      perform laurel_private.fail('LR022', 'notifications.' || left(entry.key, 100), 'unknown notification: ' || left(entry.key, 100));
     elsif jsonb_typeof(entry.value) <> 'array'
       or entry.value - 'email' - 'push' <> '[]' or jsonb_array_length(entry.value) > 2 then
-      perform laurel_private.fail('LR022', null, format('notifications.%s must be a list of email and push', entry.key));
+      perform laurel_private.fail('LR022', 'notifications.' || entry.key, format('notifications.%s must be a list of email and push', entry.key));
     end if;
   end loop;
 
@@ -9906,18 +9922,18 @@ begin
     case entry.key
       when 'enabled' then
         if jsonb_typeof(entry.value) <> 'boolean' then
-          perform laurel_private.fail('LR022', null, 'streak.enabled must be true or false');
+          perform laurel_private.fail('LR022', 'streak.enabled', 'streak.enabled must be true or false');
         end if;
       when 'evaluationMode' then
         if entry.value not in ('"AND"', '"OR"') then
-          perform laurel_private.fail('LR022', null, 'streak.evaluationMode must be AND or OR');
+          perform laurel_private.fail('LR022', 'streak.evaluationMode', 'streak.evaluationMode must be AND or OR');
         end if;
       when 'metrics' then
         if jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) > 100 or exists (
           select from jsonb_array_elements(entry.value) m
           where jsonb_typeof(m -> 'key') is distinct from 'string' or jsonb_typeof(m -> 'threshold') is distinct from 'number'
             or (m ->> 'threshold')::numeric not between 0.000000001 and 999999999999999) then
-          perform laurel_private.fail('LR022', null,
+          perform laurel_private.fail('LR022', 'streak.metrics',
             'streak.metrics must be a list of at most 100 metrics, each with a key and a threshold above 0');
         end if;
         select string_agg(m ->> 'key', ', ') into unknown from jsonb_array_elements(entry.value) m
@@ -9925,21 +9941,21 @@ begin
           select from laurel.metrics x
           where x.tenant_id = check_preferences.tenant_id and x.key = m ->> 'key' and x.archived_at is null);
         if unknown is not null then
-          perform laurel_private.fail('LR022', null, 'streak.metrics names unknown metrics: ' || left(unknown, 500));
+          perform laurel_private.fail('LR022', 'streak.metrics', 'streak.metrics names unknown metrics: ' || left(unknown, 500));
         end if;
       when 'daysOff' then
         if jsonb_typeof(entry.value) <> 'array' or jsonb_array_length(entry.value) > 6 or exists (
           select from jsonb_array_elements(entry.value) d where d not in ('0', '1', '2', '3', '4', '5', '6'))
           or jsonb_array_length(entry.value) <> (select count(distinct d) from jsonb_array_elements(entry.value) d) then
-          perform laurel_private.fail('LR022', null, 'streak.daysOff must be at most 6 different weekdays, 0 (Sunday) to 6');
+          perform laurel_private.fail('LR022', 'streak.daysOff', 'streak.daysOff must be at most 6 different weekdays, 0 (Sunday) to 6');
         end if;
       else
-        perform laurel_private.fail('LR022', null, 'unknown property: streak.' || left(entry.key, 100));
+        perform laurel_private.fail('LR022', 'streak.' || left(entry.key, 100), 'unknown property: streak.' || left(entry.key, 100));
     end case;
   end loop;
   if streak - 'enabled' <> '{}' and not (
     select s.has_customization from laurel_private.streak_settings s where s.tenant_id = check_preferences.tenant_id) then
-    perform laurel_private.fail('LR041', null, 'change how its streak is judged while streak customization is off');
+    perform laurel_private.fail('LR041', 'streak', 'change how its streak is judged while streak customization is off');
   end if;
 end
 $$;
@@ -10117,7 +10133,7 @@ declare
   for_tenant uuid := laurel.current_tenant_id();
 begin
   if coalesce(cardinality(user_ids), 0) not between 1 and 100 or array_position(user_ids, null) is not null then
-    perform laurel_private.fail('LR010', null, 'a list of 1 to 100 user IDs is expected');
+    perform laurel_private.fail('LR010', 'user_ids', 'a list of 1 to 100 user IDs is expected');
   end if;
   perform laurel_private.require_own_user(i.id) from unnest(user_ids) i (id);
   return (
@@ -10456,7 +10472,8 @@ create function laurel_private.streak_settings_as_json(settings laurel_private.s
       join laurel.metrics m on m.tenant_id = settings.tenant_id and m.id = s.id and m.archived_at is null), '[]'),
     'freezes', case when settings.freeze_max_count is not null then jsonb_build_object(
       'startCount', settings.freeze_start_count, 'maxCount', settings.freeze_max_count,
-      'autoEarnInterval', settings.freeze_earn_interval, 'autoEarnAmount', settings.freeze_earn_amount) end)
+      'autoEarnInterval', settings.freeze_earn_interval, 'autoEarnAmount', settings.freeze_earn_amount) end,
+    'updated', laurel_private.instant_as_text(settings.updated_at))
 $$;
 
 create function laurel_private.check_streak_settings(tenant_id uuid, given jsonb)
@@ -10508,6 +10525,8 @@ begin
           or (freezes ->> 'autoEarnInterval')::numeric not between 1 and 365 or (freezes ->> 'autoEarnInterval')::numeric % 1 <> 0
           or (freezes ->> 'autoEarnAmount')::numeric not between 1 and 10 or (freezes ->> 'autoEarnAmount')::numeric % 1 <> 0)
           then 'freezes.autoEarnInterval must be 1 to 365 days, freezes.autoEarnAmount 1 to 10.' end
+      when 'unchangedSince' then case when jsonb_typeof(entry.value) not in ('string', 'null')
+        then 'unchangedSince must be a date with a time and a zone.' end
       else format('Unknown property: %s.', left(entry.key, 100)) end;
     if fault is not null then
       perform laurel_private.fail('LR020', entry.key, fault);
@@ -10523,7 +10542,7 @@ create function laurel.streak_settings()
 $$;
 
 comment on function laurel.streak_settings() is
-  'How streaks are judged: {frequency, evaluationMode, customizationEnabled, daysOff, metrics, freezes}. Rule S1.';
+  'How streaks are judged: {frequency, evaluationMode, customizationEnabled, daysOff, metrics, freezes, updated}. Rule S1.';
 
 create function laurel.update_streak_settings(changes jsonb)
   returns jsonb language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -10539,6 +10558,9 @@ begin
   select s.* into strict settings from laurel_private.streak_settings s where s.tenant_id = tenant for update;
   perform laurel_private.check_streak_settings(tenant, changes);
   before := settings;
+  if date_trunc('milliseconds', (changes ->> 'unchangedSince')::timestamptz) <> date_trunc('milliseconds', settings.updated_at) then
+    perform laurel_private.fail('LR026', 'unchangedSince', laurel_private.instant_as_text(settings.updated_at));
+  end if;
   settings.frequency := coalesce((changes ->> 'frequency')::laurel.streak_frequency, settings.frequency);
   settings.needs_all := coalesce(changes ->> 'evaluationMode' = 'AND', settings.needs_all);
   settings.has_customization := coalesce((changes ->> 'customizationEnabled')::boolean, settings.has_customization);
@@ -10581,10 +10603,11 @@ end
 $$;
 
 comment on function laurel.update_streak_settings(jsonb) is
-  'Changes the given streak settings and returns all: {frequency, evaluationMode, customizationEnabled, daysOff, metrics: [{key, threshold}], freezes: {startCount, maxCount, autoEarnInterval, autoEarnAmount} or null}. Holds for what happens afterwards. LR020. Rule S1.';
+  'Changes the given streak settings and returns all: {frequency, evaluationMode, customizationEnabled, daysOff, metrics: [{key, threshold}], freezes: {startCount, maxCount, autoEarnInterval, autoEarnAmount} or null}. Holds for what happens afterwards. With `unchangedSince`, an earlier answer''s `updated`, LR026 if they were changed since. LR020. Rule S1.';
 
+-- Not for the worker's progress, which is no change of settings.
 create trigger streak_settings__touch before update on laurel_private.streak_settings
-  for each row execute function laurel_private.tg_configuration__touch();
+  for each row when (old.version <> new.version) execute function laurel_private.tg_configuration__touch();
 
 create function laurel_private.tg_streak_settings__compile()
   returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -13537,15 +13560,27 @@ comment on constraint user_id_is_1_to_255_characters on domain laurel.user_id is
 comment on constraint attributes_are_an_object on domain laurel.attribute_values is
   'Attributes are an object of keys with their values.';
 
+-- What a constraint is about, by column, where that is one thing; tenant and system are its scope.
+create function laurel_private.constrained_column(holder oid, columns int2[])
+  returns text language sql stable as $$
+  select case when count(*) = 1 then min(a.attname::text) end
+  from pg_attribute a
+  where a.attrelid = holder and a.attnum = any (columns) and a.attname not in ('tenant_id', 'system_id')
+$$;
+
 create view laurel_private.constraint_sentences as
-select coalesce(r.relname, t.typname)::text as holder, c.conname::text as name, d.description as sentence
+select coalesce(r.relname, t.typname)::text as holder, c.conname::text as name, d.description as sentence,
+  case when t.typname in ('key', 'user_id') then t.typname::text
+    -- What has to be unique comes last, after what it is unique in.
+    when c.contype = 'u' then laurel_private.constrained_column(c.conrelid, c.conkey[cardinality(c.conkey):])
+    else laurel_private.constrained_column(c.conrelid, c.conkey) end as field
 from pg_constraint c
 join pg_namespace n on n.oid = c.connamespace and n.nspname in ('laurel', 'laurel_private')
 join pg_description d on d.classoid = 'pg_constraint'::regclass and d.objoid = c.oid
 left join pg_class r on r.oid = c.conrelid
 left join pg_type t on t.oid = c.contypid
 union all
-select r.relname, x.relname, d.description
+select r.relname, x.relname, d.description, laurel_private.constrained_column(i.indrelid, array[i.indkey[i.indnkeyatts - 1]])
 from pg_index i
 join pg_class r on r.oid = i.indrelid
 join pg_class x on x.oid = i.indexrelid
@@ -13553,11 +13588,12 @@ join pg_namespace n on n.oid = r.relnamespace and n.nspname in ('laurel', 'laure
 join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = x.oid and d.objsubid = 0;
 
 comment on view laurel_private.constraint_sentences is
-  'What breaking a constraint or unique index means, by table or domain and by name.';
+  'What breaking a constraint or unique index means, by table or domain and by name, and the column it is about, null when it is about several.';
 
 -- Comments of the catalogue are no secret, and the admin functions run in the caller's role.
 grant usage on schema laurel_private to laurel_admin;
 grant select on laurel_private.constraint_sentences to laurel_admin;
+grant execute on function laurel_private.constrained_column(oid, int2[]) to laurel_admin;
 --! EndIncluded access/constraint_sentences.sql
 --! Included access/configuration_rules.sql
 -- What holds for every change of configuration, whichever way in: one change at a time per tenant,
@@ -14011,7 +14047,8 @@ begin
     event_types = case when jsonb_typeof(item -> 'eventTypes') = 'array'
       then laurel_private.texts_from_json(item -> 'eventTypes') else e.event_types end,
     is_active = coalesce((item ->> 'active')::boolean, e.is_active),
-    max_concurrency = coalesce((item ->> 'maxConcurrency')::int, e.max_concurrency)
+    max_concurrency = coalesce((item ->> 'maxConcurrency')::int, e.max_concurrency),
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, e.updated_at)
   where e.id = (item ->> 'id')::uuid
   returning * into updated;
   if not found then
@@ -14227,7 +14264,8 @@ grant execute on function laurel.replay_webhook_message(uuid, uuid),
 
 create function laurel_private.admin_attribute(a laurel.attributes)
   returns jsonb language sql stable as $$
-  select jsonb_build_object('id', a.id, 'name', a.name, 'key', a.key, 'type', a.type)
+  select jsonb_build_object('id', a.id, 'name', a.name, 'key', a.key, 'type', a.type,
+    'updated', laurel_private.instant_as_text(a.updated_at))
 $$;
 
 create function laurel_private.create_attribute(item jsonb)
@@ -14247,7 +14285,9 @@ create function laurel_private.update_attribute(item jsonb)
 declare
   updated laurel.attributes;
 begin
-  update laurel.attributes a set name = coalesce(item ->> 'name', a.name)
+  update laurel.attributes a
+  set name = coalesce(item ->> 'name', a.name),
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, a.updated_at)
   where a.id = (item ->> 'id')::uuid
   returning * into updated;
   if not found then
@@ -14284,9 +14324,9 @@ begin
     select a.key into found_key from laurel.attributes a
     where a.id = pair.id::uuid and a.type = filter_from_pairs.type;
     if not found then
-      perform laurel_private.fail('LR020', 'attributeId', format('No %s attribute has the ID %s.', type, pair.id));
+      perform laurel_private.fail('LR020', type || '_attributes', format('No %s attribute has the ID %s.', type, pair.id));
     elsif filter ? found_key then
-      perform laurel_private.fail('LR020', 'attributeId', format('The attribute %s is given twice.', found_key));
+      perform laurel_private.fail('LR020', type || '_attributes', format('The attribute %s is given twice.', found_key));
     end if;
     filter := filter || jsonb_build_object(found_key, pair.value);
   end loop;
@@ -14316,7 +14356,7 @@ create function laurel_private.admin_metric(m laurel.metrics)
   returns jsonb language sql stable as $$
   -- `status` is for older client libraries; an archived metric is never shown.
   select jsonb_build_object('id', m.id, 'name', m.name, 'key', m.key, 'unitType', m.unit_type,
-    'units', m.units, 'status', 'active')
+    'units', m.units, 'status', 'active', 'updated', laurel_private.instant_as_text(m.updated_at))
 $$;
 
 create function laurel_private.create_metric(item jsonb)
@@ -14340,7 +14380,8 @@ begin
   update laurel.metrics m
   set name = coalesce(item ->> 'name', m.name),
     unit_type = coalesce((item ->> 'unitType')::laurel.unit_type, m.unit_type),
-    units = coalesce(item ->> 'units', m.units)
+    units = coalesce(item ->> 'units', m.units),
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, m.updated_at)
   where m.id = (item ->> 'id')::uuid and m.archived_at is null
   returning * into updated;
   if not found then
@@ -14380,7 +14421,8 @@ create function laurel_private.admin_achievement(a laurel.achievements)
       'streakLength', a.streak_length, 'anniversaryYears', a.years,
       'achievementIds', case when a.kind = 'achievement' then to_jsonb(a.prerequisite_ids) end))
     || jsonb_build_object('description', a.description,
-      'badge', case when a.badge_url is not null then jsonb_build_object('url', a.badge_url) end)
+      'badge', case when a.badge_url is not null then jsonb_build_object('url', a.badge_url) end,
+      'updated', laurel_private.instant_as_text(a.updated_at))
 $$;
 
 create function laurel_private.ids_from_json(ids jsonb)
@@ -14430,7 +14472,8 @@ begin
       then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else a.user_attributes end,
     event_attributes = case when item ? 'eventAttributes'
       then laurel_private.filter_from_pairs('event', item -> 'eventAttributes')
-      when given.kind is null then a.event_attributes else '{}' end
+      when given.kind is null then a.event_attributes else '{}' end,
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, a.updated_at)
   from (
     select nullif((item ->> 'trigger')::laurel.achievement_kind, before.kind) as kind
     from laurel.achievements before where before.id = (item ->> 'id')::uuid) given
@@ -14474,7 +14517,8 @@ create function laurel_private.admin_leaderboard(b laurel.leaderboards)
       select coalesce(jsonb_agg(a.id order by k.no), '[]')
       from unnest(b.breakdown_attributes) with ordinality as k (key, no)
       join laurel.attributes a on a.tenant_id = b.tenant_id and a.type = 'user' and a.key = k.key),
-    'runUnit', b.run_unit, 'runInterval', b.run_interval))
+    'runUnit', b.run_unit, 'runInterval', b.run_interval,
+    'updated', laurel_private.instant_as_text(b.updated_at)))
 $$;
 
 create function laurel_private.attribute_keys(ids uuid[])
@@ -14574,7 +14618,9 @@ begin
   set name = updated.name, key = updated.key, description = updated.description, max_participants = updated.max_participants,
     starts_on = updated.starts_on, ends_on = updated.ends_on, start_time = updated.start_time, end_time = updated.end_time,
     breakdown_attributes = updated.breakdown_attributes, rank_by = updated.rank_by, metric_id = updated.metric_id,
-    system_id = updated.system_id, run_unit = updated.run_unit, run_interval = updated.run_interval, status = updated.status
+    system_id = updated.system_id, run_unit = updated.run_unit, run_interval = updated.run_interval, status = updated.status,
+    -- Always given: what was read above, and is written whole, may have been changed meanwhile.
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, updated.updated_at)
   where b.id = updated.id
   returning b.* into updated;
   return laurel_private.admin_leaderboard(updated);
@@ -14616,7 +14662,8 @@ $$;
 create function laurel_private.admin_points_level(l laurel.points_levels)
   returns jsonb language sql stable as $$
   select jsonb_build_object('id', l.id, 'name', l.name, 'key', l.key, 'points', l.points,
-    'description', l.description, 'badge', laurel_private.badge_as_json(l.badge_url))
+    'description', l.description, 'badge', laurel_private.badge_as_json(l.badge_url),
+    'updated', laurel_private.instant_as_text(l.updated_at))
 $$;
 
 create function laurel_private.create_points_level(system_id uuid, item jsonb)
@@ -14641,7 +14688,8 @@ begin
   set name = coalesce(item ->> 'name', l.name),
     points = coalesce((item ->> 'points')::int, l.points),
     description = coalesce(item ->> 'description', l.description),
-    badge_url = case when item ? 'badge' then item -> 'badge' ->> 'url' else l.badge_url end
+    badge_url = case when item ? 'badge' then item -> 'badge' ->> 'url' else l.badge_url end,
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, l.updated_at)
   where l.system_id = update_points_level.system_id and l.id = (item ->> 'id')::uuid
   returning * into updated;
   if not found then
@@ -14679,7 +14727,8 @@ create function laurel_private.admin_points_boost(b laurel.points_boosts)
       'status', case when not b.is_active then 'scheduled'
         else laurel_private.boost_status(b.starts_on, b.ends_on, (now() at time zone coalesce(u.tz, 'UTC'))::date) end,
       'start', b.starts_on, 'end', b.ends_on, 'multiplier', trim_scale(b.multiplier), 'rounding', b.rounding,
-      'userId', b.user_id)
+      'userId', b.user_id,
+      'updated', laurel_private.instant_as_text(b.updated_at))
     || case when b.user_id is null
       then jsonb_build_object('userAttributes', laurel_private.pairs_from_filter('user', b.user_attributes))
       else '{}' end
@@ -14713,7 +14762,8 @@ begin
     starts_on = coalesce((item ->> 'start')::date, b.starts_on),
     ends_on = case when item ? 'end' then (item ->> 'end')::date else b.ends_on end,
     user_attributes = case when item ? 'userAttributes'
-      then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else b.user_attributes end
+      then laurel_private.filter_from_pairs('user', item -> 'userAttributes') else b.user_attributes end,
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, b.updated_at)
   where b.system_id = update_points_boost.system_id and b.id = (item ->> 'id')::uuid and b.archived_at is null
   returning * into updated;
   if not found then
@@ -14755,7 +14805,8 @@ create function laurel_private.admin_points_trigger(t laurel.points_triggers)
       then laurel_private.pairs_from_filter('event', t.event_attributes) end,
     'achievementId', t.achievement_id, 'streakLength', t.streak_length,
     'timeUnit', t.time_unit, 'timeInterval', t.time_interval,
-    'blockIfOutOfPoints', t.block_if_out_of_points))
+    'blockIfOutOfPoints', t.block_if_out_of_points,
+    'updated', laurel_private.instant_as_text(t.updated_at)))
 $$;
 
 create function laurel_private.create_points_trigger(system_id uuid, item jsonb)
@@ -14800,7 +14851,8 @@ begin
     event_attributes = case when item ? 'eventAttributes'
       then laurel_private.filter_from_pairs('event', item -> 'eventAttributes')
       when given.type is null then t.event_attributes else '{}' end,
-    block_if_out_of_points = coalesce((item ->> 'blockIfOutOfPoints')::boolean, t.block_if_out_of_points)
+    block_if_out_of_points = coalesce((item ->> 'blockIfOutOfPoints')::boolean, t.block_if_out_of_points),
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, t.updated_at)
   from (
     -- Naming the type it has already changes nothing.
     select nullif((item ->> 'type')::laurel.points_trigger_type, before.type) as type
@@ -14841,7 +14893,8 @@ create function laurel_private.admin_points_system(s laurel.points_systems)
   returns jsonb language sql stable as $$
   select jsonb_build_object('id', s.id, 'name', s.name, 'key', s.key, 'description', coalesce(s.description, ''),
     'status', case when s.archived_at is null then 'active' else 'archived' end,
-    'badge', laurel_private.badge_as_json(s.badge_url), 'maxPoints', s.max_points)
+    'badge', laurel_private.badge_as_json(s.badge_url), 'maxPoints', s.max_points,
+    'updated', laurel_private.instant_as_text(s.updated_at))
 $$;
 
 -- Refuses an ID that no system of the tenant has, archived ones included (RP5).
@@ -14869,6 +14922,32 @@ create function laurel_private.sentence_for_error(
       'It contradicts what is stored already.')
     when code like '22%' then 'A value is out of range or not of the kind that is expected here.'
   end
+$$;
+
+-- What of an item an error caught is about, as the admin API calls it; null when no one thing.
+create function laurel_private.field_for_error(
+  code text, holder text, constraint_name text, column_name text
+) returns text language sql stable as $$
+  select case coalesce(f.field, '')
+    when '' then null
+    when 'updated_at' then 'unchangedSince'
+    when 'starts_on' then 'start'
+    when 'ends_on' then 'end'
+    when 'badge_url' then 'badge.url'
+    when 'is_active' then 'active'
+    when 'system_id' then 'pointsSystemId'
+    when 'kind' then 'trigger'
+    when 'years' then 'anniversaryYears'
+    when 'prerequisite_ids' then 'achievementIds'
+    else case when f.field ~ '_'
+      then left(f.field, 1) || substr(replace(initcap(f.field), '_', ''), 2)
+      else f.field end
+  end
+  from (
+    select case when code like 'LR%' or code = '23502' then column_name
+      when code like '23%' then (
+        select c.field from laurel_private.constraint_sentences c
+        where c.holder = field_for_error.holder and c.name = field_for_error.constraint_name) end as field) f
 $$;
 
 -- Creates a system's levels, boosts or triggers with it. One that cannot be made refuses the whole
@@ -14903,7 +14982,8 @@ begin
       if message is null then
         raise;
       end if;
-      perform laurel_private.fail('LR020', format('%s[%s]', kind, part.item_index), format('%s[%s]: %s', kind, part.item_index, message));
+      perform laurel_private.fail('LR020', concat_ws('.', format('%s[%s]', kind, part.item_index),
+        laurel_private.field_for_error(code, coalesce(nullif(table_name, ''), type_name), constraint_name, column_name)), format('%s[%s]: %s', kind, part.item_index, message));
     end;
   end loop;
   return created;
@@ -14940,7 +15020,8 @@ begin
   set name = coalesce(item ->> 'name', s.name),
     description = coalesce(item ->> 'description', s.description),
     badge_url = case when item ? 'badge' then item -> 'badge' ->> 'url' else s.badge_url end,
-    max_points = case when item ? 'maxPoints' then (item ->> 'maxPoints')::int else s.max_points end
+    max_points = case when item ? 'maxPoints' then (item ->> 'maxPoints')::int else s.max_points end,
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, s.updated_at)
   where s.id = (item ->> 'id')::uuid and s.archived_at is null
   returning * into updated;
   if not found then
@@ -14965,6 +15046,7 @@ $$;
 grant execute on function laurel_private.admin_points_system(laurel.points_systems),
   laurel_private.require_points_system(uuid),
   laurel_private.sentence_for_error(text, text, text, text, text),
+  laurel_private.field_for_error(text, text, text, text),
   laurel_private.create_points_parts(uuid, text, jsonb),
   laurel_private.create_points_system(jsonb), laurel_private.update_points_system(jsonb),
   laurel_private.delete_points_system(uuid)
@@ -15013,7 +15095,8 @@ declare
   updated laurel.tenants;
 begin
   update laurel.tenants t
-  set customer_id = coalesce(item ->> 'customerId', t.customer_id), name = coalesce(item ->> 'name', t.name)
+  set customer_id = coalesce(item ->> 'customerId', t.customer_id), name = coalesce(item ->> 'name', t.name),
+    updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, t.updated_at)
   where t.id = (item ->> 'id')::uuid and t.archived_at is null
   returning * into updated;
   if not found then
@@ -15039,7 +15122,7 @@ create function laurel_private.tg_tenants__keep_default()
   returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if old.customer_id = 'default' and (new.customer_id <> 'default' or new.archived_at is not null) then
-    perform laurel_private.fail('LR020', null, 'The default tenant cannot be deleted or given another customer ID.');
+    perform laurel_private.fail('LR020', case when new.archived_at is null then 'customer_id' end, 'The default tenant cannot be deleted or given another customer ID.');
   end if;
   return new;
 end
@@ -16797,7 +16880,7 @@ declare
   length int := to_on - from_on + 1;
 begin
   if unit is null or unit not in ('day', 'week', 'month') then
-    perform laurel_private.fail('LR023', null, 'unit must be day, week or month');
+    perform laurel_private.fail('LR023', 'unit', 'unit must be day, week or month');
   end if;
   return (
     with day as materialized (
@@ -17374,9 +17457,9 @@ grant select on laurel.points_by_day to laurel_admin;
 -- and the others are kept.
 
 -- Older client libraries read `level` and `reason`, newer ones `severity` and `message`.
-create function laurel_private.admin_issue(item_index int, id text, message text)
+create function laurel_private.admin_issue(item_index int, id text, message text, field text default null)
   returns jsonb language sql immutable as $$
-  select jsonb_strip_nulls(jsonb_build_object('index', item_index, 'id', id,
+  select jsonb_strip_nulls(jsonb_build_object('index', item_index, 'id', id, 'field', field,
     'severity', 'error', 'level', 'error', 'message', message, 'reason', message))
 $$;
 
@@ -17414,7 +17497,8 @@ begin
       if message is null then
         raise;
       end if;
-      issues := issues || laurel_private.admin_issue(entry.item_index, entry.id, message);
+      issues := issues || laurel_private.admin_issue(entry.item_index, entry.id, message, laurel_private.field_for_error(code,
+        coalesce(nullif(table_name, ''), type_name), constraint_name, column_name));
     end;
   end loop;
   return jsonb_build_object('done', done, 'issues', issues);
@@ -17590,7 +17674,7 @@ end
 $$;
 
 grant execute on function laurel_private.error_catalogue(), laurel_private.fail(text, text, text[]),
-  laurel_private.admin_issue(int, text, text),
+  laurel_private.admin_issue(int, text, text, text),
   laurel_private.change_items(text, text, uuid, jsonb),
   laurel_private.change_configuration(text, text, uuid, jsonb),
   laurel_private.write_configuration(text, text, uuid, jsonb),

@@ -3,7 +3,7 @@ import { session, type Session, signOut } from "./session.ts";
 /** What the server refused, in its own words, or that it could not be reached. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
-  /** The HTTP status; 0 when there was no answer. GraphQL's refusals count as 422. */
+  /** The HTTP status; 0 when there was no answer. GraphQL's refusals count as 422, and as 409 what was changed meanwhile. */
   readonly status: number;
   /** What of the request it is about, by the API's name: `to`, `kinds[0].users`; undefined when no one thing. */
   readonly field: string | undefined;
@@ -39,11 +39,11 @@ interface GraphqlAnswer<T> {
 }
 interface GraphqlError {
   readonly message: string;
-  readonly extensions?: { readonly hint?: string; readonly field?: string };
+  readonly extensions?: { readonly code?: string; readonly hint?: string; readonly field?: string };
 }
 
 const refusalOf = ({ message, extensions }: GraphqlError): ApiError =>
-  new ApiError(422, extensions?.hint === undefined || message.includes(extensions.hint) ? message : `${message} ${extensions.hint}`, extensions?.field);
+  new ApiError(extensions?.code === "LR026" ? 409 : 422, extensions?.hint === undefined || message.includes(extensions.hint) ? message : `${message} ${extensions.hint}`, extensions?.field);
 
 /** A page of a GraphQL connection. */
 export interface Page<T> {
@@ -68,10 +68,15 @@ export async function askAll<T>(document: string, variables: Readonly<Record<str
   return rows;
 }
 
+interface Issue {
+  readonly message: string;
+  readonly field?: string;
+}
+
 interface Changed<T> {
   readonly created?: readonly T[];
   readonly updated?: readonly T[];
-  readonly issues: readonly { readonly message: string }[];
+  readonly issues: readonly Issue[];
 }
 
 /** Creates one item through a bulk operation of the admin API; throws the item's issue. */
@@ -79,7 +84,7 @@ export async function createOne<T>(path: string, item: object): Promise<T> {
   return one(await call<Changed<T>>("POST", path, [item]));
 }
 
-/** Changes one item. */
+/** Changes one item; with `unchangedSince`, unless somebody else did since: status 409. */
 export async function updateOne<T>(path: string, item: object): Promise<T> {
   return one(await call<Changed<T>>("PATCH", path, [item]));
 }
@@ -87,14 +92,16 @@ export async function updateOne<T>(path: string, item: object): Promise<T> {
 /** Deletes one item by its ID. */
 export async function deleteOne(path: string, id: string): Promise<void> {
   const { issues } = await call<Changed<never>>("DELETE", `${path}?ids=${encodeURIComponent(id)}`);
-  if (issues[0] !== undefined) throw new ApiError(422, issues[0].message);
+  if (issues[0] !== undefined) throw refusalOfItem(issues[0]);
 }
 
 function one<T>({ created, updated, issues }: Changed<T>): T {
   const [done] = created ?? updated ?? [];
-  if (done === undefined) throw new ApiError(422, issues[0]?.message ?? "The server did nothing, and did not say why.");
+  if (done === undefined) throw refusalOfItem(issues[0] ?? { message: "The server did nothing, and did not say why." });
   return done;
 }
+
+const refusalOfItem = ({ message, field }: Issue): ApiError => new ApiError(field === "unchangedSince" ? 409 : 422, message, field);
 
 /** Whether a key may sign in: only admin keys reach the admin API. Throws what the server says otherwise. */
 export async function tryKey(candidate: Session): Promise<void> {

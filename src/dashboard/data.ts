@@ -65,6 +65,10 @@ export function useReading<T>(read: () => Promise<T>, dependencies: readonly unk
   return { data: isCurrent ? state.data : undefined, fault: isCurrent ? state.fault : undefined, status: isCurrent ? state.status : undefined, field: isCurrent ? state.field : undefined, reload: load };
 }
 
+/** What was opened for editing as it reads by now; undefined for a new one. So its form hears of what others changed. */
+export const latestOf = <T extends { readonly id: string }>(opened: T | "new", rows: readonly T[] = []): T | undefined =>
+  opened === "new" ? undefined : rows.find(({ id }) => id === opened.id) ?? opened;
+
 /** What of the request went wrong, by the API's name; undefined when the server named nothing. */
 export const fieldOf = (error: unknown): string | undefined => (error instanceof ApiError ? error.field : undefined);
 

@@ -1,7 +1,7 @@
 /** Every GraphQL document the dashboard sends. A test holds each against the schema and its limits. */
 
 const triggerFields = `
-  id type status points metricThreshold streakLength timeUnit timeInterval blockIfOutOfPoints
+  id updatedAt type status points metricThreshold streakLength timeUnit timeInterval blockIfOutOfPoints
   userAttributes eventAttributes metricId achievementId
   metric { key name units } achievement { name }`;
 
@@ -20,12 +20,12 @@ export const pointsSystems = `query PointsSystems($after: Cursor) {
 export const pointsSystem = `query PointsSystem($key: Key!) {
   pointsSystems(first: 1, filter: {key: {equalTo: $key}, archivedAt: {isNull: true}}) {
     nodes {
-      id key name description badgeUrl maxPoints
+      id updatedAt key name description badgeUrl maxPoints
       triggers(first: 100, filter: {status: {in: [active, inactive]}}) { nodes { ${triggerFields} } }
       boosts(first: 100, filter: {archivedAt: {isNull: true}}) {
-        nodes { id name isActive multiplier rounding startsOn endsOn userId userAttributes }
+        nodes { id updatedAt name isActive multiplier rounding startsOn endsOn userId userAttributes }
       }
-      levels(first: 100, orderBy: [POINTS_ASC]) { nodes { id key name description badgeUrl points } }
+      levels(first: 100, orderBy: [POINTS_ASC]) { nodes { id updatedAt key name description badgeUrl points } }
     }
   }
 }`;
@@ -33,19 +33,19 @@ export const pointsSystem = `query PointsSystem($key: Key!) {
 export const metrics = `query Metrics($after: Cursor) {
   metrics(first: 100, after: $after, filter: {archivedAt: {isNull: true}}) {
     pageInfo { hasNextPage endCursor }
-    nodes { id key name unitType units pointsTriggers(first: 50, filter: {status: {in: [active, inactive]}}) { nodes { status system { key name } } } }
+    nodes { id updatedAt key name unitType units pointsTriggers(first: 50, filter: {status: {in: [active, inactive]}}) { nodes { status system { key name } } } }
   }
 }`;
 
 export const attributes = `query Attributes($after: Cursor) {
-  attributes(first: 100, after: $after) { pageInfo { hasNextPage endCursor } nodes { id key name type } }
+  attributes(first: 100, after: $after) { pageInfo { hasNextPage endCursor } nodes { id updatedAt key name type } }
 }`;
 
 export const achievements = `query Achievements($after: Cursor) {
   achievements(first: 100, after: $after) {
     pageInfo { hasNextPage endCursor }
     nodes {
-      id key name description badgeUrl kind status metricId metricValue streakLength years prerequisiteIds
+      id updatedAt key name description badgeUrl kind status metricId metricValue streakLength years prerequisiteIds
       userAttributes eventAttributes metric { key name units }
     }
   }

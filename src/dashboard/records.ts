@@ -21,7 +21,12 @@ export interface Nodes<T> {
   readonly nodes: readonly T[];
 }
 
-export interface TriggerRow {
+/** What may be edited: `updatedAt` is its version. */
+interface Versioned {
+  readonly updatedAt: string;
+}
+
+export interface TriggerRow extends Versioned {
   readonly id: string;
   readonly type: "metric" | "achievement" | "streak" | "time" | "user_creation";
   readonly status: "active" | "inactive";
@@ -39,7 +44,7 @@ export interface TriggerRow {
   readonly achievement: { readonly name: string } | null;
 }
 
-export interface BoostRow {
+export interface BoostRow extends Versioned {
   readonly id: string;
   readonly name: string;
   readonly isActive: boolean;
@@ -51,7 +56,7 @@ export interface BoostRow {
   readonly userAttributes: Filter;
 }
 
-export interface LevelRow {
+export interface LevelRow extends Versioned {
   readonly id: string;
   readonly key: string;
   readonly name: string;
@@ -71,14 +76,14 @@ export interface SystemRow {
   readonly levels: Nodes<{ readonly key: string }>;
 }
 
-export interface System extends Omit<SystemRow, "triggers" | "boosts" | "levels"> {
+export interface System extends Omit<SystemRow, "triggers" | "boosts" | "levels">, Versioned {
   readonly badgeUrl: string | null;
   readonly triggers: Nodes<TriggerRow>;
   readonly boosts: Nodes<BoostRow>;
   readonly levels: Nodes<LevelRow>;
 }
 
-export interface MetricRow {
+export interface MetricRow extends Versioned {
   readonly id: string;
   readonly key: string;
   readonly name: string;
@@ -87,14 +92,14 @@ export interface MetricRow {
   readonly pointsTriggers: Nodes<{ readonly status: string; readonly system: { readonly key: string; readonly name: string } | null }>;
 }
 
-export interface AttributeRow {
+export interface AttributeRow extends Versioned {
   readonly id: string;
   readonly key: string;
   readonly name: string;
   readonly type: "user" | "event";
 }
 
-export interface AchievementRow {
+export interface AchievementRow extends Versioned {
   readonly id: string;
   readonly key: string | null;
   readonly name: string;

@@ -51,7 +51,10 @@ function describeDatabaseError(
   }
   const { status, body } = toHttpError(error, sentences);
   // The catalogue's names for what a constraint or a grant says: duplicate_key, invalid_configuration, forbidden.
-  if (status === 422) return { message: body.error, extensions: { code: code === "23505" ? "LR021" : "LR020", ...named } };
+  if (status === 422) {
+    const about = body.field === undefined ? named : { field: body.field };
+    return { message: body.error, extensions: { code: code === "23505" ? "LR021" : "LR020", ...about } };
+  }
   if (status === 403) return { message: body.error, extensions: { code: "LR041" } };
   if (status === 503) return { message: body.error, extensions: { code: "UNAVAILABLE" } };
   return undefined;

@@ -52,6 +52,7 @@ export const errorCatalogue: ReadonlyMap<string, ErrorCatalogueEntry> = new Map(
     { code: "LR023", httpStatus: 422, name: "invalid_period" },
     { code: "LR024", httpStatus: 422, name: "no_levels" },
     { code: "LR025", httpStatus: 422, name: "invalid_completion" },
+    { code: "LR026", httpStatus: 409, name: "changed_meanwhile" },
     { code: "LR028", httpStatus: 422, name: "invalid_rankings_request" },
     { code: "LR030", httpStatus: 422, name: "out_of_points" },
     { code: "LR040", httpStatus: 401, name: "unauthenticated" },
@@ -106,18 +107,18 @@ const lostConnectionCodes: ReadonlySet<string> = new Set([
 const lostConnectionMessages =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
 
-/** What a broken constraint means, in words: by `constraintName` (see there). */
-export type ConstraintSentences = ReadonlyMap<string, string>;
+/** What a broken constraint means, in words, and the column it is about where that is one: by `constraintName` (see there). */
+export type ConstraintSentences = ReadonlyMap<string, { readonly sentence: string; readonly field: string | null }>;
 
 /**
  * Reads the sentences that constraints and unique indexes carry as comments (view
  * laurel_private.constraint_sentences). They change with migrations only: read once, as the owner.
  */
 export async function readConstraintSentences(pool: Pool): Promise<ConstraintSentences> {
-  const found = await pool.query<{ holder: string; name: string; sentence: string }>(
-    "select holder, name, sentence from laurel_private.constraint_sentences",
+  const found = await pool.query<{ holder: string; name: string; sentence: string; field: string | null }>(
+    "select holder, name, sentence, field from laurel_private.constraint_sentences",
   );
-  return new Map(found.rows.map(({ holder, name, sentence }) => [`${holder}.${name}`, sentence]));
+  return new Map(found.rows.map(({ holder, name, sentence, field }) => [`${holder}.${name}`, { sentence, field }]));
 }
 
 /**
@@ -126,8 +127,10 @@ export async function readConstraintSentences(pool: Pool): Promise<ConstraintSen
  */
 export function fieldOf({ code, column }: Pick<DatabaseError, "code" | "column">): string | undefined {
   if (column === undefined || column === "" || (code !== "23502" && !errorCatalogue.has(code ?? ""))) return undefined;
-  return column.replaceAll(/_([a-z])/g, (_all, letter: string) => letter.toUpperCase());
+  return inCamelCase(column);
 }
+
+const inCamelCase = (column: string): string => column.replaceAll(/_([a-z])/g, (_all, letter: string) => letter.toUpperCase());
 
 /** The constraint that an error is about, with the table or domain that holds it: `metrics.metric_keys_are_unique`. */
 function constraintName({ table, dataType, constraint }: DatabaseError): string {
@@ -146,8 +149,10 @@ export function toHttpError(error: unknown, sentences?: ConstraintSentences): Ht
     const named = field === undefined ? {} : { field };
     if (own !== undefined) return { status: own.httpStatus, body: { error: error.message, ...named } };
     const { code } = error;
-    const sentence = code.startsWith("23") ? sentences?.get(constraintName(error)) : undefined;
-    if (sentence !== undefined) return { status: 422, body: { error: sentence, ...named } };
+    const broken = code.startsWith("23") ? sentences?.get(constraintName(error)) : undefined;
+    if (broken !== undefined) {
+      return { status: 422, body: { error: broken.sentence, ...(broken.field === null ? named : { field: inCamelCase(broken.field) }) } };
+    }
     return (
       standardErrors.get(code) ??
       standardErrors.get(code.slice(0, 3)) ??

@@ -174,6 +174,7 @@ export const streakSettingsAnswer = named("StreakSettings", z.object({
     autoEarnInterval: z.int().nullable(),
     autoEarnAmount: z.int().nullable(),
   }).nullable(),
+  updated: instant,
 }));
 
 const achievementFields = {
@@ -350,6 +351,8 @@ export const issueAnswer = named("Issue", z.object({
   index: z.int().optional(),
   id: z.string().optional(),
   userId: z.string().optional(),
+  /** What of the item it is about, where that is one thing: `metricThreshold`, `badge.url`. */
+  field: z.string().optional(),
   severity: z.enum(["error", "warning"]),
   level: z.enum(["error", "warning"]),
   message: z.string(),
@@ -363,32 +366,33 @@ export const deletedAnswer = named("Deleted", z.object({
 const badgeAnswer = z.object({ url: z.string() }).nullable();
 const adminFilter = z.array(z.object({ attributeId: uuid, attributeKey: z.string().optional(), attributeValue: z.string() }).loose());
 export const adminAttributeAnswer = named("AdminAttribute", z.object({
-  id: uuid, name: z.string(), key: z.string(), type: z.enum(["user", "event"]),
+  id: uuid, name: z.string(), key: z.string(), type: z.enum(["user", "event"]), updated: instant,
 }));
 export const adminMetricAnswer = named("AdminMetric", z.object({
-  id: uuid, name: z.string(), key: z.string(), unitType: z.enum(["number", "currency"]), units: z.string().nullable(),
+  id: uuid, name: z.string(), key: z.string(), unitType: z.enum(["number", "currency"]), units: z.string().nullable(), updated: instant,
 }).loose());
 export const adminLevelAnswer = named("AdminPointsLevel", z.object({
   id: uuid, name: z.string(), key: z.string(), points: z.int(), description: z.string().nullable(), badge: badgeAnswer.optional(),
+  updated: instant,
 }).loose());
 export const adminBoostAnswer = named("AdminPointsBoost", z.object({
   id: uuid, name: z.string(), start: z.string(), end: z.string().nullable(), multiplier: z.number(),
-  rounding: z.enum(["down", "up", "nearest"]), userAttributes: adminFilter.optional(),
+  rounding: z.enum(["down", "up", "nearest"]), userAttributes: adminFilter.optional(), updated: instant,
 }).loose());
 export const adminTriggerAnswer = named("AdminPointsTrigger", z.object({
   id: uuid, type: z.enum(["metric", "achievement", "streak", "time", "user_creation"]), points: z.int(),
-  status: z.enum(["active", "inactive", "archived"]), userAttributes: adminFilter.optional(), eventAttributes: adminFilter.optional(),
+  status: z.enum(["active", "inactive", "archived"]), userAttributes: adminFilter.optional(), eventAttributes: adminFilter.optional(), updated: instant,
 }).loose());
 export const adminSystemAnswer = named("AdminPointsSystem", z.object({
   id: uuid, name: z.string(), key: z.string(), description: z.string().nullable(), badge: badgeAnswer.optional(),
-  maxPoints: z.int().nullable(),
+  maxPoints: z.int().nullable(), updated: instant,
 }).loose());
 export const adminAchievementAnswer = named("AdminAchievement", z.object({
   id: uuid, name: z.string(), description: z.string().nullable(), badge: badgeAnswer,
   trigger: z.enum(["metric", "streak", "api", "achievement", "anniversary"]), status: z.enum(["active", "inactive", "locked"]),
   key: z.string().optional(), metricId: uuid.optional(), metricValue: z.number().optional(), streakLength: z.int().optional(),
   anniversaryYears: z.int().optional(), achievementIds: z.array(uuid).optional(), userAttributes: adminFilter,
-  eventAttributes: adminFilter.optional(),
+  eventAttributes: adminFilter.optional(), updated: instant,
 }));
 export const adminLeaderboardAnswer = named("AdminLeaderboard", z.object({
   id: uuid, name: z.string(), key: z.string(), description: z.string().optional(),
@@ -396,6 +400,7 @@ export const adminLeaderboardAnswer = named("AdminLeaderboard", z.object({
   metricId: uuid.optional(), pointsSystemId: uuid.optional(), maxParticipants: z.int(), start: z.iso.date(), end: z.iso.date().optional(),
   startTime: z.string().optional(), endTime: z.string().optional(), breakdownAttributes: z.array(uuid),
   runUnit: z.enum(["day", "month", "year"]).optional(), runInterval: z.int().optional(),
+  updated: instant,
 }));
 export const adminTenantAnswer = named("AdminTenant", z.object({
   id: uuid, customerId: z.string(), name: z.string(), status: z.enum(["active", "archived"]), created: instant, updated: instant,

@@ -103,6 +103,9 @@ export const profileShape = z.object({
 /** A user with its own ID, as events and POST /users carry it. */
 export const identifiedUserShape = profileShape.extend({ id: z.string() });
 
+/** The `updated` that a caller knows of what it changes: refused when that was changed since (LR026). */
+export const unchangedSince = z.iso.datetime({ offset: true }).nullish();
+
 /** An event without its value, which `decimalOf` reads (rule E2). */
 export const eventShape = z.object({
   user: identifiedUserShape,

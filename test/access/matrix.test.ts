@@ -104,32 +104,32 @@ const tables: Readonly<Record<string, Privileges>> = {
 const isPartition = (table: string): boolean =>
   /^laurel_private\.(metric_events|points_awards)_(default|\d{4}_\d{2})$/.test(table);
 
-/** The columns an administrator sets; all others (id, tenant, version, times) the database sets itself. */
+/** The columns an administrator sets, or names the version by (updated_at); all others the database sets itself. */
 const writableColumns: Readonly<Record<string, { readonly insert: string; readonly update: string }>> = {
   "laurel.achievements": {
     insert: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length user_attributes years",
-    update: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length user_attributes years",
+    update: "badge_url description event_attributes key kind metric_id metric_value name prerequisite_ids status streak_length updated_at user_attributes years",
   },
-  "laurel.attributes": { insert: "key name type", update: "name" },
+  "laurel.attributes": { insert: "key name type", update: "name updated_at" },
   "laurel.leaderboards": {
     insert:
       "breakdown_attributes description end_time ends_on key max_participants metric_id name rank_by run_interval run_unit start_time starts_on status system_id",
     update:
-      "breakdown_attributes description end_time ends_on key max_participants metric_id name rank_by run_interval run_unit start_time starts_on status system_id",
+      "breakdown_attributes description end_time ends_on key max_participants metric_id name rank_by run_interval run_unit start_time starts_on status system_id updated_at",
   },
   "laurel.metric_events": { insert: "attributes idempotency_key metric_key occurred_at user_id value", update: "" },
-  "laurel.metrics": { insert: "key name unit_type units", update: "archived_at name unit_type units" },
+  "laurel.metrics": { insert: "key name unit_type units", update: "archived_at name unit_type units updated_at" },
   "laurel.points_boosts": {
     insert: "ends_on is_active multiplier name rounding starts_on system_id user_attributes user_id",
-    update: "archived_at ends_on is_active multiplier name rounding starts_on user_attributes",
+    update: "archived_at ends_on is_active multiplier name rounding starts_on updated_at user_attributes",
   },
   "laurel.points_levels": {
     insert: "badge_url description key name points system_id",
-    update: "badge_url description name points",
+    update: "badge_url description name points updated_at",
   },
   "laurel.points_systems": {
     insert: "badge_url description key max_points name",
-    update: "archived_at badge_url description max_points name",
+    update: "archived_at badge_url description max_points name updated_at",
   },
   "laurel_private.settings": {
     insert: "app_name",
@@ -139,11 +139,11 @@ const writableColumns: Readonly<Record<string, { readonly insert: string; readon
     insert:
       "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length system_id time_interval time_unit type user_attributes",
     update:
-      "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length time_interval time_unit type user_attributes",
+      "achievement_id block_if_out_of_points event_attributes metric_id metric_threshold points status streak_length time_interval time_unit type updated_at user_attributes",
   },
   "laurel.webhook_endpoints": {
     insert: "description event_types is_active max_concurrency url",
-    update: "description event_types is_active max_concurrency url",
+    update: "description event_types is_active max_concurrency updated_at url",
   },
 };
 
@@ -222,7 +222,7 @@ const adminHelpers = new Set([
   "create_points_boost", "create_points_level", "create_points_parts", "create_points_system", "create_points_trigger",
   "delete_achievement", "delete_attribute", "delete_configuration", "delete_metric", "delete_points_boost", "delete_points_level",
   "delete_points_system", "delete_points_trigger", "error_catalogue", "fail", "filter_from_pairs", "get_configuration",
-  "list_audit_log", "list_configuration", "list_environments", "settings_as_json", "update_settings", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error",
+  "list_audit_log", "list_configuration", "list_environments", "settings_as_json", "update_settings", "pairs_from_filter", "read_configuration", "require_points_system", "sentence_for_error", "field_for_error", "constrained_column",
   "ids_from_json", "admin_webhook", "create_webhook", "delete_webhook", "list_webhook_deliveries", "require_webhook", "rotate_webhook_secret",
   "texts_from_json", "update_webhook", "update_achievement", "update_attribute", "update_metric", "update_points_boost", "update_points_level", "update_points_system",
   "points_system_key", "update_points_trigger", "write_configuration", "instant_as_text",

@@ -228,28 +228,70 @@ describe("twice", () => {
     await context.close();
   });
 
-  test("in two tabs: the second to save a trigger is told what the first made of it", async () => {
-    const tabs = [await open("/systems/xp/triggers"), await open("/systems/xp/triggers")] as const;
+  test("in two tabs: the second to save is told what the first made of it, and loses nothing", async () => {
+    const tabs = [await open("/"), await open("/")] as const;
     const [{ page: one }, { page: two }] = tabs;
-    for (const page of [one, two]) await page.getByRole("button", { name: /^Edit: 10 points/ }).click();
-    await field(one, "Points").fill("11");
-    await field(two, "Points").fill("12");
-    await button(one, "Save").click();
-    await dialogGone(one);
-    await button(two, "Save").click();
-    await two.getByRole("alert").getByText(/Somebody else changed this trigger meanwhile\. It says now: “11 points for every task\.”/).waitFor();
-    expect(await field(two, "Points").inputValue()).toBe("12");
-    const pointsOf = async (): Promise<number> => (await dashboard.call<{ points: number }>("GET", `/admin/v1/points/${systemId}/triggers/${triggerId}`)).points;
-    expect(await pointsOf()).toBe(11);
-    await button(two, "Save").click();
-    await dialogGone(two);
-    expect(await pointsOf()).toBe(12);
-    await dashboard.call("PATCH", `/admin/v1/points/${systemId}/triggers`, [{ id: triggerId, points: 10 }]);
+    await dashboard.call("POST", `/admin/v1/points/${systemId}/boosts`, [{ name: "Happy hour", start: "2026-01-01", multiplier: 2 }]);
+    await dashboard.call("POST", "/admin/v1/achievements", [{ name: "Called", trigger: "api", key: "called" }]);
+    const forms: readonly (readonly [path: string, opener: string | undefined, name: string, first: string, second: string])[] = [
+      ["/systems/xp/triggers", "Edit: 10 points for every task.", "Points", "11", "12"],
+      ["/systems/xp/boosts", "Edit Happy hour", "Awards times", "3", "4"],
+      ["/systems/xp/levels", "Edit Bronze", "From how many points", "21", "22"],
+      ["/systems/xp/settings", undefined, "Cap", "100000", "200000"],
+      ["/achievements", "Edit Called", "Description", "one", "two"],
+      ["/leaderboards", "Edit Cities", "Places", "11", "12"],
+      ["/settings/metrics", "Edit Tasks", "Units", "things", "jobs"],
+      ["/attributes", "Rename Plan", "Name", "Tariff", "Contract"],
+      ["/tenants", "Edit Empty", "Name", "Void", "Nothing"],
+      ["/streaks", undefined, "At the start", "1", "3"],
+    ];
+    for (const [path, opener, name, first, second] of forms) {
+      for (const page of [one, two]) {
+        await page.goto(path);
+        if (opener !== undefined) await button(page, opener).click();
+        if (path === "/streaks") await page.getByLabel("Freezes", { exact: true }).setChecked(true);
+        await field(page, name).waitFor();
+      }
+      const saved = (page: Page): Promise<void> => (opener === undefined ? page.getByText("Saved.", { exact: true }).waitFor() : dialogGone(page));
+      await field(one, name).fill(first);
+      await field(two, name).fill(second);
+      await button(one, "Save").click();
+      await saved(one);
+      await button(two, "Save").click();
+      await two.getByRole("alert").getByText(/Somebody else changed this meanwhile\./).waitFor();
+      await two.getByText(`Meanwhile set to “${first}”.`).waitFor();
+      expect([path, await field(two, name).inputValue()]).toEqual([path, second]);
+      await button(two, "Save").click();
+      await saved(two);
+      await two.goto(path);
+      if (opener !== undefined) await button(two, opener.replace("10 points", "12 points").replace("Plan", "Contract").replace("Empty", "Nothing")).click();
+      expect([path, await field(two, name).inputValue()]).toEqual([path, second]);
+    }
     for (const { context, faults } of tabs) {
       expect(faults).toEqual([]);
       await context.close();
     }
+    await dashboard.call("PATCH", `/admin/v1/points/${systemId}/triggers`, [{ id: triggerId, points: 10 }]);
   });
+});
+
+test("a key that is shown once stays until somebody says to have it", async () => {
+  const { context, page, faults } = await open("/settings/api-keys");
+  await button(page, "Create an admin key").click();
+  await field(page, "Name").fill("Once");
+  await button(page, "Create the key").click();
+  const secret = page.locator(".secret code");
+  const shown = await secret.textContent();
+  // A browser closes a dialog at the second Escape, whatever the page says.
+  for (let press = 0; press < 4; press += 1) await page.keyboard.press("Escape");
+  await page.mouse.click(5, 5);
+  expect(await secret.textContent()).toBe(shown);
+  await loadAxe(page);
+  expect(await findAxeFaults(page)).toEqual([]);
+  await button(page, "I have kept it").click();
+  await dialogGone(page);
+  expect(faults).toEqual([]);
+  await context.close();
 });
 
 describe("nothing typed is lost", () => {

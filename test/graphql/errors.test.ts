@@ -8,7 +8,10 @@ import { createGraphqlSetting } from "../support/graphql.ts";
 const lines: string[] = [];
 const mask = createErrorMask({
   logger: pino({}, { write: (line: string) => lines.push(line) }),
-  sentences: new Map([["levels.levels_are_nice", "A level is nice."]]),
+  sentences: new Map([
+    ["levels.levels_are_nice", { sentence: "A level is nice.", field: null }],
+    ["levels.level_names_are_short", { sentence: "A level's name is short.", field: "badge_url" }],
+  ]),
 });
 
 const masked = (fields: Partial<DatabaseError>): GraphQLError => {
@@ -22,6 +25,7 @@ describe("an error", () => {
     ["of ours names the field that it is about", { code: "LR060", message: "No.", column: "kinds[0].users" }, "No.", { code: "LR060", field: "kinds[0].users" }],
     ["of a missing column names it as GraphQL does", { code: "23502", column: "metric_id" }, "The request contradicts what is stored already.", { code: "LR020", field: "metricId" }],
     ["of a constraint is told by its sentence", { code: "23514", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR020" }],
+    ["of a constraint on one column names it", { code: "23514", table: "levels", constraint: "level_names_are_short" }, "A level's name is short.", { code: "LR020", field: "badgeUrl" }],
     ["of a unique constraint has its own code", { code: "23505", table: "levels", constraint: "levels_are_nice" }, "A level is nice.", { code: "LR021" }],
     ["of a constraint without a sentence is told in general", { code: "23514", constraint: "other" }, "The request contradicts what is stored already.", { code: "LR020" }],
     ["of a missing privilege is forbidden", { code: "42501" }, "This key may not do that.", { code: "LR041" }],

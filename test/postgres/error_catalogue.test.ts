@@ -26,15 +26,15 @@ test("a broken constraint is told by its comment", async () => {
   await owner.query("insert into laurel.metrics (key, name) values ('words', 'Words')");
   await expect(breaking("insert into laurel.metrics (key, name) values ('words', 'Words')")).resolves.toEqual({
     status: 422,
-    body: { error: "Another metric already has this key." },
+    body: { error: "Another metric already has this key.", field: "key" },
   });
   await expect(breaking("insert into laurel.metrics (key, name) values ('a b', 'Words')")).resolves.toEqual({
     status: 422,
-    body: { error: "A key has 1 to 255 letters, digits, hyphens and underscores." },
+    body: { error: "A key has 1 to 255 letters, digits, hyphens and underscores.", field: "key" },
   });
   await expect(breaking("insert into laurel.metrics (key, name) values ('x', '')")).resolves.toEqual({
     status: 422,
-    body: { error: "A metric's name has 1 to 255 characters." },
+    body: { error: "A metric's name has 1 to 255 characters.", field: "name" },
   });
 });
 

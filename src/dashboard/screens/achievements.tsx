@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { call, createOne, deleteOne, updateOne } from "../api.ts";
-import { useReading } from "../data.ts";
+import { latestOf, useReading } from "../data.ts";
 import { count, figure } from "../format.ts";
 import { useAchievements, useAttributes, useMetrics } from "../reads.ts";
 import type { AchievementFigures, AchievementRow } from "../records.ts";
@@ -75,7 +75,7 @@ export function Achievements() {
           />
         )}
       </Read>
-      {open !== undefined && <AchievementForm achievement={open === "new" ? undefined : open} all={reading.data ?? []} onClose={() => {
+      {open !== undefined && <AchievementForm achievement={latestOf(open, reading.data)} all={reading.data ?? []} onClose={() => {
         setOpen(undefined);
       }} />}
       {archiving !== undefined && (
@@ -126,12 +126,13 @@ function AchievementForm({ achievement, all, onClose }: {
       userAttributes: pairsOf(achievement?.userAttributes ?? {}),
       eventAttributes: pairsOf(achievement?.eventAttributes ?? {}),
     },
+    version: achievement?.updatedAt,
     words: {
       metricValue: /metricValue|value|total/i, metricId: /metric/i, streakLength: /streak|length/i, years: /years/i, key: /\bkey\b/i,
       eventAttributes: /event.?attribute/i, userAttributes: /attribute/i, prerequisiteIds: /achievementIds|prerequisite|circle/i,
       badgeUrl: /badge|\burl\b/i, description: /description/i, name: /\bname\b/i,
     },
-    submit: async (values) => {
+    submit: async (values, { version }) => {
       const url = orNull(values.badgeUrl);
       const item = {
         name: values.name,
@@ -149,7 +150,7 @@ function AchievementForm({ achievement, all, onClose }: {
         ...(values.kind === "api" ? { key: orNull(values.key) ?? keyFrom(values.name) } : {}),
       };
       if (achievement === undefined) await createOne(path, { ...item, status: "inactive" });
-      else await updateOne(path, { id: achievement.id, ...item });
+      else await updateOne(path, { id: achievement.id, ...item, unchangedSince: version });
       onClose();
     },
   });

@@ -8,6 +8,7 @@ import { session } from "../session.ts";
 import { Confirm, Dialog } from "../ui/dialog.tsx";
 import { Form, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read, Section } from "../ui/page.tsx";
+import { Secret } from "../ui/secret.tsx";
 import { Table } from "../ui/table.tsx";
 
 const kinds = {
@@ -80,7 +81,6 @@ function Keys({ kind }: { readonly kind: keyof typeof kinds }) {
 
 function KeyForm({ kind, onClose }: { readonly kind: keyof typeof kinds; readonly onClose: () => void }) {
   const [made, setMade] = useState<string>();
-  const [copied, setCopied] = useState(false);
   const form = useForm({
     draft: `key ${kind}`,
     initial: { name: "", userId: "" },
@@ -90,31 +90,14 @@ function KeyForm({ kind, onClose }: { readonly kind: keyof typeof kinds; readonl
       setMade(key);
     },
   });
+  if (made !== undefined) return <Secret title="The new key" secret={made} onClose={onClose}>Sent as <code>X-API-KEY</code>.</Secret>;
   return (
     <Dialog title={kind === "admin" ? "Create an admin key" : "Create an application key"} onClose={onClose}>
-      {made === undefined ? (
-        <Form form={form} submitLabel="Create the key" onCancel={onClose}>
-          {kind === "admin"
-            ? <TextField form={form} name="name" label="Name" placeholder="Billing service" hint="Who will use it." />
-            : <TextField form={form} name="userId" label="User ID" hint="The user it acts for." />}
-        </Form>
-      ) : (
-        <div class="form">
-          <p>This is the key. It is shown this once: copy it now.</p>
-          <p class="secret"><code>{made}</code></p>
-          <div class="form-actions">
-            <button type="button" class="button primary" onClick={() => {
-              navigator.clipboard.writeText(made).then(() => {
-                setCopied(true);
-              }, () => {
-                setCopied(false);
-              });
-            }}>Copy</button>
-            <button type="button" class="button" onClick={onClose}>Done</button>
-            <span role="status">{copied ? "Copied." : ""}</span>
-          </div>
-        </div>
-      )}
+      <Form form={form} submitLabel="Create the key" onCancel={onClose}>
+        {kind === "admin"
+          ? <TextField form={form} name="name" label="Name" placeholder="Billing service" hint="Who will use it." />
+          : <TextField form={form} name="userId" label="User ID" hint="The user it acts for." />}
+      </Form>
     </Dialog>
   );
 }

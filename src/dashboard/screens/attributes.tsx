@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { createOne, deleteOne, updateOne } from "../api.ts";
+import { latestOf } from "../data.ts";
 import { useAttributes } from "../reads.ts";
 import type { AttributeRow } from "../records.ts";
 import { Confirm, Dialog } from "../ui/dialog.tsx";
@@ -51,7 +52,7 @@ export function Attributes() {
           />
         )}
       </Read>
-      {open !== undefined && <AttributeForm attribute={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <AttributeForm attribute={latestOf(open, reading.data)} onClose={() => {
         setOpen(undefined);
       }} />}
       {deleting !== undefined && (
@@ -69,10 +70,11 @@ function AttributeForm({ attribute, onClose }: { readonly attribute: AttributeRo
   const form = useForm({
     draft: `attribute ${attribute?.id ?? ""}`,
     initial: { name: attribute?.name ?? "", key: attribute?.key ?? "", type: attribute?.type ?? "user" },
+    version: attribute?.updatedAt,
     words: { type: /\btype\b/i, key: /\bkey\b/i, name: /\bname\b/i },
-    submit: async ({ name, key, type }) => {
+    submit: async ({ name, key, type }, { version }) => {
       if (attribute === undefined) await createOne(path, { name, key: key === "" ? keyFrom(name) : key, type });
-      else await updateOne(path, { id: attribute.id, name });
+      else await updateOne(path, { id: attribute.id, name, unchangedSince: version });
       onClose();
     },
   });

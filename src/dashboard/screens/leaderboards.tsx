@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import type { z } from "zod";
 import type { adminLeaderboardAnswer, rankingsAnswer } from "../../rest/answers.ts";
 import { call, createOne, deleteOne, updateOne } from "../api.ts";
-import { useReading } from "../data.ts";
+import { latestOf, useReading } from "../data.ts";
 import { day, figure, today } from "../format.ts";
 import type { AttributeRow } from "../records.ts";
 import { callAll, useAttributes, useMetrics, useSystems } from "../reads.ts";
@@ -70,7 +70,7 @@ export function Leaderboards() {
           />
         )}
       </Read>
-      {open !== undefined && <BoardForm board={open === "new" ? undefined : open} onClose={close} />}
+      {open !== undefined && <BoardForm board={latestOf(open, reading.data)} onClose={close} />}
       {archiving !== undefined && (
         <Confirm title={`Archive ${archiving.name}?`} action="Archive" run={() => deleteOne(path, archiving.id)} onClose={() => {
           setArchiving(undefined);
@@ -169,11 +169,12 @@ function BoardForm({ board, onClose }: { readonly board: Board | undefined; read
       start: board?.start ?? today(), end: board?.end ?? "", runUnit: board?.runUnit ?? "", runInterval: String(board?.runInterval ?? 1),
       breakdown: board?.breakdownAttributes[0] ?? "",
     },
+    version: board?.updated,
     words: {
       maxParticipants: /maxParticipants|participants/i, runInterval: /interval/i, runUnit: /run/i, end: /\bends?\b/i, start: /\bstarts?\b/i,
       metricId: /metric/i, pointsSystemId: /points|system/i, key: /\bkey\b/i, name: /\bname\b/i,
     },
-    submit: async (values) => {
+    submit: async (values, { version }) => {
       const item = {
         name: values.name,
         rankBy: values.rankBy,
@@ -189,7 +190,7 @@ function BoardForm({ board, onClose }: { readonly board: Board | undefined; read
         ...(board !== undefined && values.breakdown === board.breakdownAttributes[0] ? {} : { breakdownAttributes: values.breakdown === "" ? [] : [values.breakdown] }),
       };
       if (board === undefined) await createOne(path, { ...item, key: values.key === "" ? keyFrom(values.name) : values.key, status: "inactive" });
-      else await updateOne(path, { id: board.id, ...item });
+      else await updateOne(path, { id: board.id, ...item, unchangedSince: version });
       onClose();
     },
   });

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { createOne, deleteOne, updateOne } from "../api.ts";
+import { latestOf } from "../data.ts";
 import { useMetrics } from "../reads.ts";
 import type { MetricRow } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
@@ -61,7 +62,7 @@ export function Metrics() {
           />
         )}
       </Read>
-      {open !== undefined && <MetricForm metric={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <MetricForm metric={latestOf(open, reading.data)} onClose={() => {
         setOpen(undefined);
       }} />}
       {archiving !== undefined && (
@@ -86,10 +87,11 @@ export function MetricForm({ metric, onClose }: { readonly metric: MetricRow | u
   const form = useForm({
     draft: `metric ${metric?.id ?? ""}`,
     initial: { name: metric?.name ?? "", key: metric?.key ?? "", unitType: metric?.unitType ?? "number", units: metric?.units ?? "" },
+    version: metric?.updatedAt,
     words: { unitType: /unitType/, units: /\bunits?\b|currency/i, key: /\bkey\b/i, name: /\bname\b/i },
-    submit: async ({ name, key, unitType, units }) => {
+    submit: async ({ name, key, unitType, units }, { version }) => {
       if (metric === undefined) await createOne(path, { name, key: key === "" ? keyFrom(name) : key, unitType, units });
-      else await updateOne(path, { id: metric.id, name, unitType, units });
+      else await updateOne(path, { id: metric.id, name, unitType, units, unchangedSince: version });
       onClose();
     },
   });

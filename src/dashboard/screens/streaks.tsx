@@ -64,14 +64,16 @@ function SettingsForm({ settings, metrics }: { readonly settings: Settings; read
       autoEarnInterval: String(settings.freezes?.autoEarnInterval ?? ""),
       autoEarnAmount: String(settings.freezes?.autoEarnAmount ?? ""),
     },
+    version: settings.updated,
     words: {
       startCount: /startCount/, maxCount: /maxCount/, autoEarnInterval: /autoEarnInterval/, autoEarnAmount: /autoEarnAmount/,
       thresholds: /metric|threshold/i, frequency: /frequency/i,
     },
-    submit: async (values) => {
+    submit: async (values, { version }) => {
       setIsSaved(false);
       const chosen = Object.entries(values.thresholds).map(([key, threshold]) => ({ key, threshold: asNumber(threshold) }));
-      await call("PATCH", "/admin/v1/streaks/settings", {
+      const { updated } = await call<Settings>("PATCH", "/admin/v1/streaks/settings", {
+        unchangedSince: version,
         frequency: values.frequency,
         evaluationMode: values.evaluationMode,
         customizationEnabled: values.customizationEnabled,
@@ -82,6 +84,7 @@ function SettingsForm({ settings, metrics }: { readonly settings: Settings; read
         } : null,
       });
       setIsSaved(true);
+      return updated;
     },
   });
   const { values } = form;

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { createOne, deleteOne, updateOne } from "../api.ts";
+import { latestOf } from "../data.ts";
 import { moment } from "../format.ts";
 import { useTenants } from "../reads.ts";
 import type { Tenant } from "../records.ts";
@@ -64,7 +65,7 @@ export function Tenants() {
           />
         )}
       </Read>
-      {open !== undefined && <TenantForm tenant={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <TenantForm tenant={latestOf(open, reading.data)} onClose={() => {
         setOpen(undefined);
       }} />}
       {archiving !== undefined && (
@@ -82,10 +83,11 @@ function TenantForm({ tenant, onClose }: { readonly tenant: Tenant | undefined; 
   const form = useForm({
     draft: `tenant ${tenant?.id ?? ""}`,
     initial: { name: tenant?.name ?? "", customerId: tenant?.customerId ?? "" },
+    version: tenant?.updated,
     words: { customerId: /customer/i, name: /name/i },
-    submit: async (values) => {
+    submit: async (values, { version }) => {
       if (tenant === undefined) await createOne(path, values);
-      else await updateOne(path, { id: tenant.id, ...values });
+      else await updateOne(path, { id: tenant.id, ...values, unchangedSince: version });
       onClose();
     },
   });

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { call, createOne, deleteOne, updateOne } from "../api.ts";
-import { useReading } from "../data.ts";
+import { latestOf, useReading } from "../data.ts";
 import { ago, count, moment } from "../format.ts";
 import { callAll } from "../reads.ts";
 import { addressOf, Link } from "../router.tsx";
@@ -8,6 +8,7 @@ import type { ScreenProps } from "../screens.ts";
 import { ActionButton, Confirm, Dialog } from "../ui/dialog.tsx";
 import { CheckField, Form, orNull, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read, Section, Status } from "../ui/page.tsx";
+import { Secret } from "../ui/secret.tsx";
 import { Table } from "../ui/table.tsx";
 
 interface Webhook {
@@ -18,6 +19,7 @@ interface Webhook {
   readonly active: boolean;
   readonly disabledReason: string | null;
   readonly created: string;
+  readonly updated: string;
 }
 
 interface Delivery {
@@ -88,7 +90,7 @@ export function Webhooks() {
           />
         )}
       </Read>
-      {open !== undefined && <WebhookForm webhook={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <WebhookForm webhook={latestOf(open, reading.data)} onClose={() => {
         setOpen(undefined);
       }} />}
       {deleting !== undefined && (
@@ -110,25 +112,18 @@ function WebhookForm({ webhook, onClose }: { readonly webhook: Webhook | undefin
       url: webhook?.url ?? "", description: webhook?.description ?? "", active: webhook?.active ?? true,
       types: webhook?.eventTypes ?? (["points.changed", "points.level_changed"] as readonly string[]),
     },
+    version: webhook?.updated,
     words: { types: /type/i, description: /description/i, url: /./ },
-    submit: async ({ url, description, active, types }) => {
+    submit: async ({ url, description, active, types }, { version }) => {
       const item = { url, description: orNull(description), active, eventTypes: types };
       if (webhook !== undefined) {
-        await updateOne(path, { id: webhook.id, ...item });
+        await updateOne(path, { id: webhook.id, ...item, unchangedSince: version });
         onClose();
       } else setSecret((await createOne<{ secret: string }>(path, item)).secret);
     },
   });
   const { types } = form.values;
-  if (secret !== undefined) {
-    return (
-      <Dialog title="The webhook's secret" onClose={onClose}>
-        <p>It signs every message. It is shown this once: copy it to the receiver.</p>
-        <p class="secret"><code>{secret}</code></p>
-        <p class="form-actions"><button type="button" class="button primary" onClick={onClose}>Done</button></p>
-      </Dialog>
-    );
-  }
+  if (secret !== undefined) return <WebhookSecret secret={secret} onClose={onClose} />;
   return (
     <Dialog title={webhook === undefined ? "Add a webhook" : "Edit the webhook"} onClose={onClose}>
       <Form form={form} submitLabel={webhook === undefined ? "Add the webhook" : "Save"} onCancel={onClose}>
@@ -152,10 +147,28 @@ function WebhookForm({ webhook, onClose }: { readonly webhook: Webhook | undefin
   );
 }
 
+function WebhookSecret({ secret, onClose }: { readonly secret: string; readonly onClose: () => void }) {
+  return <Secret title="The webhook's secret" secret={secret} onClose={onClose}>It signs every message, and the receiver checks them with it.</Secret>;
+}
+
+/** Gives a webhook another secret, after asking. */
+function NewSecret({ id, onClose }: { readonly id: string; readonly onClose: () => void }) {
+  const [secret, setSecret] = useState<string>();
+  if (secret !== undefined) return <WebhookSecret secret={secret} onClose={onClose} />;
+  return (
+    <Confirm title="Give it a new secret?" action="Make a new one" staysOpen run={async () => {
+      setSecret((await call<{ secret: string }>("POST", `${path}/${id}/secret`, {})).secret);
+    }} onClose={onClose}>
+      <p>For a day, messages are signed with both: time enough for the receiver to change over. Then the one of today ends.</p>
+    </Confirm>
+  );
+}
+
 /** What was sent to one webhook, and what came back. */
 export function WebhookLog({ id = "" }: ScreenProps) {
   const webhook = useReading(() => call<Webhook>("GET", `${path}/${encodeURIComponent(id)}`), ["webhook", id]);
   const [status, setStatus] = useState("");
+  const [isReplacing, setIsReplacing] = useState(false);
   const deliveries = useReading(
     () => call<Delivery[]>("GET", `${path}/${encodeURIComponent(id)}/deliveries?limit=50${status === "" ? "" : `&status=${status}`}`),
     ["deliveries", id, status],
@@ -174,10 +187,16 @@ export function WebhookLog({ id = "" }: ScreenProps) {
           <ActionButton class="button" run={async () => {
             await call("POST", `${path}/${id}/replay`, { onlyParked: true });
           }}>Replay what was parked</ActionButton>
+          <button type="button" class="button" onClick={() => {
+            setIsReplacing(true);
+          }}>New secret</button>
         </>
       )}
     >
       <Read reading={webhook}>{() => null}</Read>
+      {isReplacing && <NewSecret id={id} onClose={() => {
+        setIsReplacing(false);
+      }} />}
       <Section title="Delivery log" lead={<span class="live">live</span>}>
         <div class="filters">
           <div class="field">

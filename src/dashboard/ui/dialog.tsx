@@ -10,11 +10,13 @@ interface DialogProps {
   readonly aside?: ComponentChildren;
   /** Whether what opened it will be gone: then the focus goes to the page's title. */
   readonly endsOpener?: { readonly current: boolean };
+  /** Whether only what is inside closes it. */
+  readonly isLocked?: boolean;
   readonly children: ComponentChildren;
 }
 
 /** A sheet over the page; the browser keeps the focus inside, and Escape closes it. What was typed stays a draft. */
-export function Dialog({ title, onClose, aside, endsOpener, children }: DialogProps) {
+export function Dialog({ title, onClose, aside, endsOpener, isLocked = false, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   const isOver = useRef(false);
@@ -38,16 +40,18 @@ export function Dialog({ title, onClose, aside, endsOpener, children }: DialogPr
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();
-        onClose();
+        if (!isLocked) onClose();
       }}
       onClose={() => {
         // Browsers may close it without asking first.
-        if (!isOver.current) onClose();
+        if (isOver.current) return;
+        if (isLocked) element.current?.showModal();
+        else onClose();
       }}
     >
       <header class="sheet-head">
         <h2 id={id}>{title}</h2>
-        <button type="button" class="icon-button" aria-label="Close" onClick={onClose}>×</button>
+        {!isLocked && <button type="button" class="icon-button" aria-label="Close" onClick={onClose}>×</button>}
       </header>
       <div class="sheet-body">
         <div class="sheet-main">{children}</div>
@@ -62,11 +66,13 @@ interface ConfirmProps {
   readonly action: string;
   readonly run: () => Promise<void>;
   readonly onClose: () => void;
+  /** Whether something is shown afterwards, in its place. */
+  readonly staysOpen?: boolean;
   readonly children: ComponentChildren;
 }
 
 /** Asks before something that cannot be taken back. */
-export function Confirm({ title, action, run, onClose, children }: ConfirmProps) {
+export function Confirm({ title, action, run, onClose, staysOpen = false, children }: ConfirmProps) {
   const [fault, setFault] = useState<string>();
   const [isBusy, setIsBusy] = useState(false);
   const isUnderWay = useRef(false);
@@ -82,9 +88,9 @@ export function Confirm({ title, action, run, onClose, children }: ConfirmProps)
           setIsBusy(true);
           run().then(
             () => {
-              isDone.current = true;
+              isDone.current = !staysOpen;
               noteChange();
-              onClose();
+              if (!staysOpen) onClose();
             },
             (error: unknown) => {
               isUnderWay.current = false;

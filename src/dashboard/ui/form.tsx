@@ -3,9 +3,16 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api.ts";
 import { fieldOf, noteChange, sentenceOf } from "../data.ts";
 import { keptUntilSignOut, session } from "../session.ts";
+import { conditions } from "../sentences.ts";
+import { mergeValues, type Seen } from "./versions.ts";
+
+interface Draft<V> {
+  readonly values: V;
+  readonly seen: Seen<V>;
+}
 
 /** What people typed and did not send yet, by form: closing a form or losing the session loses nothing. */
-const drafts = keptUntilSignOut<string, unknown>();
+const drafts = keptUntilSignOut<string, Draft<unknown>>();
 
 /** What the server had against what was sent. */
 export interface Faults {
@@ -21,6 +28,10 @@ export interface FormState<V> extends Faults {
   /** Whether what was typed before, and never sent, was brought back. */
   readonly isDraft: boolean;
   readonly isSending: boolean;
+  /** Whether somebody else saved what this form changes, and it was not sent again since. */
+  readonly isOvertaken: boolean;
+  /** What somebody else changed a value to that was changed here as well; undefined when nobody did. */
+  theirsOf: (name: keyof V) => unknown;
   set: (change: Partial<V>) => void;
   startOver: () => void;
   send: () => void;
@@ -31,9 +42,12 @@ export interface FormOptions<V> {
   /** Names the form among all, with the ID of what it changes. */
   readonly draft: string;
   readonly initial: V;
+  /** When what it changes was last changed: `submit` is given the one that the values rest on, to send it along. */
+  readonly version?: string | undefined;
   /** Words by which the server's sentences tell a field, most particular first. */
   readonly words?: Partial<Record<keyof V & string, RegExp>>;
-  readonly submit: (values: V) => Promise<void>;
+  /** Refused with status 409 when somebody else saved meanwhile. A form that stays open answers the new version. */
+  readonly submit: (values: V, seen: Seen<V>) => Promise<string | undefined>;
 }
 
 /** Keeps one refusal, and knows which fields are there to show it. */
@@ -56,16 +70,36 @@ export function useFaults(): Faults & { readonly note: (error: unknown, field?: 
   };
 }
 
-export function useForm<V extends object>({ draft: name, initial, words = {}, submit }: FormOptions<V>): FormState<V> {
+export function useForm<V extends object>({ draft: name, initial, version, words = {}, submit }: FormOptions<V>): FormState<V> {
   const draft = `${session.get()?.tenant ?? ""} ${name}`;
-  const kept = drafts.get(draft) as V | undefined;
-  const [values, setValues] = useState<V>(kept ?? initial);
+  const kept = drafts.get(draft) as Draft<V> | undefined;
+  const [values, setValues] = useState<V>(kept?.values ?? initial);
   const [isDraft, setIsDraft] = useState(kept !== undefined);
   const [isSending, setIsSending] = useState(false);
   const { note, clear, ...faults } = useFaults();
   const isUnderWay = useRef(false);
   const current = useRef(values);
   current.current = values;
+  const seen = useRef<Seen<V>>(kept?.seen ?? { version, initial });
+  const [theirs, setTheirs] = useState<Partial<V>>();
+  const keep = (next: V): void => {
+    current.current = next;
+    setValues(next);
+    drafts.set(draft, { values: next, seen: seen.current });
+  };
+  // Read again, it may be another: after somebody else's change, or one made here.
+  useEffect(() => {
+    if (version === seen.current.version) return;
+    const merged = mergeValues(seen.current.initial, current.current, initial);
+    const wasTouched = JSON.stringify(current.current) !== JSON.stringify(seen.current.initial);
+    seen.current = { version, initial };
+    if (wasTouched) keep(merged.values);
+    else setValues(merged.values);
+    if (wasTouched && merged.isNews) {
+      clear();
+      setTheirs(merged.theirs);
+    }
+  }, [version]);
 
   const send = async (): Promise<void> => {
     // Not by the state, which is that of the last drawing: two submits may come before the next.
@@ -74,15 +108,19 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     setIsSending(true);
     clear();
     try {
-      await submit(current.current);
+      const sent = current.current;
+      const next = await submit(sent, seen.current);
       drafts.delete(draft);
+      if (next !== undefined) seen.current = { version: next, initial: sent };
       setIsDraft(false);
+      setTheirs(undefined);
       noteChange();
     } catch (error) {
       const named = fieldOf(error)?.split(/[.[]/)[0];
       const sentence = sentenceOf(error);
-      // What somebody else did meanwhile is about the whole.
+      // What somebody else did meanwhile is about the whole; reading it again brings it here.
       const isConflict = error instanceof ApiError && error.status === 409;
+      if (isConflict) noteChange();
       note(error, isConflict ? "" : named !== undefined && named in current.current ? named
         : Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0]);
     } finally {
@@ -94,17 +132,18 @@ export function useForm<V extends object>({ draft: name, initial, words = {}, su
     values,
     isDraft,
     isSending,
+    isOvertaken: theirs !== undefined,
+    theirsOf: (field) => theirs?.[field],
     ...faults,
     set: (change) => {
-      const next = { ...current.current, ...change };
-      current.current = next;
-      drafts.set(draft, next);
-      setValues(next);
+      keep({ ...current.current, ...change });
     },
     startOver: () => {
       drafts.delete(draft);
       setIsDraft(false);
       clear();
+      setTheirs(undefined);
+      seen.current = { version, initial };
       current.current = initial;
       setValues(initial);
     },
@@ -153,6 +192,13 @@ export function Form<V extends object>({ form, submitLabel, onCancel, children }
           <button type="button" class="link" onClick={form.startOver}>Start over</button>
         </p>
       )}
+      {form.isOvertaken && (
+        <p class="note" role="alert">
+          Somebody else changed this meanwhile. What you left alone is theirs by now; what you both changed is yours, with
+          theirs named below it. Save again to keep it so, or{" "}
+          <button type="button" class="link" onClick={form.startOver}>take theirs</button>.
+        </p>
+      )}
       {children}
       <OtherFault form={form} />
       <div class="form-actions">
@@ -192,23 +238,38 @@ interface AnyFieldProps {
   readonly hint?: ComponentChildren;
   /** Label and control in one line, for numbers among many. */
   readonly isInline?: boolean;
+  /** What somebody else made of it meanwhile. */
+  readonly theirs?: string | undefined;
   readonly children: (described: Described) => ComponentChildren;
 }
 
 /** Label, hint and fault around a control. */
-export function Field({ form, name, label, hint, isInline = false, children }: AnyFieldProps) {
+export function Field({ form, name, label, hint, isInline = false, theirs, children }: AnyFieldProps) {
   const id = useId();
   const fault = form.faultOf(name);
-  const ids = [hint === undefined ? "" : `${id}-hint`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
+  const ids = [hint === undefined ? "" : `${id}-hint`, theirs === undefined ? "" : `${id}-theirs`, fault === undefined ? "" : `${id}-fault`].filter((part) => part !== "").join(" ");
   return (
     <div class={["field", isInline ? "inline" : "", fault === undefined ? "" : "has-fault"].join(" ").trim()}>
       <label for={id}>{label}</label>
       {children({ id, ...(ids === "" ? {} : { "aria-describedby": ids }), ...(fault === undefined ? {} : { "aria-invalid": true }) })}
       {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
+      <Theirs id={id} text={theirs} />
       {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </div>
   );
 }
+
+function Theirs({ id, text }: { readonly id: string; readonly text: string | undefined }) {
+  return text === undefined ? null : <p class="hint theirs" id={`${id}-theirs`}>Meanwhile set to {text}.</p>;
+}
+
+/** Of a form's value that somebody else changed as well, what it is by now, in words. */
+function theirsIn<V extends object>(form: FormState<V>, name: keyof V, words: (value: unknown) => string): string | undefined {
+  const value = form.theirsOf(name);
+  return value === undefined ? undefined : words(value);
+}
+
+const quoted = (value: unknown): string => (value === "" ? "nothing" : `“${String(value)}”`);
 
 type InputType = "text" | "date" | "url" | "password" | "search" | "email";
 
@@ -224,7 +285,7 @@ export function TextField<V extends object>({ type = "text", isNumber = false, p
   const { form, name } = field;
   const list = useId();
   return (
-    <Field {...field}>
+    <Field {...field} theirs={theirsIn(form, name, quoted)}>
       {(described) => (
         <>
           <input
@@ -252,7 +313,7 @@ export function TextField<V extends object>({ type = "text", isNumber = false, p
 export function TextAreaField<V extends object>({ rows = 3, ...field }: FieldProps<V, string> & { readonly rows?: number }) {
   const { form, name } = field;
   return (
-    <Field {...field}>
+    <Field {...field} theirs={theirsIn(form, name, quoted)}>
       {(described) => (
         <textarea
           {...described}
@@ -279,7 +340,7 @@ export function SelectField<V extends object>({ options, ...field }: FieldProps<
   const given = form.values[name] as string;
   const chosen = options.some(({ value }) => value === given) ? given : options[0]?.value;
   return (
-    <Field {...field}>
+    <Field {...field} theirs={theirsIn(form, name, (value) => quoted(options.find((option) => option.value === value)?.label ?? value))}>
       {(described) => (
         <select
           {...described}
@@ -313,6 +374,7 @@ export function CheckField<V extends object>({ form, name, label, hint }: FieldP
       />
       <label for={id}>{label}</label>
       {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
+      <Theirs id={id} text={theirsIn(form, name, (value) => (value === true ? "yes" : "no"))} />
       {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </div>
   );
@@ -390,6 +452,7 @@ export function PairsField<V extends object>({
         </button>
       )}
       {fault !== undefined && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
+      <Theirs id={id} text={theirsIn(form, name, (value) => conditions(Object.fromEntries((value as readonly Pair[]).map((pair) => [pair.key, pair.value]))) || "no condition")} />
       {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </fieldset>
   );

@@ -4,7 +4,7 @@ import { batchBodyLimitBytes } from "../bodies.ts";
 import { administered, type Answer, type Call, defineOperation, type Operation } from "../operations.ts";
 import { idsQuery, mostItems, pageQuery, uuidParam } from "../parameters.ts";
 import { Refusal } from "../refusals.ts";
-import { checkShape, type Shape } from "../shapes.ts";
+import { checkShape, type Shape, unchangedSince } from "../shapes.ts";
 
 /** What the admin API treats as lists of items: the database does all of them by name. */
 export type ResourceName =
@@ -25,7 +25,7 @@ export interface Resource {
   /** In the plural. */
   readonly noun: string;
   readonly toCreate: z.ZodType<object>;
-  readonly toUpdate: z.ZodType<object>;
+  readonly toUpdate: z.ZodObject;
   readonly shown: z.ZodType;
 }
 
@@ -43,6 +43,7 @@ const getStatement = administered("get_configuration", "laurel_private.get_confi
 export function operationsOf({ name, idPrefix, tag, path, noun, toCreate, toUpdate, shown }: Resource): readonly Operation[] {
   const isNested = path.includes(":systemId");
   const common = { api: "admin", tag, refusals: isNested ? [404] : [] } as const;
+  const changes = toUpdate.extend({ unchangedSince });
   return [
     {
       ...common,
@@ -58,14 +59,14 @@ export function operationsOf({ name, idPrefix, tag, path, noun, toCreate, toUpda
     {
       ...common,
       id: `${idPrefix}_update`,
-      summary: `Changes the given properties of ${noun}, each named by its id.`,
+      summary: `Changes the given properties of ${noun}, each named by its id. With unchangedSince, the \`updated\` you know, an item that was changed since becomes an issue.`,
       method: "patch",
       path,
-      body: z.array(toUpdate).min(1).max(mostItems),
+      body: z.array(changes).min(1).max(mostItems),
       bodyLimitBytes: batchBodyLimitBytes,
       answers: { 200: z.object({ updated: z.array(shown), issues: z.array(issueAnswer) }) },
       answer: async (call) => {
-        const { done, issues } = await change(call, "update", name, readItems(call, toUpdate));
+        const { done, issues } = await change(call, "update", name, readItems(call, changes));
         return { status: 200, body: JSON.stringify({ updated: done, issues }) };
       },
     },
@@ -111,7 +112,7 @@ export function deleteOperation(described: Described, name: ResourceName): Opera
       const isId = (text: string): boolean => z.guid().safeParse(text).success;
       const { done, issues } = await change(call, "delete", name, {
         sound: ids.filter(isId).map((given) => ({ item: { id: given } })),
-        issues: ids.filter((given) => !isId(given)).map((given) => issueOf("id must be a UUID.", { id: given })),
+        issues: ids.filter((given) => !isId(given)).map((given) => issueOf("id must be a UUID.", { id: given, field: "id" })),
       });
       return { status: 200, body: JSON.stringify({ deleted: done, issues }) };
     },
@@ -143,7 +144,7 @@ export function readItems({ body }: Pick<Call, "body">, shape: Shape<object>): I
   for (const [index, given] of (value as unknown[]).entries()) {
     const checked = checkShape(shape, given);
     if ("value" in checked) sound.push({ index, item: checked.value });
-    else issues.push(issueOf(checked.fault, { index, ...idOf(given) }));
+    else issues.push(issueOf(checked.fault, { index, ...idOf(given), field: checked.field }));
   }
   return { sound, issues };
 }
@@ -154,8 +155,8 @@ function idOf(item: unknown): { id?: string } {
 }
 
 /** An issue that keeps an item from being done. */
-export function issueOf(message: string, about: { index?: number; id?: string }): Issue {
-  return { ...about, severity: "error", level: "error", message, reason: message };
+export function issueOf(message: string, { field, ...about }: { index?: number; id?: string; field?: string | undefined }): Issue {
+  return { ...about, ...(field === undefined ? {} : { field }), severity: "error", level: "error", message, reason: message };
 }
 
 /** What was done, in the request's order, and all issues. */

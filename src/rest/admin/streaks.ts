@@ -4,7 +4,7 @@ import { batchBodyLimitBytes, bodyLimitBytes } from "../bodies.ts";
 import { administered, type Call, defineOperation, type Operation } from "../operations.ts";
 import { idsQuery, mostItems } from "../parameters.ts";
 import { Refusal } from "../refusals.ts";
-import { checkShape, type Shape } from "../shapes.ts";
+import { checkShape, type Shape, unchangedSince } from "../shapes.ts";
 import { type Changed, type Issue, issueOf } from "./resources.ts";
 
 const changeStatement = administered("change_streaks", "laurel_private.change_streaks($3, $4::jsonb)");
@@ -31,6 +31,7 @@ const settingsChanges = z.object({
     autoEarnInterval: z.int().min(1).max(365).nullish(),
     autoEarnAmount: z.int().min(1).max(10).nullish(),
   }).nullish(),
+  unchangedSince,
 });
 
 /** Does for each item of `body[list]` what `operation` says; what is wrong with an item becomes its issue. */
@@ -42,14 +43,14 @@ async function changeEach(
 ): Promise<Changed> {
   const given = (body.value as Record<string, unknown> | null)?.[list];
   if (!Array.isArray(given) || given.length === 0 || given.length > mostItems) {
-    throw new Refusal(422, `${list} must be an array of 1 to ${mostItems} objects.`);
+    throw new Refusal(422, `${list} must be an array of 1 to ${mostItems} objects.`, { field: list });
   }
   const sound: { index: number; item: object }[] = [];
   const faults: Issue[] = [];
   for (const [index, item] of (given as unknown[]).entries()) {
     const checked = checkShape(shape, item);
     if ("value" in checked) sound.push({ index, item: checked.value });
-    else faults.push({ ...issueOf(checked.fault, { index }), ...userOf(item) });
+    else faults.push({ ...issueOf(checked.fault, { index, field: checked.field }), ...userOf(item) });
   }
   const { body: answer = "" } = await run(changeStatement, [operation, JSON.stringify(sound)]);
   const changed = JSON.parse(answer) as Changed;
@@ -152,13 +153,13 @@ export const adminStreakOperations: readonly Operation[] = [
   defineOperation({
     ...common,
     id: "admin_streaks_settings_update",
-    summary: "Changes the given streak settings, for what happens from now on.",
+    summary: "Changes the given streak settings, for what happens from now on. With unchangedSince, the `updated` you know, 409 if they were changed since.",
     method: "patch",
     path: "/streaks/settings",
     body: settingsChanges,
     bodyLimitBytes,
     answers: { 200: streakSettingsAnswer },
-    refusals: [400],
+    refusals: [400, 409],
     answer: async ({ body: changes, run }) => {
       const { body = "" } = await run(updateSettingsStatement, [JSON.stringify(changes)]);
       return { status: 200, body };

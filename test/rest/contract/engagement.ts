@@ -245,7 +245,7 @@ export function engagementAnswers({ call }: Contract): void {
       metrics: [{ key: "laps", threshold: 2 }, { key: "dips", threshold: 1 }],
       freezes: { startCount: 1, maxCount: 2, autoEarnInterval: 7, autoEarnAmount: 1 },
     };
-    expect((await call("admin", "patch", "/streaks/settings", 200, { body: settings })).body).toEqual({ ...settings, daysOff: [0, 6] });
+    expect((await call("admin", "patch", "/streaks/settings", 200, { body: settings })).body).toEqual({ ...settings, daysOff: [0, 6], updated: expect.any(String) });
     for (const body of [
       { frequency: "hourly" }, { daysOff: [7] }, { daysOff: [1, 1] }, { daysOff: [0, 1, 2, 3, 4, 5, 6] }, { metrics: [] },
       { metrics: [{ key: "none", threshold: 1 }] }, { metrics: [{ key: "laps", threshold: 0 }] }, { metrics: [{ key: "laps", threshold: 1.5 }] },
@@ -268,7 +268,7 @@ export function engagementAnswers({ call }: Contract): void {
       issues: [
         { index: 1, userId: "runner", severity: "warning", message: "The user holds 2 of at most 2 freezes already." },
         { index: 2, userId: "stranger", severity: "error", message: "No user has the ID stranger." },
-        { index: 3, severity: "error", message: "userId is required." },
+        { index: 3, field: "userId", severity: "error", message: "userId is required." },
       ].map((issue) => ({ ...issue, level: issue.severity, reason: issue.message })),
     });
     await call("admin", "post", "/streaks/freezes", 200, { body: { freezes: [{ userId: "runner" }] } });

@@ -16,17 +16,17 @@ export function pointsAnswers({ call }: Contract): void {
     const [plan = ""] = idsOf(created);
     expect(created.body).toEqual({
       created: [
-        { id: plan, name: "Plan", key: "plan", type: "user" },
-        { id: expect.any(String), name: "Device", key: "device", type: "event" },
+        { id: plan, name: "Plan", key: "plan", type: "user", updated: expect.any(String) },
+        { id: expect.any(String), name: "Device", key: "device", type: "event", updated: expect.any(String) },
       ],
       issues: [
         {
-          index: 2, severity: "error", level: "error",
+          index: 2, field: "key", severity: "error", level: "error",
           message: "Another attribute of this type already has this key.",
           reason: "Another attribute of this type already has this key.",
         },
         {
-          index: 3, severity: "error", level: "error",
+          index: 3, field: "name", severity: "error", level: "error",
           message: "name must be a string.", reason: "name must be a string.",
         },
       ],

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { ask, deleteOne } from "../../api.ts";
 import * as documents from "../../documents.ts";
+import { latestOf } from "../../data.ts";
 import { day, today } from "../../format.ts";
 import { useAttributes } from "../../reads.ts";
 import type { BoostRow, System } from "../../records.ts";
@@ -64,7 +65,7 @@ export function SystemBoosts({ system }: { readonly system: System }) {
           ]}
         />
       )}
-      {open !== undefined && <BoostForm system={system} boost={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <BoostForm system={system} boost={latestOf(open, system.boosts.nodes)} onClose={() => {
         setOpen(undefined);
       }} />}
       {archiving !== undefined && (
@@ -99,11 +100,12 @@ function BoostForm({ system, boost, onClose }: { readonly system: System; readon
       userId: boost?.userId ?? "",
       userAttributes: pairsOf(boost?.userAttributes ?? {}),
     },
+    version: boost?.updatedAt,
     words: {
       multiplier: /multipl|BigFloat/i, endsOn: /\bends?\b|endsOn/i, startsOn: /\bstarts?\b|startsOn|\bdate\b/i, rounding: /round/i,
       userAttributes: /attribute/i, userId: /\buser\b/i, name: /\bname\b/i,
     },
-    submit: async (values) => {
+    submit: async (values, { version }) => {
       const { userId, ...patch } = {
         name: values.name.trim(),
         multiplier: values.multiplier.trim(),
@@ -114,7 +116,7 @@ function BoostForm({ system, boost, onClose }: { readonly system: System; readon
         userAttributes: values.audience === "cohort" ? filterOf(values.userAttributes) : {},
       };
       if (boost === undefined) await ask(documents.createPointsBoost, { boost: { ...patch, userId, systemId: system.id, isActive: false } });
-      else await ask(documents.updatePointsBoost, { id: boost.id, patch });
+      else await ask(documents.updatePointsBoost, { id: boost.id, patch: { ...patch, updatedAt: version } });
       onClose();
     },
   });

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { createOne, deleteOne, updateOne } from "../../api.ts";
+import { latestOf } from "../../data.ts";
 import { figure } from "../../format.ts";
 import type { LevelRow, System } from "../../records.ts";
 import { levelSentence } from "../../sentences.ts";
@@ -50,7 +51,7 @@ export function SystemLevels({ system }: { readonly system: System }) {
           ]}
         />
       )}
-      {open !== undefined && <LevelForm system={system} path={path} level={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <LevelForm system={system} path={path} level={latestOf(open, system.levels.nodes)} onClose={() => {
         setOpen(undefined);
       }} />}
       {deleting !== undefined && (
@@ -71,12 +72,13 @@ function LevelForm({ system, path, level, onClose }: { readonly system: System; 
       name: level?.name ?? "", key: level?.key ?? "", points: level === undefined ? "" : String(level.points),
       description: level?.description ?? "", badgeUrl: level?.badgeUrl ?? "",
     },
+    version: level?.updatedAt,
     words: { key: /\bkey\b/i, points: /points|threshold/i, badgeUrl: /badge|\burl\b/i, description: /description/i, name: /\bname\b/i },
-    submit: async ({ name, key, points, description, badgeUrl }) => {
+    submit: async ({ name, key, points, description, badgeUrl }, { version }) => {
       const url = orNull(badgeUrl);
       const item = { name, points: asNumber(points), description, badge: url === null ? null : { url } };
       if (level === undefined) await createOne(path, { ...item, key: key === "" ? keyFrom(name) : key });
-      else await updateOne(path, { id: level.id, ...item });
+      else await updateOne(path, { id: level.id, ...item, unchangedSince: version });
       onClose();
     },
   });

@@ -17,14 +17,17 @@ export function SystemSettings({ system }: { readonly system: System }) {
       name: system.name, description: system.description ?? "", badgeUrl: system.badgeUrl ?? "",
       maxPoints: system.maxPoints === null ? "" : String(system.maxPoints),
     },
+    version: system.updatedAt,
     words: { maxPoints: /max/i, badgeUrl: /badge|\burl\b/i, description: /description/i, name: /\bname\b/i },
-    submit: async ({ name, description, badgeUrl, maxPoints }) => {
+    submit: async ({ name, description, badgeUrl, maxPoints }, { version }) => {
       setIsSaved(false);
       const url = orNull(badgeUrl);
-      await updateOne("/admin/v1/points", {
+      const { updated } = await updateOne<{ updated: string }>("/admin/v1/points", {
         id: system.id, name, description: orNull(description), badge: url === null ? null : { url }, maxPoints: asNumber(maxPoints),
+        unchangedSince: version,
       });
       setIsSaved(true);
+      return updated;
     },
   });
   return (

@@ -1,6 +1,4 @@
-import { useRef } from "preact/hooks";
-import { ApiError, ask, createOne, updateOne } from "../../api.ts";
-import * as documents from "../../documents.ts";
+import { createOne, updateOne } from "../../api.ts";
 import { useAchievements, useAttributes, useMetrics } from "../../reads.ts";
 import type { AttributeRow, System, TriggerRow } from "../../records.ts";
 import { Link } from "../../router.tsx";
@@ -34,28 +32,19 @@ export function TriggerForm({ system, trigger, onClose }: {
   const metrics = useMetrics().data ?? [];
   const attributes = useAttributes().data ?? [];
   const achievements = useAchievements().data ?? [];
-  // What this form, opened on the trigger as it was, would overwrite.
-  const seen = useRef(trigger);
   const form = useForm({
     draft: `trigger ${system.id} ${trigger?.id ?? ""}`,
     initial: initialOf(trigger),
+    version: trigger?.updatedAt,
     words: {
       metricThreshold: /threshold/i, timeInterval: /interval|every/i, streakLength: /streakLength|length/i, metricId: /metric/i,
       achievementId: /achievement/i, eventAttributes: /event.?attribute/i, userAttributes: /attribute/i,
       blockIfOutOfPoints: /block/i, points: /points/i,
     },
-    submit: async () => {
+    submit: async (_values, seen) => {
       const path = `/admin/v1/points/${system.id}/triggers`;
       if (trigger === undefined) await createOne(path, { ...item, status: "inactive" });
-      else {
-        const { pointsSystems } = await ask<{ pointsSystems: { nodes: System[] } }>(documents.pointsSystem, { key: system.key });
-        const now = pointsSystems.nodes[0]?.triggers.nodes.find(({ id }) => id === trigger.id);
-        if (now !== undefined && JSON.stringify(initialOf(now)) !== JSON.stringify(initialOf(seen.current ?? trigger))) {
-          seen.current = now;
-          throw new ApiError(409, `Somebody else changed this trigger meanwhile. It says now: “${triggerSentence({ ...now, metric: now.metric ?? undefined, achievementName: now.achievement?.name })}” Save again to put yours in its place.`);
-        }
-        await updateOne(path, { id: trigger.id, ...item });
-      }
+      else await updateOne(path, { id: trigger.id, ...item, unchangedSince: seen.version });
       onClose();
     },
   });

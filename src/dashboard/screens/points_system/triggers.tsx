@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { deleteOne, updateOne } from "../../api.ts";
+import { latestOf } from "../../data.ts";
 import { signed } from "../../format.ts";
 import type { System, TriggerRow } from "../../records.ts";
 import { triggerSentence } from "../../sentences.ts";
@@ -65,7 +66,7 @@ export function SystemTriggers({ system }: { readonly system: System }) {
         />
       )}
       {triggers.length > 0 && <Estimate system={system} />}
-      {open !== undefined && <TriggerForm system={system} trigger={open === "new" ? undefined : open} onClose={() => {
+      {open !== undefined && <TriggerForm system={system} trigger={latestOf(open, triggers)} onClose={() => {
         setOpen(undefined);
       }} />}
       {archiving !== undefined && (

@@ -4,6 +4,7 @@ import type { User } from "../../records.ts";
 import { Link, navigate } from "../../router.tsx";
 import { Confirm, Dialog } from "../../ui/dialog.tsx";
 import { asNumber, Form, orNull, PairsField, SelectField, TextField, useForm } from "../../ui/form.tsx";
+import { changedValues } from "../../ui/versions.ts";
 import { filterOf, pairsOf } from "../points_system/trigger_form.tsx";
 
 const pathOf = (userId: string): string => `/v1/users/${encodeURIComponent(userId)}`;
@@ -17,14 +18,17 @@ export function ProfileForm({ user, onClose }: { readonly user: User; readonly o
       name: user.name ?? "", email: user.email ?? "", tz: user.tz ?? "", signUpDate: user.signUpDate ?? "",
       attributes: pairsOf(user.attributes),
     },
+    version: user.updated,
     words: { tz: /time zone|\btz\b/i, email: /email/i, signUpDate: /sign|date/i, attributes: /attribute/i, name: /name/i },
-    submit: async (values) => {
-      const kept = filterOf(values.attributes);
-      // Attributes merge: one that was taken away here has to be named.
-      const removed = Object.fromEntries(Object.keys(user.attributes).filter((key) => !(key in kept)).map((key) => [key, null]));
+    // What is known of a user changes with every event that says so, too: what was changed here is all that is sent.
+    submit: async (values, { initial }) => {
+      const { attributes: pairs, ...texts } = changedValues(initial, values);
+      const [before, kept] = [filterOf(initial.attributes), filterOf(values.attributes)];
+      const changed = Object.entries(kept).filter(([key, value]) => before[key] !== value);
+      const removed = Object.keys(before).filter((key) => !(key in kept)).map((key) => [key, null] as const);
       await call("PATCH", pathOf(user.id), {
-        name: orNull(values.name), email: orNull(values.email), tz: orNull(values.tz), signUpDate: orNull(values.signUpDate),
-        attributes: { ...removed, ...kept },
+        ...Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, orNull(text)])),
+        ...(pairs === undefined ? {} : { attributes: Object.fromEntries([...removed, ...changed]) }),
       });
       onClose();
     },
