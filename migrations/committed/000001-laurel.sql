@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4f9fa67281439ae8acde47ddde2d9904e68bfc90
+--! Hash: sha1:376ed6a9ac88bb9f11636196f514df61911443a2
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -7310,7 +7310,7 @@ create function laurel.record_event(
   idempotency_key text default null,
   occurred_at timestamptz default null,
   profile jsonb default null
-) returns json language plpgsql volatile security definer
+) returns jsonb language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
@@ -7413,7 +7413,7 @@ begin
       end if;
       return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(coalesce(state.metric_totals[metric_place], 0)),
         ',"achievements":[],"currentStreak":', state.streak_answer,
-        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::json;
+        ',"points":{},"leaderboards":{},"idempotentReplayed":true', shown_key, '}')::jsonb;
     end if;
   end if;
 
@@ -7568,7 +7568,7 @@ begin
   end if;
   return concat('{"eventId":"', event_id, '","metricId":"', rules.metric_id, '","total":', trim_scale(effects.totals[1]),
     ',"achievements":[', shown_completions, '],"currentStreak":', shown_streak, ',"points":', coalesce(shown_points, '{}'),
-    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::json;
+    ',"leaderboards":{', shown_leaderboards, '},"idempotentReplayed":false', shown_key, '}')::jsonb;
 end
 $$;
 
@@ -11275,7 +11275,7 @@ declare
   claimed laurel_private.queued_events[];
   first laurel_private.queued_events;
   one laurel_private.queued_events;
-  answer json;
+  answer jsonb;
   code text;
   message text;
 begin

@@ -38,6 +38,6 @@ export const recordEvent: Operation = {
       JSON.stringify(user),
     ]);
     // No text inside the answer can hold this: quotes within texts are escaped.
-    return { status: answer.includes('"idempotentReplayed":true') ? 202 : 201, body: answer };
+    return { status: answer.includes('"idempotentReplayed": true') ? 202 : 201, body: answer };
   },
 };
