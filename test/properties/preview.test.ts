@@ -167,11 +167,11 @@ async function byHand(db: Database, given: World): Promise<Preview["kinds"]> {
 
 test("a preview says what recording the same events gives", async () => {
   const seed = Number(process.env["LAUREL_TEST_SEED"] ?? Date.now() % 2 ** 31);
-  let runs = 0;
+  const numRuns = Number(process.env["LAUREL_TEST_RUNS"] ?? 40);
+  process.stdout.write(`preview property: seed ${seed}, ${numRuns} runs\n`);
   let awarded = 0;
   await fc.assert(
     fc.asyncProperty(world, async (given) => {
-      runs += 1;
       await withRollback(async (db) => {
         await setUp(db, given);
         const found = await preview(db, "xp", scenarioOf(given));
@@ -188,9 +188,7 @@ test("a preview says what recording the same events gives", async () => {
         }
       });
     }),
-    { seed, numRuns: 60, interruptAfterTimeLimit: 30_000, markInterruptAsFailure: false },
+    { seed, numRuns },
   );
-  process.stdout.write(`preview property: seed ${seed}, ${runs} runs\n`);
-  expect(runs).toBeGreaterThan(10);
   expect(awarded).toBeGreaterThan(0);
 }, 240_000);
