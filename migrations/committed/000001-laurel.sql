@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:376ed6a9ac88bb9f11636196f514df61911443a2
+--! Hash: sha1:50fc835425eddebeccb1ad58f019c28d94f68ca3
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12758,10 +12758,13 @@ comment on function laurel_private.fold_user_counts(int) is
 
 -- The ledger rows that are not folded yet, of users with these attributes.
 create function laurel_private.ledger_tail(of_tenant uuid, of_system uuid, filter jsonb)
-  returns setof laurel.points_awards language sql stable parallel safe as $$
-  select a.* from laurel.points_awards a
-  where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system
-    and (filter = '{}' or (select u.attributes @> filter from laurel.users u where u.tenant_id = a.tenant_id and u.id = a.user_id))
+  returns setof laurel.points_awards language sql stable as $$
+  select a.*
+  from (
+    -- First of everybody: beside what the filter costs, the planner takes all ways to the rows for equally good.
+    select a.* from laurel.points_awards a
+    where a.id >= (select f.watermark from laurel_private.earnings_fold f) and a.tenant_id = of_tenant and a.system_id = of_system offset 0) a
+  where (filter = '{}' or (select u.attributes @> filter from laurel.users u where u.tenant_id = a.tenant_id and u.id = a.user_id))
 $$;
 
 -- What the rollups of segments that match lack, and have too much (sign -1): the ledger's tail, and what is
@@ -17090,16 +17093,19 @@ create function laurel_private.earned_between(days date[], sums bigint[], from_o
   return coalesce(sums[width_bucket(to_on, days)], 0) - coalesce(sums[width_bucket(from_on - 1, days)], 0);
 
 -- What each user earned by its sums, a row for each of its years. Of users who earned nothing on these days as well.
-create function laurel_private.summed_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
+create function laurel_private.summed_earnings(system laurel.points_systems, from_on date, to_on date)
   returns table (user_id text, earned bigint) language sql stable parallel safe as $$
   select y.user_id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
   from laurel_private.user_points_years y
-  where few is null and y.tenant_id = system.tenant_id and y.system_id = system.id
+  where y.tenant_id = system.tenant_id and y.system_id = system.id
     and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)
-    and (filter = '{}' or y.user_id in (select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-  union all
+$$;
+
+-- The same of some users, one by one through the key.
+create function laurel_private.summed_earnings_of(ids text[], system laurel.points_systems, from_on date, to_on date)
+  returns table (user_id text, earned bigint) language sql stable parallel safe as $$
   select u.id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
-  from unnest(few) u (id)
+  from unnest(ids) u (id)
   cross join lateral (
     select y.days, y.sums from laurel_private.user_points_years y
     where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = u.id
@@ -17110,47 +17116,58 @@ $$;
 create function laurel_private.range_figures(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
   returns table (buckets int[], users bigint[], points numeric, most numeric, most_user_id text) language plpgsql stable
   -- A group for every user, in memory, should the days be of two years; and joins of many with many, whatever the
-  -- planner takes a filter for.
-  set work_mem = '128MB' set enable_nestloop = off as $$
+  -- planner takes a filter for. A process more for a million rows: fewer groups come back than the planner expects,
+  -- who is to know what the arguments are.
+  set work_mem = '128MB' set enable_nestloop = off set parallel_tuple_cost = 0.01 set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
   summed_before date := (select f.windows_end_on from laurel_private.earnings_fold f);
   is_one_year boolean := laurel_private.year_of(from_on) = laurel_private.year_of(to_on);
   starts numeric[] := laurel_private.bucket_starts();
+  changed_ids text[];
+  changed_earned numeric[];
 begin
+  -- By itself: the ledger's tail is not worth processes of its own, what follows is.
+  select array_agg(c.user_id), array_agg(c.earned) into changed_ids, changed_earned
+  from (
+    select c.user_id, sum(c.earned) as earned
+    from (
+      select d.user_id, d.earned from laurel_private.user_points_days d
+      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between greatest(from_on, summed_before) and to_on
+        and (few is null or d.user_id in (select f from unnest(few) f))
+        and (filter = '{}' or few is not null or d.user_id in (
+          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+      union all
+      select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
+      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) c
+    group by c.user_id) c;
   return query
-    with changed as materialized (
-      select c.user_id, sum(c.earned) as earned
-      from (
-        select d.user_id, d.earned from laurel_private.user_points_days d
-        where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between greatest(from_on, summed_before) and to_on
-          and (few is null or d.user_id in (select f from unnest(few) f))
-          and (filter = '{}' or few is not null or d.user_id in (
-            select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-        union all
-        select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
-        where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) c
-      group by c.user_id
-    ),
-    moved as materialized (
+    with moved as materialized (
       select c.user_id, coalesce(s.earned, 0) as old, coalesce(s.earned, 0) + c.earned as new
-      from changed c
-      cross join lateral (
-        select sum(laurel_private.earned_between(y.days, y.sums, from_on, to_on)) as earned
-        from laurel_private.user_points_years y
-        where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = c.user_id
-          and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)) s
+      from unnest(changed_ids, changed_earned) c (user_id, earned)
+      left join (
+        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings_of(changed_ids, system, from_on, to_on) s
+        group by 1) s on s.user_id = c.user_id
     ),
     -- Many earned the same: what follows is done once for all of them. Nothing as well, or sums would be looked up twice.
     part as materialized (
       select s.earned, count(*) as users, min(s.user_id) as user_id
-      from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
-      where is_one_year group by 1
+      from laurel_private.summed_earnings(system, from_on, to_on) s
+      where few is null and is_one_year and (filter = '{}' or s.user_id in (
+        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+      group by 1
       union all
       select s.earned, count(*), min(s.user_id)
       from (
-        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on, filter, few) s
-        where not is_one_year group by 1) s
+        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on) s
+        where few is null and not is_one_year and (filter = '{}' or s.user_id in (
+          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+        group by 1) s
+      group by 1
+      union all
+      select s.earned, count(*), min(s.user_id)
+      from (
+        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings_of(few, system, from_on, to_on) s group by 1) s
       group by 1
       union all
       select m.old, -count(*), null from moved m group by 1

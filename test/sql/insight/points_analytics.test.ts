@@ -157,6 +157,26 @@ describe("figures equal the ledger", () => {
   });
 });
 
+test("a range goes on over New Year", async () => {
+  const { owner } = database.pools;
+  const ago = (date: string): number => Math.round((Date.parse(day(0)) - Date.parse(date)) / 86_400_000);
+  for (const [user, at] of [["old", "2024-12-31"], ["both", "2024-12-31"], ["both", "2025-01-01"], ["new", "2025-01-01"], ["both", "2025-01-02"]] as const) {
+    await record(owner, { metric: "words", user, value: 2, at: `${at}T12:00:00Z`, profile: { attributes: { plan: "pro" } } });
+  }
+  const overNewYear = [[ago("2024-12-31"), ago("2025-01-01")], [ago("2025-01-01"), ago("2025-01-02")]] as const;
+  await compare(owner, overNewYear);
+  // Two years in each of two systems.
+  await eventually("the events to be folded", async () => {
+    await fold(owner);
+    return (await owner.query("select from laurel_private.user_points_years where user_id = 'both'")).rowCount === 4;
+  });
+  await compare(owner, overNewYear);
+  const found = (await figures(owner, "2024-12-31", "2025-01-01", "plan:pro")).users;
+  // 5 for being new, and 2 × 3 in each year.
+  expect(found).toMatchObject({ most: 17, mostUserId: "both", earners: 3 });
+  expect(await verify(owner)).toEqual([]);
+});
+
 test("rollups made anew are the same as folded ones", async () => {
   const { owner } = database.pools;
   await fold(owner);
