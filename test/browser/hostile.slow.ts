@@ -243,7 +243,7 @@ describe("twice", () => {
       ["/settings/metrics", "Edit Tasks", "Units", "things", "jobs"],
       ["/attributes", "Rename Plan", "Name", "Tariff", "Contract"],
       ["/tenants", "Edit Empty", "Name", "Void", "Nothing"],
-      ["/streaks", undefined, "At the start", "1", "3"],
+      ["/streaks", undefined, "At the start", "2", "3"],
     ];
     for (const [path, opener, name, first, second] of forms) {
       for (const page of [one, two]) {
@@ -276,7 +276,7 @@ describe("twice", () => {
 });
 
 test("a key that is shown once stays until somebody says to have it", async () => {
-  const { context, page, faults } = await open("/settings/api-keys");
+  const { context, page, faults } = await open("/keys");
   await button(page, "Create an admin key").click();
   await field(page, "Name").fill("Once");
   await button(page, "Create the key").click();
