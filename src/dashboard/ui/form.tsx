@@ -474,6 +474,12 @@ export function asNumber(text: string): number | string | null {
 /** A text, or null for none. */
 export const orNull = (text: string): string | null => (text.trim() === "" ? null : text.trim());
 
+/** The key of a new thing: as typed, or made from its name. Without either, the name is what is missing. */
+export function keyOf({ name, key = "" }: { readonly name: string; readonly key?: string }): string {
+  if (key === "" && name.trim() === "") throw new ApiError(422, "It needs a name.", "name");
+  return key === "" ? keyFrom(name) : key;
+}
+
 /** A key made from a name: letters, digits, hyphens. */
 export const keyFrom = (name: string): string =>
   name.normalize("NFKD").replaceAll(/\p{M}/gu, "").toLowerCase().replaceAll(/[^a-z0-9_]+/g, "-").replaceAll(/^-|-$/g, "");
