@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:50fc835425eddebeccb1ad58f019c28d94f68ca3
+--! Hash: sha1:4ac13b92fac24195f7900ca1ddb8c502269612f4
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -2021,7 +2021,7 @@ comment on constraint points_leaderboard_names_a_points_system on laurel.leaderb
   'A leaderboard that ranks by points, and no other, names a points system.';
 comment on constraint leaderboard_has_1_to_1000_participants on laurel.leaderboards is 'A leaderboard has 1 to 1,000 participants.';
 comment on constraint leaderboard_dates_are_in_reach on laurel.leaderboards is 'The dates lie between the years 1900 and 9000.';
-comment on constraint leaderboard_end_is_not_before_start on laurel.leaderboards is 'The end date is not before the start date.';
+comment on constraint leaderboard_end_is_not_before_start on laurel.leaderboards is 'A leaderboard cannot end before it starts.';
 comment on constraint leaderboard_time_window_is_not_empty on laurel.leaderboards is 'The start time and the end time differ.';
 comment on constraint leaderboard_run_has_unit_and_interval on laurel.leaderboards is
   'A repeating leaderboard has a run unit and a run interval of 1 to 10,000, another neither.';

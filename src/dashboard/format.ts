@@ -12,6 +12,9 @@ export function figure(value: number | string): string {
 /** With its sign: +30, −5. */
 export const signed = (value: number): string => (value > 0 ? `+${figure(value)}` : figure(value).replace("-", "−"));
 
+/** A share in percent as people read it: 55.6 %. */
+export const percent = (value: number): string => `${figure(Math.round(value * 10) / 10)} %`;
+
 const moments = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const days = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 

@@ -4,8 +4,24 @@ import { createStore, useStore } from "./stores.ts";
 /** The address's path, without query: the dashboard keeps what it filters by to itself. */
 const path = createStore(location.pathname);
 
+let isHeld = false;
+
+/** Keeps the browser's back button from leaving the screen, until what it answers is called; the tab is not closed unasked. */
+export function stayHere(): () => void {
+  const ask = (event: BeforeUnloadEvent): void => {
+    event.preventDefault();
+  };
+  isHeld = true;
+  addEventListener("beforeunload", ask);
+  return () => {
+    isHeld = false;
+    removeEventListener("beforeunload", ask);
+  };
+}
+
 addEventListener("popstate", () => {
-  path.set(location.pathname);
+  if (isHeld) history.pushState(undefined, "", path.get());
+  else path.set(location.pathname);
 });
 
 let isFirst = true;

@@ -106,8 +106,8 @@ function requireStorable(value: unknown): void {
   }
 }
 
-/** Refuses, with 422, text that PostgreSQL cannot hold; `what` opens the sentence. */
-export function requireStorableText(text: string, what: string): void {
-  if (text.includes("\0")) throw new Refusal(422, `${what} contains a NUL character.`);
-  if (!text.isWellFormed()) throw new Refusal(422, `${what} contains half a surrogate pair.`);
+/** Refuses, with 422, text that PostgreSQL cannot hold; `what` opens the sentence, `field` is what it is the value of. */
+export function requireStorableText(text: string, what: string, field?: string): void {
+  if (text.includes("\0")) throw new Refusal(422, `${what} contains a NUL character.`, { field });
+  if (!text.isWellFormed()) throw new Refusal(422, `${what} contains half a surrogate pair.`, { field });
 }

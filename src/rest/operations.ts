@@ -143,7 +143,7 @@ export async function serve(
       throw new Refusal(401, "The admin API takes admin keys only.");
     }
     const tenant = tenantOf(caller, request);
-    for (const [name, value] of Object.entries(params)) requireStorableText(value, `The ${name} in the address`);
+    for (const [name, value] of Object.entries(params)) requireStorableText(value, `The ${name} in the address`, name);
     const body =
       operation.bodyLimitBytes === undefined ? noBody : await readJsonBody(request, operation.bodyLimitBytes);
     const pool = poolOf(dependencies.pools, operation.api, caller);
@@ -181,7 +181,7 @@ function queryOf(request: IncomingMessage): URLSearchParams {
   const url = request.url ?? "";
   const mark = url.indexOf("?");
   const query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
-  for (const [name, value] of query) requireStorableText(value, `The parameter ${name.slice(0, 50)}`);
+  for (const [name, value] of query) requireStorableText(value, `The parameter ${name.slice(0, 50)}`, name.slice(0, 50));
   return query;
 }
 

@@ -1,13 +1,13 @@
 import { useState } from "preact/hooks";
 import { call, createOne, deleteOne, updateOne } from "../api.ts";
 import { latestOf, useReading } from "../data.ts";
-import { count, figure } from "../format.ts";
+import { count, figure, percent } from "../format.ts";
 import { useAchievements, useAttributes, useMetrics } from "../reads.ts";
 import type { AchievementFigures, AchievementRow } from "../records.ts";
 import { Link } from "../router.tsx";
 import { achievementSentence } from "../sentences.ts";
 import { ActionButton, Confirm, Dialog } from "../ui/dialog.tsx";
-import { asNumber, Form, keyFrom, orNull, PairsField, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
+import { asNumber, Form, keyFrom, keyOf, orNull, PairsField, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read, Status } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 import { attributeValues, filterOf, pairsOf } from "./points_system/trigger_form.tsx";
@@ -44,7 +44,7 @@ export function Achievements() {
                 isFigure: true,
                 cell: ({ id }) => {
                   const found = figures.data?.find((figure) => figure.id === id);
-                  return found === undefined ? <span class="muted">–</span> : `${figure(found.completions)} (${found.rarity} %)`;
+                  return found === undefined ? <span class="muted">–</span> : `${figure(found.completions)} (${percent(found.rarity)})`;
                 },
               },
               { head: "Status", cell: ({ status }) => <Status value={status} /> },
@@ -147,7 +147,7 @@ function AchievementForm({ achievement, all, onClose }: {
         ...(values.kind === "streak" ? { streakLength: asNumber(values.streakLength) } : {}),
         ...(values.kind === "anniversary" ? { anniversaryYears: asNumber(values.years) } : {}),
         ...(values.kind === "achievement" ? { achievementIds: values.prerequisiteIds } : {}),
-        ...(values.kind === "api" ? { key: orNull(values.key) ?? keyFrom(values.name) } : {}),
+        ...(values.kind === "api" ? { key: keyOf(values) } : {}),
       };
       if (achievement === undefined) await createOne(path, { ...item, status: "inactive" });
       else await updateOne(path, { id: achievement.id, ...item, unchangedSince: version });

@@ -4,7 +4,7 @@ import { latestOf } from "../data.ts";
 import { useAttributes } from "../reads.ts";
 import type { AttributeRow } from "../records.ts";
 import { Confirm, Dialog } from "../ui/dialog.tsx";
-import { Form, keyFrom, SelectField, TextField, useForm } from "../ui/form.tsx";
+import { Form, keyFrom, keyOf, SelectField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 
@@ -73,7 +73,7 @@ function AttributeForm({ attribute, onClose }: { readonly attribute: AttributeRo
     version: attribute?.updatedAt,
     words: { type: /\btype\b/i, key: /\bkey\b/i, name: /\bname\b/i },
     submit: async ({ name, key, type }, { version }) => {
-      if (attribute === undefined) await createOne(path, { name, key: key === "" ? keyFrom(name) : key, type });
+      if (attribute === undefined) await createOne(path, { name, key: keyOf({ name, key }), type });
       else await updateOne(path, { id: attribute.id, name, unchangedSince: version });
       onClose();
     },

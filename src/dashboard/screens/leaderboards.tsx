@@ -9,7 +9,7 @@ import { callAll, useAttributes, useMetrics, useSystems } from "../reads.ts";
 import { addressOf, Link } from "../router.tsx";
 import type { ScreenProps } from "../screens.ts";
 import { ActionButton, Confirm, Dialog } from "../ui/dialog.tsx";
-import { asNumber, Field, Form, keyFrom, orNull, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
+import { asNumber, Field, Form, keyFrom, keyOf, orNull, SelectField, TextAreaField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read, Status } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 
@@ -189,7 +189,7 @@ function BoardForm({ board, onClose }: { readonly board: Board | undefined; read
         // Several of them are made by the API; what the form does not show it does not take away.
         ...(board !== undefined && values.breakdown === board.breakdownAttributes[0] ? {} : { breakdownAttributes: values.breakdown === "" ? [] : [values.breakdown] }),
       };
-      if (board === undefined) await createOne(path, { ...item, key: values.key === "" ? keyFrom(values.name) : values.key, status: "inactive" });
+      if (board === undefined) await createOne(path, { ...item, key: keyOf(values), status: "inactive" });
       else await updateOne(path, { id: board.id, ...item, unchangedSince: version });
       onClose();
     },

@@ -5,7 +5,7 @@ import { useMetrics } from "../reads.ts";
 import type { MetricRow } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
 import { Confirm, Dialog } from "../ui/dialog.tsx";
-import { Form, keyFrom, SelectField, TextField, useForm } from "../ui/form.tsx";
+import { Form, keyFrom, keyOf, SelectField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 
@@ -90,7 +90,7 @@ export function MetricForm({ metric, onClose }: { readonly metric: MetricRow | u
     version: metric?.updatedAt,
     words: { unitType: /unitType/, units: /\bunits?\b|currency/i, key: /\bkey\b/i, name: /\bname\b/i },
     submit: async ({ name, key, unitType, units }, { version }) => {
-      if (metric === undefined) await createOne(path, { name, key: key === "" ? keyFrom(name) : key, unitType, units });
+      if (metric === undefined) await createOne(path, { name, key: keyOf({ name, key }), unitType, units });
       else await updateOne(path, { id: metric.id, name, unitType, units, unchangedSince: version });
       onClose();
     },

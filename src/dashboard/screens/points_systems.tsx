@@ -4,7 +4,7 @@ import { figure } from "../format.ts";
 import { useSystems } from "../reads.ts";
 import { addressOf, Link, navigate } from "../router.tsx";
 import { Dialog } from "../ui/dialog.tsx";
-import { asNumber, Form, keyFrom, orNull, TextAreaField, TextField, useForm } from "../ui/form.tsx";
+import { asNumber, Form, keyFrom, keyOf, orNull, TextAreaField, TextField, useForm } from "../ui/form.tsx";
 import { Empty, Page, Read } from "../ui/page.tsx";
 import { Table } from "../ui/table.tsx";
 
@@ -61,7 +61,7 @@ function SystemForm({ onClose }: { readonly onClose: () => void }) {
     words: { maxPoints: /max/i, key: /\bkey\b/i, description: /description/i, name: /\bname\b/i },
     submit: async ({ name, key, description, maxPoints }) => {
       const created = await createOne<{ key: string }>("/admin/v1/points", {
-        name, key: key === "" ? keyFrom(name) : key, description: orNull(description), maxPoints: asNumber(maxPoints),
+        name, key: keyOf({ name, key }), description: orNull(description), maxPoints: asNumber(maxPoints),
       });
       onClose();
       navigate(addressOf("systems", created.key));

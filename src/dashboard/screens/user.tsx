@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { ask, call } from "../api.ts";
 import { useReading } from "../data.ts";
 import * as documents from "../documents.ts";
-import { figure, moment } from "../format.ts";
+import { figure, moment, percent } from "../format.ts";
 import { useLiveBalances } from "../live.ts";
 import { SendEvent } from "../parts/send_event.tsx";
 import { useSystems } from "../reads.ts";
@@ -133,7 +133,7 @@ function Activity({ userId }: { readonly userId: string }) {
                 columns={[
                   { head: "Achievement", isName: true, cell: ({ name }) => name },
                   { head: "Completed", cell: ({ achievedAt }) => (achievedAt === null ? <span class="muted">not yet</span> : moment(achievedAt)) },
-                  { head: "Rarity", isFigure: true, cell: ({ rarity }) => `${rarity} %` },
+                  { head: "Rarity", isFigure: true, cell: ({ rarity }) => percent(rarity) },
                 ]}
               />
             )}

@@ -4,7 +4,7 @@ import { ApiError } from "../api.ts";
 import { fieldOf, noteChange, sentenceOf } from "../data.ts";
 import { keptUntilSignOut, session } from "../session.ts";
 import { conditions } from "../sentences.ts";
-import { mergeValues, type Seen } from "./versions.ts";
+import { isSame, mergeValues, type Seen } from "./versions.ts";
 
 interface Draft<V> {
   readonly values: V;
@@ -82,25 +82,13 @@ export function useForm<V extends object>({ draft: name, initial, version, words
   current.current = values;
   const seen = useRef<Seen<V>>(kept?.seen ?? { version, initial });
   const [theirs, setTheirs] = useState<Partial<V>>();
+  const wasRefused = useRef(false);
   const keep = (next: V): void => {
     current.current = next;
     setValues(next);
-    drafts.set(draft, { values: next, seen: seen.current });
+    if (isSame(next, seen.current.initial)) drafts.delete(draft);
+    else drafts.set(draft, { values: next, seen: seen.current });
   };
-  // Read again, it may be another: after somebody else's change, or one made here.
-  useEffect(() => {
-    if (version === seen.current.version) return;
-    const merged = mergeValues(seen.current.initial, current.current, initial);
-    const wasTouched = JSON.stringify(current.current) !== JSON.stringify(seen.current.initial);
-    seen.current = { version, initial };
-    if (wasTouched) keep(merged.values);
-    else setValues(merged.values);
-    if (wasTouched && merged.isNews) {
-      clear();
-      setTheirs(merged.theirs);
-    }
-  }, [version]);
-
   const send = async (): Promise<void> => {
     // Not by the state, which is that of the last drawing: two submits may come before the next.
     if (isUnderWay.current) return;
@@ -120,6 +108,7 @@ export function useForm<V extends object>({ draft: name, initial, version, words
       const sentence = sentenceOf(error);
       // What somebody else did meanwhile is about the whole; reading it again brings it here.
       const isConflict = error instanceof ApiError && error.status === 409;
+      wasRefused.current = isConflict;
       if (isConflict) noteChange();
       note(error, isConflict ? "" : named !== undefined && named in current.current ? named
         : Object.entries(words as Record<string, RegExp>).find(([, word]) => word.test(sentence))?.[0]);
@@ -128,6 +117,23 @@ export function useForm<V extends object>({ draft: name, initial, version, words
       setIsSending(false);
     }
   };
+  // Read again, it may be another: after somebody else's change, or one made here.
+  useEffect(() => {
+    if (version === seen.current.version) return;
+    const merged = mergeValues(seen.current.initial, current.current, initial);
+    const wasTouched = !isSame(current.current, seen.current.initial);
+    seen.current = { version, initial };
+    if (wasTouched) keep(merged.values);
+    else setValues(merged.values);
+    if (wasTouched && merged.isNews) {
+      clear();
+      setTheirs(merged.theirs);
+    } else if (wasRefused.current) {
+      // It was about what this form does not show, or the same.
+      void send();
+    }
+    wasRefused.current = false;
+  }, [version]);
   return {
     values,
     isDraft,
@@ -467,6 +473,12 @@ export function asNumber(text: string): number | string | null {
 
 /** A text, or null for none. */
 export const orNull = (text: string): string | null => (text.trim() === "" ? null : text.trim());
+
+/** The key of a new thing: as typed, or made from its name. Without either, the name is what is missing. */
+export function keyOf({ name, key = "" }: { readonly name: string; readonly key?: string }): string {
+  if (key === "" && name.trim() === "") throw new ApiError(422, "It needs a name.", "name");
+  return key === "" ? keyFrom(name) : key;
+}
 
 /** A key made from a name: letters, digits, hyphens. */
 export const keyFrom = (name: string): string =>

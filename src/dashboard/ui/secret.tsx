@@ -1,8 +1,9 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { stayHere } from "../router.tsx";
 import { Dialog } from "./dialog.tsx";
 
-/** Shows what is never shown again, until somebody says to have kept it: no key and no click beside closes it. */
+/** Shows what is never shown again, until somebody says to have kept it: no key, no click beside and no way back takes it away. */
 export function Secret({ title, secret, onClose, children }: {
   readonly title: string;
   readonly secret: string;
@@ -11,15 +12,7 @@ export function Secret({ title, secret, onClose, children }: {
   readonly children: ComponentChildren;
 }) {
   const [copied, setCopied] = useState("");
-  useEffect(() => {
-    const ask = (event: BeforeUnloadEvent): void => {
-      event.preventDefault();
-    };
-    addEventListener("beforeunload", ask);
-    return () => {
-      removeEventListener("beforeunload", ask);
-    };
-  }, []);
+  useEffect(stayHere, []);
   return (
     <Dialog title={title} isLocked onClose={onClose}>
       <div class="form">

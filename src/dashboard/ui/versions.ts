@@ -14,7 +14,8 @@ export interface Merged<V> {
   readonly isNews: boolean;
 }
 
-const isSame = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
+/** Whether two values of a form say the same. */
+export const isSame = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
 
 /** Takes over what others changed where `mine` is as it was `before`; what was typed here stays. */
 export function mergeValues<V extends object>(before: V, mine: V, now: V): Merged<V> {

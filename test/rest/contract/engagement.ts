@@ -126,7 +126,7 @@ export function engagementAnswers({ call }: Contract): void {
       "7 Another leaderboard already has this key.",
       "8 A leaderboard has 1 to 1,000 participants.",
       "9 A leaderboard has 1 to 1,000 participants.",
-      "10 The end date is not before the start date.",
+      "10 A leaderboard cannot end before it starts.",
       "11 The metric does not exist.",
       "12 A leaderboard that ranks by metric, and no other, names a metric.",
       "13 A leaderboard that ranks by points, and no other, names a points system.",

@@ -7,7 +7,7 @@ import type { MetricRow, System, SystemRow } from "../../records.ts";
 import { addressOf, Link } from "../../router.tsx";
 import { triggerSentence } from "../../sentences.ts";
 import { ActionButton } from "../../ui/dialog.tsx";
-import { asNumber, Form, keyFrom, TextField, useForm } from "../../ui/form.tsx";
+import { asNumber, Form, keyFrom, keyOf, TextField, useForm } from "../../ui/form.tsx";
 
 /** The way from nothing to points: what is done already is read from the server, so that it can be left and taken up again. */
 export function FirstSteps({ metrics, systems, hasEvents, isOver, onLeave }: {
@@ -108,7 +108,7 @@ function MetricStep() {
     initial: { name: "Tasks", units: "tasks" },
     words: { units: /units?/i, name: /name|key/i },
     submit: async ({ name, units }) => {
-      await createOne("/admin/v1/metrics", { name, key: keyFrom(name), unitType: "number", units });
+      await createOne("/admin/v1/metrics", { name, key: keyOf({ name }), unitType: "number", units });
     },
   });
   return (
@@ -127,9 +127,8 @@ function SystemStep() {
     initial: { name: "XP" },
     words: { name: /./ },
     submit: async ({ name }) => {
-      const key = keyFrom(name);
       await createOne("/admin/v1/points", {
-        name, key,
+        name, key: keyOf({ name }),
         levels: [{ name: "Bronze", key: "bronze", points: 20 }, { name: "Silver", key: "silver", points: 100 }, { name: "Gold", key: "gold", points: 500 }],
       });
     },

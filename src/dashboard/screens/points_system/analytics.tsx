@@ -97,7 +97,7 @@ export function SystemAnalytics({ system }: { readonly system: System }) {
                   dates={earned.series.map(({ date }) => date)}
                   series={[
                     { label: "earned", values: earned.series.map((part) => part.earned) },
-                    ...(earned.boosted > 0 ? [{ label: "of them with a boost", color: "gold" as const, values: earned.series.map((part) => part.boosted) }] : []),
+                    ...(earned.boosted > 0 ? [{ label: "of them with a boost", color: "gold" as const, isDashed: true, values: earned.series.map((part) => part.boosted) }] : []),
                     ...(earned.deducted > 0 ? [{ label: "deducted", color: "danger" as const, isDashed: true, values: earned.series.map((part) => part.deducted) }] : []),
                   ]}
                 />

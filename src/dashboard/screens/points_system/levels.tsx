@@ -6,7 +6,7 @@ import type { LevelRow, System } from "../../records.ts";
 import { levelSentence } from "../../sentences.ts";
 import { EditPreview } from "../../preview/edit_preview.tsx";
 import { Confirm, Dialog } from "../../ui/dialog.tsx";
-import { asNumber, Form, keyFrom, orNull, TextAreaField, TextField, useForm } from "../../ui/form.tsx";
+import { asNumber, Form, keyFrom, keyOf, orNull, TextAreaField, TextField, useForm } from "../../ui/form.tsx";
 import { Empty, Section } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
 
@@ -77,7 +77,7 @@ function LevelForm({ system, path, level, onClose }: { readonly system: System; 
     submit: async ({ name, key, points, description, badgeUrl }, { version }) => {
       const url = orNull(badgeUrl);
       const item = { name, points: asNumber(points), description, badge: url === null ? null : { url } };
-      if (level === undefined) await createOne(path, { ...item, key: key === "" ? keyFrom(name) : key });
+      if (level === undefined) await createOne(path, { ...item, key: keyOf({ name, key }) });
       else await updateOne(path, { id: level.id, ...item, unchangedSince: version });
       onClose();
     },
