@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4ac13b92fac24195f7900ca1ddb8c502269612f4
+--! Hash: sha1:9e2425be2132c3f7a3c15d2459a5ebbec89d3bef
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -14585,7 +14585,8 @@ create function laurel_private.update_leaderboard(item jsonb)
 declare
   updated laurel.leaderboards;
 begin
-  select b.* into updated from laurel.leaderboards b where b.id = (item ->> 'id')::uuid and b.status <> 'archived';
+  -- Locked, since it is written whole.
+  select b.* into updated from laurel.leaderboards b where b.id = (item ->> 'id')::uuid and b.status <> 'archived' for no key update;
   if not found then
     perform laurel_private.fail('LR006', null, 'leaderboard', item ->> 'id');
   end if;
@@ -14622,7 +14623,6 @@ begin
     starts_on = updated.starts_on, ends_on = updated.ends_on, start_time = updated.start_time, end_time = updated.end_time,
     breakdown_attributes = updated.breakdown_attributes, rank_by = updated.rank_by, metric_id = updated.metric_id,
     system_id = updated.system_id, run_unit = updated.run_unit, run_interval = updated.run_interval, status = updated.status,
-    -- Always given: what was read above, and is written whole, may have been changed meanwhile.
     updated_at = coalesce((item ->> 'unchangedSince')::timestamptz, updated.updated_at)
   where b.id = updated.id
   returning b.* into updated;

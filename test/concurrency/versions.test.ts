@@ -80,6 +80,19 @@ describe.each(kinds)("%s", (path, _item, table, change, set) => {
     expect((await patch({ ...change, unchangedSince: version })).issues).toMatchObject([{ field: "unchangedSince" }]);
     expect(await patch(change)).toMatchObject({ issues: [], updated: [{ updated: next }] });
   });
+
+  test("of two changes at the same time that name no version both are made", async () => {
+    const { owner, admin } = rest.database.pools;
+    const { id } = shown();
+    const first = await openTransaction(owner);
+    await first.client.query(`update ${table} set ${set.replace("'", "'Other ")} where id = $1`, [id]);
+    const [, kind = ""] = /([a-z]+)$/.exec(path) ?? [];
+    const second = await startAndBlock(admin, owner, async (client: PoolClient) =>
+      client.query<{ answer: unknown }>("select laurel_private.change_configuration('update', $1, $2, $3) as answer",
+        [kind, systemId, JSON.stringify([{ index: 0, item: { id, ...change } }])]));
+    await first.end("commit");
+    expect((await second.result).rows[0]?.answer).toMatchObject({ done: [{ id }], issues: [] });
+  });
 });
 
 test("streak settings know their version, which the worker's progress leaves as it is", async () => {
