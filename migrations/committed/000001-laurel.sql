@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:fa2e64b01d302b0ca15878607a744f40ced162fe
+--! Hash: sha1:f4b182c4614bbf5109d68bd04c2e7cd8283b8172
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -16951,12 +16951,12 @@ begin
   for part in
     select * from (values (false, from_on, to_on), (true, from_on - (to_on - from_on + 1), from_on - 1)) p (is_before, from_on, to_on)
   loop
-    -- Sums of a user cost less than two of its days.
+    -- A day of a user costs as much as the sums of four.
     awards := (
       select coalesce(sum(d.awards), 0) from laurel_private.points_days d
       where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
         and d.day between part.from_on and part.to_on);
-    if few is null and awards < laurel_private.count_users(system.tenant_id) / 2 then
+    if few is null and awards < laurel_private.count_users(system.tenant_id) / 4 then
       return query select part.is_before, f.* from laurel_private.range_figures_by_day(system, part.from_on, part.to_on, filter) f;
     else
       return query select part.is_before, f.* from laurel_private.range_figures(system, part.from_on, part.to_on, filter, few) f;
