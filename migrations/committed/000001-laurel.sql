@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9e2425be2132c3f7a3c15d2459a5ebbec89d3bef
+--! Hash: sha1:ce994674aa7e8a5f76619d5d0964f7fd174bae78
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -17234,12 +17234,12 @@ begin
   for part in
     select * from (values (false, from_on, to_on), (true, from_on - (to_on - from_on + 1), from_on - 1)) p (is_before, from_on, to_on)
   loop
-    -- Sums of a user cost less than two of its days.
+    -- A day of a user costs as much as the sums of four.
     awards := (
       select coalesce(sum(d.awards), 0) from laurel_private.points_days d
       where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
         and d.day between part.from_on and part.to_on);
-    if few is null and awards < laurel_private.count_users(system.tenant_id) / 2 then
+    if few is null and awards < laurel_private.count_users(system.tenant_id) / 4 then
       return query select part.is_before, f.* from laurel_private.range_figures_by_day(system, part.from_on, part.to_on, filter) f;
     else
       return query select part.is_before, f.* from laurel_private.range_figures(system, part.from_on, part.to_on, filter, few) f;
