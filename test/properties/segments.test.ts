@@ -62,7 +62,7 @@ test("figures of segments are those of their users, through changes of attribute
     await compareFigures(owner, [[endedAgo + oneOf([6, 29, 89]), endedAgo], oneOf([[0, 0], [200, 30], [60, 7]] as const)], filters);
     expect(await verify(owner)).toEqual([]);
   };
-  for (let n = 1; n <= 240; n += 1) {
+  for (let n = 1; n <= 150; n += 1) {
     await oneOf(lots)();
     if (n % 6 === 0) await check();
   }
