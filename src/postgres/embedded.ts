@@ -288,11 +288,8 @@ function serverSettings({ socketDirectory, tcpPort, isThrowaway }: Server): stri
     max_connections: "200",
     ...memorySettings(isThrowaway),
     random_page_cost: "1.1", // solid-state disks
-    // Whole pages are written once after each checkpoint. To compress them, without LZ4, would nearly double what an event
-    // computes then (1.4 million instructions on 1.6) to save 8 kB of 12: they stay as they are, and checkpoints are fewer.
-    wal_compression: "off",
-    checkpoint_timeout: "15min",
-    max_wal_size: "4GB",
+    wal_compression: "on",
+    max_wal_size: "2GB",
     jit: "off", // compiling takes longer than any query here runs
     timezone: "UTC",
     log_timezone: "UTC",
