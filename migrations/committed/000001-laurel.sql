@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ce994674aa7e8a5f76619d5d0964f7fd174bae78
+--! Hash: sha1:e93bcf87cb2f2a608bf1ef0546e64d0d4775fe7d
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -15359,6 +15359,11 @@ begin
         'attributes', e.attributes, 'idempotencyKey', e.idempotency_key,
         'occurredAt', laurel_private.instant_as_text(e.occurred_at)) order by e.id), '[]')
       from laurel.metric_events e where e.tenant_id = for_user.tenant_id and e.user_id = for_user.id),
+    'queuedEvents', (
+      select coalesce(jsonb_agg(jsonb_build_object('id', q.id, 'metricKey', q.metric_key, 'value', trim_scale(q.value),
+        'attributes', q.attributes, 'idempotencyKey', q.idempotency_key, 'profile', q.profile,
+        'occurredAt', laurel_private.instant_as_text(q.occurred_at), 'error', q.refused_message) order by q.id), '[]')
+      from laurel_private.queued_events q where q.tenant_id = for_user.tenant_id and q.user_id = for_user.id),
     'awards', (
       select coalesce(jsonb_agg(laurel_private.award_explanation(a) order by a.id), '[]')
       from laurel.points_awards a where a.tenant_id = for_user.tenant_id and a.user_id = for_user.id),
@@ -15411,18 +15416,31 @@ end
 $$;
 
 comment on function laurel.export_user(text) is
-  'Everything stored about a user: profile, preferences, metrics, points, events, explained awards, achievements, streak, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
+  'Everything stored about a user: profile, preferences, metrics, points, events, events of batches that wait or were refused, explained awards, achievements, streak, places on leaderboards, clocks of time triggers, boosts, API keys without their secrets, webhook messages and what became of them. LR002. Rule K4.';
 
 -- Under the user's lock: an event that waits for it meanwhile finds no user, and starts a new one.
 create function laurel.erase_user(user_id text)
   returns boolean language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
+  tenant uuid := laurel.current_tenant_id();
   locked laurel_private.locked_user;
+  is_queued boolean;
 begin
-  perform laurel_private.own_user(erase_user.user_id);
+  perform laurel_private.require_own_user(erase_user.user_id);
   -- The configuration's lock first, as whoever makes a boost for the user takes it first.
-  perform from laurel.tenants t where t.id = laurel.current_tenant_id() for no key update;
+  perform from laurel.tenants t where t.id = tenant for no key update;
+  -- Queued events before the user, as the worker that records them locks them: the other way round each waits for the
+  -- other. What it has in hand is the user's when it is done, and goes with the rest.
+  delete from laurel_private.queued_events q where q.tenant_id = tenant and q.user_id = erase_user.user_id;
+  is_queued := found;
+  if not exists (select from laurel.users u where u.tenant_id = tenant and u.id = erase_user.user_id) then
+    if is_queued then
+      -- Known from its queued events alone, refused ones or such as were not recorded yet.
+      return true;
+    end if;
+    perform laurel_private.fail('LR002', null, left(coalesce(erase_user.user_id, 'null'), 255));
+  end if;
   locked := laurel_private.lock_user(erase_user.user_id);
   if locked.is_new then
     -- Erased by somebody else while this waited; lock_user() would add it anew.
@@ -15434,7 +15452,6 @@ begin
   perform set_config('laurel_private.erasing_user', '', true);
   delete from laurel.metric_events e where e.tenant_id = locked.tenant_id and e.user_id = locked.id;
   delete from laurel_private.api_keys k where k.tenant_id = locked.tenant_id and k.user_id = locked.id;
-  delete from laurel_private.queued_events q where q.tenant_id = locked.tenant_id and q.user_id = locked.id;
   perform laurel_private.erase_from_messages(locked.tenant_id, locked.id);
   insert into laurel_private.last_erasures (tenant_id, erased_at) values (locked.tenant_id, clock_timestamp())
   on conflict (tenant_id) do update set erased_at = excluded.erased_at;

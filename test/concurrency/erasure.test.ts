@@ -121,3 +121,35 @@ test("a boost made for a user who is being erased is refused, and neither waits 
   await expect(result).rejects.toMatchObject({ code: "23503" });
   expect(await verify(owner)).toEqual([]);
 });
+
+const enqueue = (db: Database, id: string) =>
+  db.query("select laurel_private.enqueue_events($1)", [JSON.stringify([{ key: metric.key, user: { id }, value: 1 }])]);
+const processQueue = (db: Database) => db.query("select laurel_private.process_queued_events()");
+
+test("an erasure and the worker with the user's queued events do not wait for each other", async () => {
+  const { owner } = database.pools;
+  await enqueue(owner, user);
+  // Whoever holds the user lets both come to where they wait: the erasure first, then the worker.
+  const caller = await openTransaction(owner);
+  await caller.client.query("select from laurel_private.user_states s where s.user_id = $1 for no key update", [user]);
+  const erasure = await startAndBlock(owner, owner, (client) => erase(client, user));
+  const worker = await startAndBlockOrFinish(owner, owner, processQueue);
+  await caller.end("commit");
+  await Promise.all([erasure.result, worker.result]);
+  expect(await points()).toBeUndefined();
+  expect((await owner.query("select from laurel_private.queued_events where user_id = $1", [user])).rowCount).toBe(0);
+  expect(await verify(owner)).toEqual([]);
+});
+
+test("an erasure that waits for the worker takes what it recorded, too", async () => {
+  const { owner } = database.pools;
+  await enqueue(owner, user);
+  const worker = await openTransaction(owner);
+  await processQueue(worker.client);
+  const { result } = await startAndBlock(owner, owner, (client) => erase(client, user));
+  await worker.end("commit");
+  await result;
+  expect(await points()).toBeUndefined();
+  expect((await owner.query("select from laurel.metric_events where user_id = $1", [user])).rowCount).toBe(0);
+  expect(await verify(owner)).toEqual([]);
+});

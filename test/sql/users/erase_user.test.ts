@@ -59,6 +59,18 @@ describe("export_user()", () => {
     });
   });
 
+  test("has what batches brought and was not recorded, with the reason", async () => {
+    await withRollback(async (db) => {
+      await twoUsers(db);
+      await db.query(`select laurel_private.enqueue_events('[
+        {"key": "words", "user": {"id": "ada", "email": "ada@example.com"}, "value": 1}, {"key": "words", "user": {"id": "bob"}, "value": 1}]')`);
+      await db.query("update laurel_private.queued_events set refused_code = 'LR030', refused_message = 'Not enough points.'");
+      expect(await ask(db, "laurel.export_user('ada') -> 'queuedEvents'")).toMatchObject([
+        { metricKey: "words", value: 1, profile: { email: "ada@example.com" }, error: "Not enough points." },
+      ]);
+    });
+  });
+
   test("and erase_user() are for admins, of their tenant's users", async () => {
     await withRollback(async (db) => {
       await twoUsers(db);
@@ -125,6 +137,18 @@ describe("erase_user()", () => {
       const again = await record(db, { metric: "words", user: "ada", value: 1, attributes: { kind: "book" }, key: "k" });
       expect(again).toMatchObject({ idempotentReplayed: false, total: 1, points: { xp: { total: 13, added: 13 } } });
       expect(await verify(db)).toEqual([]);
+    });
+  });
+
+  test("erases whom batches alone have brought so far, and nobody else's", async () => {
+    await withRollback(async (db) => {
+      await twoUsers(db);
+      await db.query(`select laurel_private.enqueue_events('[
+        {"key": "words", "user": {"id": "eve"}, "value": 1}, {"key": "words", "user": {"id": "bob"}, "value": 1}]')`);
+      expect(await ask(db, "laurel.erase_user('eve')")).toBe(true);
+      expect(await tracesOf(db, "eve")).toEqual({});
+      expect(await tracesOf(db, "bob")).toMatchObject({ "laurel_private.queued_events": 1 });
+      expect(await refusal(db, () => ask(db, "laurel.erase_user('eve')"))).toEqual(lr("LR002", "eve"));
     });
   });
 
