@@ -6,6 +6,7 @@ import { waitFor } from "./processes.ts";
 
 /** The login of request pools: it inherits nothing and owns nothing, and may become the roles of `databaseRoles`. */
 export const serverLogin = "laurel_server";
+const serverAttributes = "login noinherit";
 
 /**
  * The connection string of the weak login: the owner's with another user. Its password follows from the owner's, so
@@ -34,7 +35,8 @@ export async function ensureRoles(
 ): Promise<void> {
   for (const role of databaseRoles) await ensureRole(client, role, "nologin noinherit");
   if (!options.withServerLogin) return;
-  await ensureRole(client, serverLogin, "login noinherit");
+  await ensureRole(client, serverLogin, serverAttributes);
+  await ensureServerAttributes(client);
   for (const role of databaseRoles) await ensureMembership(client, role);
   await ensureServerPassword(client, options.ownerPassword);
 }
@@ -43,6 +45,14 @@ async function ensureRole(client: Client, role: string, attributes: string): Pro
   const exists = async (): Promise<boolean> =>
     (await client.query("select from pg_roles where rolname = $1", [role])).rowCount === 1;
   await settle(client, exists, `create role ${escapeIdentifier(role)} ${attributes}`);
+}
+
+// One that a dump of roles brought may lack them: only superusers restore attributes.
+async function ensureServerAttributes(client: Client): Promise<void> {
+  const areRight = async (): Promise<boolean> =>
+    (await client.query("select from pg_roles where rolname = $1 and rolcanlogin and not rolinherit", [serverLogin]))
+      .rowCount === 1;
+  await settle(client, areRight, `alter role ${serverLogin} ${serverAttributes}`);
 }
 
 async function ensureMembership(client: Client, role: string): Promise<void> {
