@@ -34,7 +34,11 @@ export async function createMcpServer({ url, apiKey, tenant, fetch: send }: McpO
   server.setRequestHandler(CallToolRequestSchema, async ({ params }): Promise<CallToolResult> => {
     const tool = tools.get(params.name);
     if (tool === undefined) return refusal(`There is no tool ${params.name}.`);
-    const { method, path, body } = tool.toRequest(params.arguments ?? {});
+    const given = params.arguments ?? {};
+    // Without it the address would be another operation's.
+    const missing = tool.inPath.find((name) => (given[name] ?? "") === "");
+    if (missing !== undefined) return refusal(`${missing} is required.`);
+    const { method, path, body } = tool.toRequest(given);
     try {
       const answer = await send(`${url}/admin/v1${path}`, {
         method,

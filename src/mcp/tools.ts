@@ -20,6 +20,8 @@ export interface Tool {
   readonly description: string;
   readonly inputSchema: Schema & { readonly type: "object" };
   readonly isReadOnly: boolean;
+  /** Arguments that are part of the path. */
+  readonly inPath: readonly string[];
   /** Makes the request of a call; paths are below the admin API's own. */
   readonly toRequest: (given: Readonly<Record<string, unknown>>) => { readonly method: string; readonly path: string; readonly body?: string };
 }
@@ -94,6 +96,7 @@ function toolOf(
     description: operation.summary,
     inputSchema: { type: "object", ...withDefinitions({ properties, required }, document) },
     isReadOnly: method === "get" || simulations.has(name),
+    inPath: parameters.filter((parameter) => parameter.in === "path").map((parameter) => parameter.name),
     toRequest: (given) => {
       const query = new URLSearchParams();
       for (const parameter of parameters.filter((one) => one.in === "query")) {

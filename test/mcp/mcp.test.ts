@@ -90,6 +90,8 @@ describe("tools", () => {
     expect(await call("get_points_earned", { systemId: "xp" })).toEqual({ refused: "The systemId in the address must be a UUID." });
     expect(await call("get_points_system", { id: "00000000-0000-7000-8000-000000000000" }))
       .toEqual({ refused: "No points system has the ID 00000000-0000-7000-8000-000000000000." });
+    expect(await call("get_points_system")).toEqual({ refused: "id is required." });
+    expect(await call("list_points_levels", { systemId: "" })).toEqual({ refused: "systemId is required." });
     expect(await call("create_points_systems")).toMatchObject({ refused: expect.stringContaining("array") });
     expect(await call("drop_everything")).toEqual({ refused: "There is no tool drop_everything." });
   });
