@@ -153,3 +153,48 @@ test("an erasure that waits for the worker takes what it recorded, too", async (
   expect((await owner.query("select from laurel.metric_events where user_id = $1", [user])).rowCount).toBe(0);
   expect(await verify(owner)).toEqual([]);
 });
+
+describe("batches that wait for an erasure with other users in hand", () => {
+  const insert = (users: readonly string[]) => (db: Database) => insertEvents(db, users.map((id) => ({ metric: metric.key, user: id, value: 1 })));
+  let before: string;
+  let after: string;
+
+  beforeEach(async () => {
+    [before, after] = [`0${user}`, `~${user}`];
+    await insert([before, after])(database.pools.owner);
+  });
+
+  test("do not wait for those who add the user anew", async () => {
+    const { owner } = database.pools;
+    const eraser = await openTransaction(owner);
+    await erase(eraser.client, user);
+    const holder = await openTransaction(owner);
+    await record(holder.client, { metric: metric.key, user: after });
+    const first = await startAndBlock(owner, owner, insert([before, user, after]));
+    await eraser.end("commit");
+    const second = await startAndBlock(owner, owner, insert([before, user]));
+    await holder.end("commit");
+    await Promise.all([first.result, second.result]);
+    // 1 for being new, 10 each.
+    expect(await points()).toBe("21");
+    expect(await verify(owner)).toEqual([]);
+  });
+
+  test("nor for one another, when whoever added the user first takes that back", async () => {
+    const { owner } = database.pools;
+    const eraser = await openTransaction(owner);
+    await erase(eraser.client, user);
+    await eraser.end("commit");
+    const adder = await openTransaction(owner);
+    await record(adder.client, { metric: metric.key, user });
+    const batches = [
+      await startAndBlock(owner, owner, insert([before, user, after])),
+      await startAndBlock(owner, owner, insert([user, after, before])),
+      await startAndBlock(owner, owner, insert([before, user])),
+    ];
+    await adder.end("rollback");
+    await Promise.all(batches.map(({ result }) => result));
+    expect(await points()).toBe("31");
+    expect(await verify(owner)).toEqual([]);
+  });
+});
