@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b8ecb260ecdd11d7ed7799adff6b49842dced3d7
+--! Hash: sha1:098f5e10d26d4f946eaa1c0a2bf4bfccac7642da
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -13806,6 +13806,13 @@ begin
       -- Counted anew: another dispatcher may have taken some before this one got the lock.
       limit least(left_over, endpoint.max_concurrency - (
         select count(*)::int from laurel_private.webhook_leases l where l.endpoint_id = endpoint.id and l.leased_until > as_of)));
+    -- Not those whose user is being erased, or that are removed otherwise, at this moment.
+    claimed := array(
+      select locked.message_id from unnest(claimed) c (id)
+      cross join lateral (
+        select d.message_id from laurel.webhook_deliveries d
+        where d.tenant_id = endpoint.tenant_id and d.message_id = c.id and d.endpoint_id = endpoint.id
+        for key share skip locked) locked);
     continue when claimed = '{}';
     left_over := left_over - cardinality(claimed);
     insert into laurel_private.webhook_leases as l (tenant_id, message_id, endpoint_id, token, leased_until)

@@ -2,6 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { cloneDatabase, type TestDatabase } from "../support/database.ts";
 import { insertEvents, record, verify } from "../support/engine.ts";
 import { aMetric, aSystem, aTrigger, type Database, type Metric, type System, unique } from "../support/factories.ts";
+import { anEndpoint } from "../support/webhooks.ts";
 import { openTransaction, startAndBlock, startAndBlockOrFinish } from "../support/races.ts";
 
 /** Rule K4 under concurrency: whoever waits for an erasure meets a user who never was. */
@@ -152,6 +153,23 @@ test("an erasure that waits for the worker takes what it recorded, too", async (
   expect(await points()).toBeUndefined();
   expect((await owner.query("select from laurel.metric_events where user_id = $1", [user])).rowCount).toBe(0);
   expect(await verify(owner)).toEqual([]);
+});
+
+test("webhooks about others are taken while a user is erased, and none of the user's", async () => {
+  const { owner } = database.pools;
+  const endpoint = await anEndpoint(owner, { types: ["points.changed"] });
+  const other = unique("other");
+  for (const id of [user, other]) await record(owner, { metric: metric.key, user: id });
+  const eraser = await openTransaction(owner);
+  await erase(eraser.client, user);
+  const claimer = await openTransaction(owner);
+  await claimer.client.query("set local lock_timeout = '2s'");
+  const claimed = await claimer.client.query<{ payload: string }>(
+    "select payload from laurel_private.claim_webhook_deliveries(clock_timestamp() + interval '1 second', 10) where endpoint_id = $1", [endpoint.id]);
+  expect(claimed.rows.map(({ payload }) => (JSON.parse(payload) as { user: { id: string } }).user.id)).toEqual([other]);
+  await claimer.end("commit");
+  await eraser.end("commit");
+  await owner.query("delete from laurel.webhook_endpoints");
 });
 
 describe("batches that wait for an erasure with other users in hand", () => {
