@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:098f5e10d26d4f946eaa1c0a2bf4bfccac7642da
+--! Hash: sha1:585eaafddd4d184961574be877610f6b7727f72e
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -9141,6 +9141,7 @@ begin
   for run in
     select r.* from laurel_private.leaderboard_runs r
     where r.finished_at is null and (r.looked_at is null or r.looked_at <= as_of - interval '15 minutes')
+      and exists (select from laurel.tenants t where t.id = r.tenant_id and t.archived_at is null)
       and not exists (
         select from laurel_private.leaderboard_backfills b
         where b.tenant_id = r.tenant_id and b.leaderboard_id = r.leaderboard_id and b.finished_at is null)
@@ -9169,9 +9170,11 @@ begin
     done := done + 1;
   end loop;
 
-  -- Leaderboards whose last run is over. The configuration's lock first, as every change of it.
+  -- Leaderboards whose last run is over. The configuration's lock first, as every change of it. Not those of deleted
+  -- tenants: nobody can act for one, and its customer ID may be another's by now.
   for board in
     select b.* from laurel.leaderboards b
+    join laurel.tenants t on t.id = b.tenant_id and t.archived_at is null
     where b.status = 'active' and b.ends_on <= (as_of at time zone 'UTC')::date and laurel_private.shown_status(b, as_of) = 'finished'
     order by b.id limit greatest(most - done, 0)
   loop
@@ -11346,6 +11349,17 @@ begin
       then (c.c).user_id = first.user_id else not c.is_alone end
     order by (c.c).id);
   perform set_config('laurel.tenant', (select t.customer_id from laurel.tenants t where t.id = first.tenant_id), true);
+  if not exists (select from laurel.tenants t where t.id = first.tenant_id and t.archived_at is null) then
+    -- Deleted meanwhile; its customer ID may be another tenant's by now.
+    begin
+      perform laurel_private.fail('LR001', null, current_setting('laurel.tenant'));
+    exception when sqlstate 'LR001' then
+      get stacked diagnostics code = returned_sqlstate, message = message_text;
+    end;
+    update laurel_private.queued_events q set refused_code = code, refused_message = message
+    where q.id in (select c.id from unnest(claimed) c);
+    return cardinality(claimed);
+  end if;
 
   if not (select bool_or(c.is_alone) from unnest(claimed) c) then
     begin
