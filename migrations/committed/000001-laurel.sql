@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:585eaafddd4d184961574be877610f6b7727f72e
+--! Hash: sha1:d94f44bf7a1d1aab46c7f24d9e533d73d21ea359
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -3200,6 +3200,20 @@ $$;
 
 create trigger webhook_endpoints__check before insert or update on laurel.webhook_endpoints
   for each row execute function laurel_private.tg_webhook_endpoints__check();
+
+-- A deleted tenant has nothing more to tell: boosts that begin later, streaks that end. Before, while its
+-- configuration can still be changed.
+create function laurel_private.tg_tenants__silence()
+  returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update laurel.webhook_endpoints e set is_active = false where e.tenant_id = new.id and e.is_active;
+  return new;
+end
+$$;
+
+create trigger tenants__silence before update of archived_at on laurel.tenants
+  for each row when (new.archived_at is not null and old.archived_at is null)
+  execute function laurel_private.tg_tenants__silence();
 --! EndIncluded webhooks/webhook_endpoints.sql
 --! Included webhooks/webhook_messages.sql
 -- Messages to be delivered, written in the transaction that causes them (E6, H2), with one delivery

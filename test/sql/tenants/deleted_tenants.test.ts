@@ -1,7 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
 import { withRollback } from "../../support/database.ts";
 import { actFor, first, record, verify } from "../../support/engine.ts";
-import { aMetric, aTenant, type Database } from "../../support/factories.ts";
+import { anEndpoint } from "../../support/webhooks.ts";
+import { aBoost, aMetric, aSystem, aTenant, type Database } from "../../support/factories.ts";
 
 /** Rule T1: a deleted tenant stops nobody else's work, and nothing of it comes to the next with its customer ID. */
 
@@ -49,5 +50,19 @@ describe.each([["alone", false], ["followed by one with the same customer ID", t
       expect((await db.query("select from laurel.users where id = 'bob'")).rowCount).toBe(0);
       expect(await verify(db)).toEqual([]);
     });
+  });
+});
+
+test.each(["default", "gone"])("a deleted tenant's endpoints are told nothing more (deleted from tenant %s)", async (from) => {
+  await withRollback(async (db) => {
+    await actFor(db, await aTenant(db, "gone"));
+    await anEndpoint(db);
+    await aBoost(db, { system: await aSystem(db), starts_on: "2100-01-01" });
+    await actFor(db, from);
+    await db.query("update laurel.tenants set archived_at = now() where customer_id = 'gone'");
+    await actFor(db, "default");
+    await db.query("select laurel_private.announce_boosts('2100-01-01')");
+    expect((await db.query("select from laurel.webhook_messages")).rowCount).toBe(0);
+    expect((await db.query("select is_active from laurel.webhook_endpoints")).rows).toEqual([{ is_active: false }]);
   });
 });
