@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:4798c56b960a120ea6d112d4384d37f038df6d81
+--! Hash: sha1:a75c601eb41a5e3a85914078e0164451ee273660
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12387,6 +12387,7 @@ create table laurel_private.user_points_years (
   system_id uuid not null,
   year int not null,
   user_id text collate "C" not null,
+  segment_id uuid not null,
   days date[] not null,
   sums bigint[] not null,
   constraint user_points_years_are_one_per_year primary key (tenant_id, system_id, year, user_id),
@@ -12397,8 +12398,10 @@ create table laurel_private.user_points_years (
 ) with (fillfactor = 80, toast_tuple_target = 8160);
 
 create index user_points_years_by_user on laurel_private.user_points_years (tenant_id, user_id);
+create index user_points_years_by_segment on laurel_private.user_points_years (tenant_id, system_id, segment_id, year);
 comment on table laurel_private.user_points_years is
   'The UTC days of a year on which a user earned points, in order, and what it had earned in that year by the end of each, as far as folded.';
+comment on column laurel_private.user_points_years.segment_id is 'Of user_segments.';
 alter table laurel_private.user_points_years enable row level security;
 
 create table laurel_private.range_days (
@@ -12471,17 +12474,17 @@ $$;
 
 create function laurel_private.add_to_years(figures laurel_private.award_figures[])
   returns void language sql volatile as $$
-  insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, days, sums)
-  select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id,
+  insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, segment_id, days, sums)
+  select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, d.segment_id,
     array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day)
   from (
-    select f.tenant_id, f.system_id, f.user_id, f.day,
+    select f.tenant_id, f.system_id, f.user_id, f.segment_id, f.day,
       sum(sum(f.earned)) over (partition by f.tenant_id, f.system_id, laurel_private.year_of(f.day), f.user_id order by f.day) as sum
     from unnest(figures) f
     join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
     where f.earned > 0
-    group by 1, 2, 3, 4) d
-  group by 1, 2, 3, 4
+    group by 1, 2, 3, 4, 5) d
+  group by 1, 2, 3, 4, 5
   on conflict on constraint user_points_years_are_one_per_year do update
   set (days, sums) = (
     select m.days, m.sums
@@ -12655,18 +12658,19 @@ create function laurel_private.change_ranges(changes laurel_private.range_change
       when excluded.most = r.most then least(r.most_user_id, excluded.most_user_id) else r.most_user_id end
 $$;
 
--- The counted days of the users of these rows, from the first row of each on: what changes with them.
+-- The counted days of the users of these rows, from the first row of each on, by their years: what changes with the rows.
 create function laurel_private.counted_days(figures laurel_private.award_figures[])
   returns laurel_private.earning_day[] language sql stable as $$
-  select array_agg((f.tenant_id, f.system_id, f.user_id, d.day)::laurel_private.earning_day)
+  select coalesce(array_agg((f.tenant_id, f.system_id, f.user_id, d.day)::laurel_private.earning_day), '{}')
   from (
     select f.tenant_id, f.system_id, f.user_id, min(f.day) as day from unnest(figures) f where f.earned > 0 group by 1, 2, 3) f
+  -- One by one through the keys, whatever the planner takes an array for.
   cross join lateral (
     select y.days from laurel_private.user_points_years y
     where y.tenant_id = f.tenant_id and y.user_id = f.user_id and y.system_id = f.system_id and y.year >= laurel_private.year_of(f.day) offset 0) y
-  cross join lateral unnest(y.days) d (day)
-  join laurel_private.range_days r on r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = d.day
-  where d.day >= f.day
+  cross join lateral unnest(y.days[width_bucket(f.day - 1, y.days) + 1:]) d (day)
+  cross join lateral (
+    select from laurel_private.range_days r where r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = d.day offset 0) r
 $$;
 
 -- So many users' days are counted again with what came late; of more, the days they are counted on are, by the worker.
@@ -12685,12 +12689,19 @@ begin
     delete from laurel_private.range_days r
     using (select distinct c.tenant_id, c.system_id, c.day from unnest(counted) c) c
     where r.tenant_id = c.tenant_id and r.system_id = c.system_id and r.day = c.day;
-    counted := null;
+    counted := '{}';
   end if;
-  -- What they were counted for goes, and comes again by their new sums.
+  -- What they were counted for goes, and comes again by their new sums, with their new days.
   taken := laurel_private.range_changes(counted, -1);
   perform laurel_private.add_to_years(figures);
-  perform laurel_private.change_ranges(taken || laurel_private.range_changes(laurel_private.counted_days(figures)));
+  counted := array(
+    select (c.tenant_id, c.system_id, c.user_id, c.day)::laurel_private.earning_day from unnest(counted) c
+    union
+    select (f.tenant_id, f.system_id, f.user_id, f.day)::laurel_private.earning_day
+    from unnest(figures) f
+    join laurel_private.range_days r on r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = f.day
+    where f.earned > 0);
+  perform laurel_private.change_ranges(taken || laurel_private.range_changes(counted));
   update laurel_private.range_days r set earned = r.earned + f.earned
   from (
     select f.tenant_id, f.system_id, f.day, sum(f.earned) as earned
@@ -12802,12 +12813,15 @@ create view laurel_private.expected_user_points_days as
 
 -- From the users' days.
 create view laurel_private.expected_user_points_years as
-  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
+  select d.tenant_id, d.system_id, d.year, d.user_id, s.segment_id, d.days, d.sums
   from (
-    select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
-      sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
-    from laurel_private.user_points_days d) d
-  group by 1, 2, 3, 4;
+    select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
+    from (
+      select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
+        sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
+      from laurel_private.user_points_days d) d
+    group by 1, 2, 3, 4) d
+  left join laurel_private.user_segments s on s.tenant_id = d.tenant_id and s.user_id = d.user_id;
 
 create view laurel_private.expected_points_totals as
   select m.tenant_id, m.segment_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
@@ -12930,7 +12944,7 @@ begin
   select e.* from laurel_private.expected_points_days e;
   insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
   select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
-  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
+  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, segment_id, days, sums)
   select e.* from laurel_private.expected_user_points_years e;
   insert into laurel_private.points_totals (tenant_id, segment_id, system_id, is_rounded, total, users)
   select e.* from laurel_private.expected_points_totals e;
@@ -13000,6 +13014,8 @@ begin
       where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
   update laurel_private.user_segments s set segment_id = m.to_id
   from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
+  update laurel_private.user_points_years y set segment_id = m.to_id
+  from unnest(moves) m where y.tenant_id = m.tenant_id and y.user_id = m.user_id;
   perform laurel_private.add_to_totals(laurel_private.in_segments(ends), of_everybody => false);
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
@@ -13343,9 +13359,9 @@ begin
   return query
     with years as (select y.* from laurel_private.user_points_years y where for_tenant is null or y.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_user_points_years e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'users_years_are_sums_of_days', tenant_id, user_id, concat_ws(' ', system_id, year), concat_ws(' ', x.days, x.sums), concat_ws(' ', y.days, y.sums)
+    select 'users_years_are_sums_of_days', tenant_id, user_id, concat_ws(' ', system_id, year), concat_ws(' ', x.segment_id, x.days, x.sums), concat_ws(' ', y.segment_id, y.days, y.sums)
     from expected x full join years y using (tenant_id, system_id, year, user_id)
-    where (x.days, x.sums) is distinct from (y.days, y.sums);
+    where (x.segment_id, x.days, x.sums) is distinct from (y.segment_id, y.days, y.sums);
   -- A day at a time: of each all users are counted.
   for day in select d.* from laurel_private.range_days d where for_tenant is null or d.tenant_id = for_tenant loop
     return query
@@ -17306,29 +17322,10 @@ begin
 end
 $$;
 
--- Tenants with more users have ranges counted by day; and up to so many who match a filter are looked up one by one.
+-- Tenants with more users have ranges counted by day.
 create function laurel_private.few_users()
   returns int language sql immutable parallel safe
   return 50000;
-
--- Who of those that points are folded of has these attributes today; null when they are more than `most`.
-create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
-  returns text[] language plpgsql stable as $$
-declare
-  segments uuid[] := laurel_private.matching_segments(of_tenant, filter);
-  ids text[] := array(
-    select s.user_id from laurel_private.user_segments s where s.tenant_id = of_tenant and s.segment_id = any (segments) limit most + 1);
-  came text[];
-  went text[];
-begin
-  if cardinality(ids) > most then
-    return null;
-  end if;
-  select array_agg(m.user_id) filter (where m.sign > 0), array_agg(m.user_id) filter (where m.sign < 0) into came, went
-  from laurel_private.moved_users(of_tenant, filter) m;
-  return array(select id from unnest(ids || came) id where went is null or id not in (select g from unnest(went) g));
-end
-$$;
 
 -- Whether ranges that end on these days are counted, as far as somebody earned on them.
 create function laurel_private.are_counted(system laurel.points_systems, from_on date, to_on date)
@@ -17368,13 +17365,14 @@ create function laurel_private.sum_by(days date[], sums bigint[], day date)
   returns bigint language sql immutable parallel safe
   return coalesce(sums[width_bucket(day, days)], 0);
 
--- What each user earned on these days and, from first_on, before them: a row for each of its years.
-create function laurel_private.summed_earnings(system laurel.points_systems, first_on date, from_on date, to_on date)
+-- What each user of these segments earned on these days and, from first_on, before them: a row for each of its years.
+create function laurel_private.summed_earnings(system laurel.points_systems, segments uuid[], first_on date, from_on date, to_on date)
   returns table (user_id text, earned bigint, earned_before bigint) language sql stable parallel safe as $$
   select y.user_id, laurel_private.sum_by(y.days, y.sums, to_on) - laurel_private.sum_by(y.days, y.sums, from_on - 1),
     laurel_private.sum_by(y.days, y.sums, from_on - 1) - laurel_private.sum_by(y.days, y.sums, first_on - 1)
   from laurel_private.user_points_years y
   where y.tenant_id = system.tenant_id and y.system_id = system.id
+    and (segments = array[laurel_private.everybody()] or y.segment_id = any (segments))
     and y.year between laurel_private.year_of(first_on) and laurel_private.year_of(to_on)
 $$;
 
@@ -17400,13 +17398,12 @@ $$;
 -- How many users earned each amount, and the first of them by ID; on the days, and before.
 create type laurel_private.amounts as (is_before boolean, earned bigint[], users bigint[], user_ids text[]);
 
--- By the sums of few users, or of all with these attributes. Many earned the same, on both: those are one row from there on.
-create function laurel_private.amounts_by_sums(system laurel.points_systems, first_on date, from_on date, to_on date, filter jsonb, few text[])
+-- By the sums of users of these segments without those who are gone. Many earned the same, on both: those are one row from there on.
+create function laurel_private.amounts_by_sums(system laurel.points_systems, first_on date, from_on date, to_on date, segments uuid[], gone text[])
   returns setof laurel_private.amounts language plpgsql stable
-  -- A group for every user, in memory, should the days be of two years; and joins of many with many, whatever the
-  -- planner takes a filter for. A process more for a million rows: fewer groups come back than the planner expects,
-  -- who is to know what the arguments are.
-  set work_mem = '128MB' set enable_nestloop = off set parallel_tuple_cost = 0.01 set plan_cache_mode = force_custom_plan as $$
+  -- A group for every user, in memory, should the days be of two years. A process more for a million rows: fewer groups
+  -- come back than the planner expects, who is to know what the arguments are.
+  set work_mem = '128MB' set parallel_tuple_cost = 0.01 set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
   is_one_year boolean := laurel_private.year_of(first_on) = laurel_private.year_of(to_on);
@@ -17414,22 +17411,16 @@ begin
   return query
     with amount as materialized (
       select s.earned, s.earned_before, count(*) as users, min(s.user_id) as user_id
-      from laurel_private.summed_earnings(system, first_on, from_on, to_on) s
-      where few is null and is_one_year and (filter = '{}' or s.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+      from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
+      where is_one_year and s.user_id <> all (gone)
       group by 1, 2
       union all
       select s.earned, s.earned_before, count(*), min(s.user_id)
       from (
         select s.user_id, sum(s.earned)::bigint as earned, sum(s.earned_before)::bigint as earned_before
-        from laurel_private.summed_earnings(system, first_on, from_on, to_on) s
-        where few is null and not is_one_year and (filter = '{}' or s.user_id in (
-          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
+        from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
+        where not is_one_year and s.user_id <> all (gone)
         group by 1) s
-      group by 1, 2
-      union all
-      select s.earned, s.earned_before, count(*), min(s.user_id)
-      from laurel_private.summed_earnings_of(few, system, first_on, from_on, to_on) s
       group by 1, 2
     )
     select a.is_before, array_agg(a.earned), array_agg(a.users), array_agg(a.user_id)
@@ -17444,10 +17435,10 @@ begin
 end
 $$;
 
--- By what each user earned per day: where few did, that is less to read.
-create function laurel_private.amounts_by_days(system laurel.points_systems, first_on date, from_on date, to_on date, filter jsonb)
+-- Everybody's by what each user earned per day: where few did, that is less to read.
+create function laurel_private.amounts_by_days(system laurel.points_systems, first_on date, from_on date, to_on date)
   returns setof laurel_private.amounts language plpgsql stable
-  set work_mem = '128MB' set enable_nestloop = off as $$
+  set work_mem = '128MB' as $$
 begin
   return query
     select a.is_before, array_agg(a.earned), array_agg(a.users), array_agg(a.user_id)
@@ -17457,8 +17448,6 @@ begin
         select d.day < from_on as is_before, d.user_id, sum(d.earned)::bigint as earned
         from laurel_private.user_points_days d
         where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between first_on and to_on
-          and (filter = '{}' or d.user_id in (
-            select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
         group by 1, 2) u
       group by 1, 2) a
     group by 1;
@@ -17518,7 +17507,10 @@ create function laurel_private.range_earnings(system laurel.points_systems, from
 #variable_conflict use_column
 declare
   first_on date := from_on - (to_on - from_on + 1);
-  few text[];
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
+  -- Whose segments do not say what attributes they have by now.
+  came text[] := array(select m.user_id from laurel_private.moved_users(system.tenant_id, filter) m where m.sign > 0);
+  gone text[] := array(select m.user_id from laurel_private.moved_users(system.tenant_id, filter) m where m.sign < 0);
   figures laurel_private.earnings_by_users[];
   ids text[];
   old bigint[];
@@ -17529,13 +17521,10 @@ begin
   if filter = '{}' and laurel_private.are_counted(system, from_on, to_on) and laurel_private.are_counted(system, first_on, from_on - 1) then
     figures := array[laurel_private.counted_earnings(system, from_on, to_on, false),
       laurel_private.counted_earnings(system, first_on, from_on - 1, true)];
+  elsif filter = '{}' and laurel_private.count_awards(system, first_on, to_on) < laurel_private.count_users(system.tenant_id) / 4 then
+    figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_days(system, first_on, from_on, to_on) a);
   else
-    few := case when filter <> '{}' then laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users()) end;
-    if few is null and laurel_private.count_awards(system, first_on, to_on) < laurel_private.count_users(system.tenant_id) / 4 then
-      figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_days(system, first_on, from_on, to_on, filter) a);
-    else
-      figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_sums(system, first_on, from_on, to_on, filter, few) a);
-    end if;
+    figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_sums(system, first_on, from_on, to_on, segments, gone) a);
   end if;
 
   select array_agg(t.user_id), array_agg(t.points), array_agg(t.points_before) into ids, new, new_before
@@ -17544,14 +17533,17 @@ begin
       coalesce(sum(a.points) filter (where a.day < from_on), 0)::bigint as points_before
     from (
       select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
-      from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0) a
+      from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0
+      union all
+      select c, 0, to_on from unnest(came) c) a
     where a.day between first_on and to_on
     group by 1) t;
   if ids is not null then
-    select array_agg(u.id), array_agg(u.old), array_agg(u.old + u.tail), array_agg(u.old_before), array_agg(u.old_before + u.tail_before)
+    select array_agg(u.id), array_agg(case when u.is_here then u.earned else 0 end), array_agg(u.earned + u.tail),
+      array_agg(case when u.is_here then u.earned_before else 0 end), array_agg(u.earned_before + u.tail_before)
     into ids, old, new, old_before, new_before
     from (
-      select t.id, coalesce(s.earned, 0) as old, t.tail, coalesce(s.earned_before, 0) as old_before, t.tail_before
+      select t.id, t.id <> all (came) as is_here, coalesce(s.earned, 0) as earned, t.tail, coalesce(s.earned_before, 0) as earned_before, t.tail_before
       from unnest(ids, new, new_before) t (id, tail, tail_before)
       left join laurel_private.summed_earnings_of(ids, system, first_on, from_on, to_on) s on s.user_id = t.id) u;
   end if;

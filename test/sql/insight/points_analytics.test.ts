@@ -70,28 +70,6 @@ describe("figures equal the ledger", () => {
     expect(await verify(owner)).toEqual([]);
   });
 
-  test("however many users have the attributes: few are looked up, of many everybody's rows are read", async () => {
-    const { owner } = database.pools;
-    await fewUsers(owner, 0);
-    await compare(owner, ranges);
-  });
-
-  test("with ranges counted by day, and days to come", async () => {
-    const { owner } = database.pools;
-    for (let n = 0; n < 5; n += 1) expect(await countRangeDay(owner, 7)).toBe(1);
-    await compare(owner, ranges);
-    while ((await countRangeDay(owner)) > 0);
-    expect(await verify(owner)).toEqual([]);
-    await compare(owner, [...ranges, [400, 30], [39, 39], [365, 0], [366, 0]]);
-    await recordSome(owner, 7, 100);
-    await compare(owner, ranges);
-    await fold(owner, 30);
-    expect(await verify(owner)).toEqual([]);
-    await compare(owner, ranges);
-    await fewUsers(owner, 50_000);
-    await owner.query("delete from laurel_private.range_days");
-  });
-
   test("while others record and fold", async () => {
     const { owner } = database.pools;
     const recording = { isOn: true };
