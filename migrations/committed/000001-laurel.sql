@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a75c601eb41a5e3a85914078e0164451ee273660
+--! Hash: sha1:841b19059e371c392e3d5ce2ee6b6dc68b79e42a
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12496,11 +12496,11 @@ create function laurel_private.range_days_kept()
   returns int language sql immutable parallel safe
   return 800;
 
-create type laurel_private.earning_day as (tenant_id uuid, system_id uuid, user_id text, day date);
+create type laurel_private.earning_day as (tenant_id uuid, system_id uuid, user_id text collate "C", day date);
 
 -- So many users more came to a bucket's start if what counts begins on first_on or before; or, with no bucket, what one of them had.
 create type laurel_private.range_change as (
-  tenant_id uuid, system_id uuid, last_on date, first_on date, bucket int, users bigint, most bigint, most_user_id text
+  tenant_id uuid, system_id uuid, last_on date, first_on date, bucket int, users bigint, most bigint, most_user_id text collate "C"
 );
 
 -- The latest day from which a user, having earned `reached` since the year before began, had earned `goal`.
@@ -17410,12 +17410,12 @@ declare
 begin
   return query
     with amount as materialized (
-      select s.earned, s.earned_before, count(*) as users, min(s.user_id) as user_id
+      select s.earned, s.earned_before, count(*) as users, min(s.user_id collate "C") as user_id
       from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
       where is_one_year and s.user_id <> all (gone)
       group by 1, 2
       union all
-      select s.earned, s.earned_before, count(*), min(s.user_id)
+      select s.earned, s.earned_before, count(*), min(s.user_id collate "C")
       from (
         select s.user_id, sum(s.earned)::bigint as earned, sum(s.earned_before)::bigint as earned_before
         from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
@@ -17425,7 +17425,7 @@ begin
     )
     select a.is_before, array_agg(a.earned), array_agg(a.users), array_agg(a.user_id)
     from (
-      select x.is_before, x.earned, sum(x.users)::bigint as users, min(x.user_id) as user_id
+      select x.is_before, x.earned, sum(x.users)::bigint as users, min(x.user_id collate "C") as user_id
       from (
         select false as is_before, a.earned, a.users, a.user_id from amount a
         union all
