@@ -1,6 +1,6 @@
 import type { Task } from "../src/worker/tasks.ts";
 
-/** Folds the award ledger, the count of users and changes of their attributes into what analytics read, and moves their windows on when a day has begun (rule D3). */
+/** Folds the award ledger, the count of users and changes of their attributes into what analytics read, moves their windows on when a day has begun, and counts days that ranges are not counted for yet (rule D3). */
 export const foldEarnings: Task = {
   name: "fold_earnings",
   schedule: "* * * * *",
@@ -12,5 +12,6 @@ export const foldEarnings: Task = {
     while (!isOver() && (await next("select laurel_private.fold_user_counts() as count")) > 0);
     while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
     while (!isOver() && (await next("select laurel_private.fold_earnings() as count")) > 0);
+    while (!isOver() && (await next("select laurel_private.count_range_day() as count")) > 0);
   },
 };

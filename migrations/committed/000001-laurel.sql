@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d94f44bf7a1d1aab46c7f24d9e533d73d21ea359
+--! Hash: sha1:d172da51d1afc87c88e76d121c123c33249a2835
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -11887,7 +11887,7 @@ create table laurel_private.earnings_fold (
 comment on table laurel_private.earnings_fold is 'How far the ledger is folded into the rollups.';
 comment on column laurel_private.earnings_fold.watermark is 'Rows with IDs below it are folded.';
 comment on column laurel_private.earnings_fold.next_watermark is 'Where folding may go to once all transactions up to next_after have ended; null when none was chosen.';
-comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the windows in user_earnings; days before it are in user_points_years.';
+comment on column laurel_private.earnings_fold.windows_end_on is 'The last day of the windows in user_earnings.';
 alter table laurel_private.earnings_fold enable row level security;
 insert into laurel_private.earnings_fold default values;
 
@@ -11946,27 +11946,6 @@ create table laurel_private.user_points_days (
 create index user_points_days_by_user on laurel_private.user_points_days (tenant_id, user_id);
 comment on table laurel_private.user_points_days is 'Points that a user earned on a UTC day, as far as folded.';
 alter table laurel_private.user_points_days enable row level security;
-
--- The same of days that are over, a row for each user and year: what a user earned in any range of a year is the
--- difference of two sums, found by halving, whatever the range is. A day comes in once, as the windows move on.
-create table laurel_private.user_points_years (
-  tenant_id uuid not null,
-  system_id uuid not null,
-  year int not null,
-  user_id text collate "C" not null,
-  days date[] not null,
-  sums bigint[] not null,
-  constraint user_points_years_are_one_per_year primary key (tenant_id, system_id, year, user_id),
-  constraint user_points_years_belong_to_a_user foreign key (tenant_id, user_id)
-    references laurel.users on delete cascade,
-  constraint each_day_has_its_sum check (cardinality(days) = cardinality(sums))
-  -- A year of days is a few kilobytes: read with its row, never from elsewhere.
-) with (fillfactor = 80, toast_tuple_target = 8160);
-
-create index user_points_years_by_user on laurel_private.user_points_years (tenant_id, user_id);
-comment on table laurel_private.user_points_years is
-  'The UTC days of a year on which a user earned points, in order, and what it had earned in that year by the end of each: of the days before windows_end_on of the fold.';
-alter table laurel_private.user_points_years enable row level security;
 
 -- Windows of 7, 30 and 90 days, and as many days before each. None of them is indexed, so that a fold's update
 -- stays on its page; who has most is kept in top_earners.
@@ -12039,7 +12018,7 @@ alter table laurel_private.points_totals enable row level security;
 -- Ranges of a histogram: 1, 2–4, 5–9, 10–19 … Fixed, so that users move between them one by one.
 create function laurel_private.bucket_starts()
   returns numeric[] language sql immutable parallel safe as $$
-  select array_agg(s.step * 10::numeric ^ e.exponent order by e.exponent, s.step)
+  select array_agg(trim_scale(s.step * 10::numeric ^ e.exponent) order by e.exponent, s.step)
   from unnest(array[1, 2, 5]) s (step) cross join generate_series(0, 18) e (exponent)
 $$;
 
@@ -12259,33 +12238,6 @@ create function laurel_private.change_earnings(changes laurel_private.earning_ch
   where excluded.earned > t.earned or excluded.earned = t.earned and excluded.user_id < t.user_id
 $$;
 
-create function laurel_private.year_of(day date)
-  returns int language sql immutable parallel safe
-  return extract(year from day)::int;
-
--- Totals end at 2^53: only who went there from 0 a thousand times in a year earned more.
-create function laurel_private.as_bigint(earned numeric)
-  returns bigint language sql immutable parallel safe
-  return least(earned, 9223372036854775807)::bigint;
-
--- After users earned on days that were over: their years anew.
-create function laurel_private.sum_up_years(figures laurel_private.award_figures[], before date)
-  returns void language sql volatile as $$
-  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
-  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day)
-  from (
-    select y.*, d.day, sum(d.earned) over (partition by y.tenant_id, y.system_id, y.year, y.user_id order by d.day) as sum
-    from (
-      select distinct f.tenant_id, f.system_id, laurel_private.year_of(f.day) as year, f.user_id
-      from unnest(figures) f where f.earned > 0 and f.day < before) y
-    cross join lateral (
-      select d.day, d.earned from laurel_private.user_points_days d
-      where d.tenant_id = y.tenant_id and d.user_id = y.user_id and d.system_id = y.system_id
-        and laurel_private.year_of(d.day) = y.year and d.day < before offset 0) d) d
-  group by 1, 2, 3, 4
-  on conflict on constraint user_points_years_are_one_per_year do update set days = excluded.days, sums = excluded.sums
-$$;
-
 -- Folds the next rows, at most so many; in one transaction with the watermark, so that each is folded
 -- once. Returns how many steps were done: 0 when there is nothing to do now. Any number of workers may call it: one does it.
 create function laurel_private.fold_earnings(most int default 20000, margin interval default '10 seconds')
@@ -12337,7 +12289,7 @@ begin
   where f.earned > 0
   group by 1, 2, 3, 4
   on conflict on constraint user_points_days_are_one_per_day do update set earned = d.earned + excluded.earned;
-  perform laurel_private.sum_up_years(figures, fold.windows_end_on);
+  perform laurel_private.add_to_ranges(figures);
 
   perform laurel_private.change_earnings(array(
     select (a.tenant_id, a.segment_id, a.segment_id, a.system_id, a.user_id,
@@ -12385,8 +12337,7 @@ begin
 end
 $$;
 
--- Moves the windows on by a day when a day has begun: it comes in, and another leaves each window. The day that is over
--- comes to its year's sums.
+-- Moves the windows on by a day when a day has begun: it comes in, and another leaves each window.
 create function laurel_private.move_windows(as_of timestamptz, most int default 20000)
   returns int language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -12432,14 +12383,8 @@ begin
     if has_moved then
       perform laurel_private.find_top_earners(system.tenant_id, system.id);
     end if;
-    insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, days, sums)
-    select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, array[d.day], array[laurel_private.as_bigint(d.earned)]
-    from laurel_private.user_points_days d
-    where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day = fold.windows_end_on
-    order by d.user_id
-    on conflict on constraint user_points_years_are_one_per_year do update
-    set days = y.days || excluded.days, sums = y.sums || laurel_private.as_bigint(y.sums[cardinality(y.sums)]::numeric + excluded.sums[1]);
   end loop;
+  delete from laurel_private.range_days r where r.day <= fold.windows_end_on + 1 - laurel_private.range_days_kept();
   update laurel_private.earnings_fold f set windows_end_on = fold.windows_end_on + 1;
   return 1;
 end
@@ -12481,11 +12426,421 @@ begin
   from (
     select distinct t.tenant_id, t.system_id, t.segment_id from laurel_private.top_earners t
     where t.tenant_id = of_tenant and t.user_id = of_user) t;
+  perform laurel_private.take_from_ranges(folded);
   update laurel_private.user_count_changes c set user_id = null where c.tenant_id = of_tenant and c.user_id = of_user;
   -- The rows themselves go with the user.
 end
 $$;
 --! EndIncluded insight/points_rollups.sql
+--! Included insight/points_ranges.sql
+-- What single users earned in any range of days (D3), kept in two ways.
+--
+-- By user: a row for each year, with running sums. What a user earned in a range is the difference of two of them, found
+-- by halving, whatever the range is; a million users are looked through in about a second.
+--
+-- By day, for tenants with more than few_users(): which users came, on a day on which they earned, to 1, 2, 5, 10 …
+-- points, counted from each of the days of a year up to it, and who had most. Whoever has so many points in a range
+-- came to them on one of its days, counted from its first: the histogram of a range is the sum of one row for each of its days.
+--
+-- Invariants (verify() compares): a user's years are the sums of its user_points_days; for each day in range_days,
+-- points_ranges has what ranges_of() makes of all users' years. Written by folds and erasures under the fold's lock (points_rollups.sql).
+
+create table laurel_private.user_points_years (
+  tenant_id uuid not null,
+  system_id uuid not null,
+  year int not null,
+  user_id text collate "C" not null,
+  segment_id uuid not null,
+  days date[] not null,
+  sums bigint[] not null,
+  constraint user_points_years_are_one_per_year primary key (tenant_id, system_id, year, user_id),
+  constraint user_points_years_belong_to_a_user foreign key (tenant_id, user_id)
+    references laurel.users on delete cascade,
+  constraint each_day_has_its_sum check (cardinality(days) = cardinality(sums))
+  -- A year of days is a few kilobytes: read with its row, never from elsewhere.
+) with (fillfactor = 80, toast_tuple_target = 8160);
+
+create index user_points_years_by_user on laurel_private.user_points_years (tenant_id, user_id);
+create index user_points_years_by_segment on laurel_private.user_points_years (tenant_id, system_id, segment_id, year);
+comment on table laurel_private.user_points_years is
+  'The UTC days of a year on which a user earned points, in order, and what it had earned in that year by the end of each, as far as folded.';
+comment on column laurel_private.user_points_years.segment_id is 'Of user_segments.';
+alter table laurel_private.user_points_years enable row level security;
+
+create table laurel_private.range_days (
+  tenant_id uuid not null references laurel.tenants on delete cascade,
+  system_id uuid not null,
+  day date not null,
+  earned numeric not null,
+  constraint range_days_are_counted_once primary key (tenant_id, system_id, day)
+);
+
+comment on table laurel_private.range_days is 'Days of a system that ranges are counted for, and what its users, without erased ones, earned on them.';
+alter table laurel_private.range_days enable row level security;
+
+create table laurel_private.points_ranges (
+  tenant_id uuid not null,
+  system_id uuid not null,
+  first_on date not null,
+  last_on date not null,
+  crossed int[] not null,
+  most bigint not null,
+  most_user_id text collate "C" not null,
+  constraint points_ranges_are_one_per_range primary key (tenant_id, system_id, first_on, last_on),
+  constraint ranges_belong_to_their_last_day foreign key (tenant_id, system_id, last_on) references laurel_private.range_days on delete cascade,
+  constraint ranges_are_a_year_long_at_most check (last_on - first_on between 0 and 365)
+) with (fillfactor = 70);
+
+create index points_ranges_by_last_day on laurel_private.points_ranges (tenant_id, system_id, last_on);
+create index points_ranges_by_top_earner on laurel_private.points_ranges (tenant_id, most_user_id);
+comment on table laurel_private.points_ranges is 'Of the users who earned points on last_on, by what they had earned since first_on.';
+comment on column laurel_private.points_ranges.crossed is 'How many of them came to the start of each bucket (bucket_starts()) on that day.';
+comment on column laurel_private.points_ranges.most is 'The most that one of them had by then; most_user_id is who, the first by ID of equals.';
+alter table laurel_private.points_ranges enable row level security;
+
+create function laurel_private.year_of(day date)
+  returns int language sql immutable parallel safe
+  return extract(year from day)::int;
+
+-- Totals end at 2^53: only who went there from 0 a thousand times in a year earned more.
+create function laurel_private.as_bigint(earned numeric)
+  returns bigint language sql immutable parallel safe
+  return least(earned, 9223372036854775807)::bigint;
+
+create type laurel_private.year_sums as (days date[], sums bigint[]);
+
+-- Both years' days, with the sums that they have together.
+create function laurel_private.merge_sums(a laurel_private.year_sums, b laurel_private.year_sums)
+  returns laurel_private.year_sums language plpgsql immutable as $$
+declare
+  n int := cardinality(a.days);
+  merged laurel_private.year_sums;
+begin
+  -- Nearly always one day more, or the last one again.
+  if cardinality(b.days) = 1 and b.days[1] >= a.days[n] then
+    merged := (
+      case when b.days[1] = a.days[n] then a.days else a.days || b.days end,
+      case when b.days[1] = a.days[n] then a.sums[:n - 1] else a.sums end || laurel_private.as_bigint(a.sums[n]::numeric + b.sums[1]));
+    return merged;
+  end if;
+  select array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day) into merged.days, merged.sums
+  from (
+    select d.day, sum(sum(d.earned)) over (order by d.day) as sum
+    from (
+      select x.day, x.sum - lag(x.sum, 1, 0::bigint) over (order by x.day) as earned from unnest(a.days, a.sums) x (day, sum)
+      union all
+      select x.day, x.sum - lag(x.sum, 1, 0::bigint) over (order by x.day) from unnest(b.days, b.sums) x (day, sum)) d
+    group by d.day) d;
+  return merged;
+end
+$$;
+
+create function laurel_private.add_to_years(figures laurel_private.award_figures[])
+  returns void language sql volatile as $$
+  insert into laurel_private.user_points_years as y (tenant_id, system_id, year, user_id, segment_id, days, sums)
+  select d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id, d.segment_id,
+    array_agg(d.day order by d.day), array_agg(laurel_private.as_bigint(d.sum) order by d.day)
+  from (
+    select f.tenant_id, f.system_id, f.user_id, f.segment_id, f.day,
+      sum(sum(f.earned)) over (partition by f.tenant_id, f.system_id, laurel_private.year_of(f.day), f.user_id order by f.day) as sum
+    from unnest(figures) f
+    join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+    where f.earned > 0
+    group by 1, 2, 3, 4, 5) d
+  group by 1, 2, 3, 4, 5
+  on conflict on constraint user_points_years_are_one_per_year do update
+  set (days, sums) = (
+    select m.days, m.sums
+    from laurel_private.merge_sums(row(y.days, y.sums)::laurel_private.year_sums, row(excluded.days, excluded.sums)::laurel_private.year_sums) m)
+$$;
+
+-- How far back days are counted: for a range of a year, the year before it, and some more.
+create function laurel_private.range_days_kept()
+  returns int language sql immutable parallel safe
+  return 800;
+
+create type laurel_private.earning_day as (tenant_id uuid, system_id uuid, user_id text collate "C", day date);
+
+-- So many users more came to a bucket's start if what counts begins on first_on or before; or, with no bucket, what one of them had.
+create type laurel_private.range_change as (
+  tenant_id uuid, system_id uuid, last_on date, first_on date, bucket int, users bigint, most bigint, most_user_id text collate "C"
+);
+
+-- The latest day from which a user, having earned `reached` since the year before began, had earned `goal`.
+create function laurel_private.latest_start(
+  days date[], sums bigint[], days_before date[], sums_before bigint[], earned_before bigint, reached bigint, goal bigint)
+  returns date language sql immutable parallel safe
+  return case
+    when reached - goal >= earned_before then days[1 + width_bucket(reached - goal - earned_before, sums)]
+    when reached >= goal then days_before[1 + width_bucket(reached - goal, sums_before)] end;
+
+-- What users' days are in ranges, with who of them has at least what is there; `sign` is -1 to take them back, without saying who
+-- had most. By their years, whose days beyond these do not matter.
+create function laurel_private.range_changes(earned laurel_private.earning_day[], sign int default 1)
+  returns laurel_private.range_change[] language sql stable
+  set work_mem = '128MB' set enable_nestloop = off as $$
+  with earner as materialized (
+    select e.tenant_id, e.system_id, e.user_id, e.day, y.days, y.sums, b.days as days_before, b.sums as sums_before, b.earned as earned_before,
+      b.earned + y.sums[n.n] as reached, b.earned + coalesce(y.sums[n.n - 1], 0) as reached_before
+    from unnest(earned) e
+    cross join lateral (
+      select y.days, y.sums from laurel_private.user_points_years y
+      where y.tenant_id = e.tenant_id and y.system_id = e.system_id and y.year = laurel_private.year_of(e.day) and y.user_id = e.user_id offset 0) y
+    cross join lateral (select width_bucket(e.day, y.days) as n) n
+    cross join lateral (
+      select coalesce(b.days, '{}') as days, coalesce(b.sums, '{}') as sums, coalesce(b.sums[cardinality(b.sums)], 0) as earned
+      from (values (0)) one
+      left join lateral (
+        select y.days, y.sums from laurel_private.user_points_years y
+        where y.tenant_id = e.tenant_id and y.system_id = e.system_id and y.year = laurel_private.year_of(e.day) - 1 and y.user_id = e.user_id offset 0) b on true
+      offset 0) b
+  ),
+  -- A user who comes to a start counts from its latest day and from all before: no more from where it counted.
+  crossing as (
+    select c.tenant_id, c.system_id, c.day, c.first_on, c.bucket, sum(c.users) as users
+    from (
+      select e.tenant_id, e.system_id, e.day, b.bucket, x.users, laurel_private.latest_start(e.days, e.sums, e.days_before, e.sums_before,
+          e.earned_before, case when x.users > 0 then e.reached else e.reached_before end, s.starts[b.bucket]) as first_on
+      from earner e
+      cross join (select laurel_private.bucket_starts()::bigint[] as starts) s
+      cross join lateral generate_series(1, width_bucket(e.reached, s.starts)) b (bucket)
+      cross join (values (1), (-1)) x (users)) c
+    where c.first_on >= c.day - 365
+    group by 1, 2, 3, 4, 5 having sum(c.users) <> 0
+  ),
+  step as materialized (
+    select e.tenant_id, e.system_id, e.day, e.user_id, d.day as first_on, e.reached - d.earned as most
+    from earner e
+    cross join lateral (
+      select d.day, e.earned_before + d.sum from unnest(e.days, 0::bigint || e.sums) d (day, sum) where d.day <= e.day
+      union all
+      select d.day, d.sum from unnest(e.days_before, 0::bigint || e.sums_before) d (day, sum) where d.day >= e.day - 365) d (day, earned)
+    where sign > 0 and d.day >= e.day - 365
+  ),
+  -- Two passes rather than a sort of all steps.
+  top as (
+    select s.tenant_id, s.system_id, s.day, s.first_on, s.most, min(s.user_id) as user_id
+    from (select s.tenant_id, s.system_id, s.day, s.first_on, max(s.most) as most from step s group by 1, 2, 3, 4) m
+    -- What is not the most from this day on is not from an earlier one either: a user has the same, others more.
+    left join lateral (
+      select r.most from laurel_private.points_ranges r
+      where r.tenant_id = m.tenant_id and r.system_id = m.system_id and r.first_on = m.first_on and r.last_on = m.day offset 0) r on true
+    join step s on s.tenant_id = m.tenant_id and s.system_id = m.system_id and s.day = m.day and s.first_on = m.first_on and s.most = m.most
+    where r.most is null or r.most <= m.most
+    group by 1, 2, 3, 4, 5
+  )
+  select array_agg(c.c)
+  from (
+    select (c.tenant_id, c.system_id, c.day, c.first_on, c.bucket, sign * c.users, null, null)::laurel_private.range_change as c from crossing c
+    union all
+    select (t.tenant_id, t.system_id, t.day, t.first_on, null, null, t.most, t.user_id)::laurel_private.range_change from top t) c
+$$;
+
+-- Without zeros at the end, as all of them.
+create function laurel_private.add_counts(a int[], b int[])
+  returns int[] language plpgsql immutable parallel safe as $$
+declare
+  last int := 0;
+begin
+  for n in 1 .. greatest(cardinality(a), cardinality(b)) loop
+    a[n] := coalesce(a[n], 0) + coalesce(b[n], 0);
+    if a[n] <> 0 then
+      last := n;
+    end if;
+  end loop;
+  return a[:last];
+end
+$$;
+
+-- The rows that changes add up to. `most` is null where nobody is named.
+create function laurel_private.ranges_of(changes laurel_private.range_change[])
+  returns table (tenant_id uuid, system_id uuid, last_on date, first_on date, crossed int[], most bigint, most_user_id text)
+  language sql stable
+  -- However few rows the planner takes an array for.
+  set enable_nestloop = off as $$
+  with crossing as (
+    select c.tenant_id, c.system_id, c.last_on, c.bucket, c.first_on,
+      sum(sum(c.users)) over latest_first as users, coalesce(lead(c.first_on) over latest_first, c.last_on - 366) as next_on
+    from unnest(changes) c where c.bucket is not null
+    group by 1, 2, 3, 4, 5
+    window latest_first as (partition by c.tenant_id, c.system_id, c.last_on, c.bucket order by c.first_on desc)
+  ),
+  spread as materialized (
+    select c.tenant_id, c.system_id, c.last_on, c.last_on - n as first_on, c.bucket, c.users::int as users
+    from crossing c cross join lateral generate_series(c.last_on - c.first_on, c.last_on - c.next_on - 1) n
+    where c.users <> 0
+  ),
+  counted as (
+    select tenant_id, system_id, last_on, first_on, array_agg(coalesce(s.users, 0) order by bucket) as crossed
+    from (
+      select s.tenant_id, s.system_id, s.last_on, s.first_on, b as bucket
+      from (select s.tenant_id, s.system_id, s.last_on, s.first_on, max(s.bucket) as buckets from spread s group by 1, 2, 3, 4) s
+      cross join lateral generate_series(1, s.buckets) b) b
+    left join spread s using (tenant_id, system_id, last_on, first_on, bucket)
+    group by 1, 2, 3, 4
+  ),
+  top as (
+    select c.tenant_id, c.system_id, c.last_on, c.first_on, c.most, min(c.most_user_id) as user_id
+    from (
+      select c.*, max(c.most) over (partition by c.tenant_id, c.system_id, c.last_on, c.first_on) as highest
+      from unnest(changes) c where c.bucket is null) c
+    where c.most = c.highest
+    group by 1, 2, 3, 4, 5
+  ),
+  highest as (
+    select t.tenant_id, t.system_id, t.last_on, t.first_on, t.most as own, t.user_id,
+      max(t.most) over latest_first as most, coalesce(lead(t.first_on) over latest_first, t.last_on - 366) as next_on
+    from top t
+    window latest_first as (partition by t.tenant_id, t.system_id, t.last_on order by t.first_on desc)
+  ),
+  named as (
+    select h.tenant_id, h.system_id, h.last_on, h.last_on - n as first_on, h.most, h.user_id
+    from (
+      select h.*, min(h.user_id) filter (where h.own = h.most) over (
+        partition by h.tenant_id, h.system_id, h.last_on, h.most order by h.first_on desc) as first_user_id
+      from highest h) h (tenant_id, system_id, last_on, first_on, own, own_user_id, most, next_on, user_id)
+    cross join lateral generate_series(h.last_on - h.first_on, h.last_on - h.next_on - 1) n
+  )
+  select tenant_id, system_id, last_on, first_on, coalesce(c.crossed, '{}'), n.most, n.user_id
+  from counted c full join named n using (tenant_id, system_id, last_on, first_on)
+$$;
+
+create function laurel_private.change_ranges(changes laurel_private.range_change[])
+  returns void language sql volatile as $$
+  insert into laurel_private.points_ranges as r (tenant_id, system_id, last_on, first_on, crossed, most, most_user_id)
+  select n.tenant_id, n.system_id, n.last_on, n.first_on, n.crossed, coalesce(n.most, 0), coalesce(n.most_user_id, '')
+  from laurel_private.ranges_of(changes) n
+  -- A conflict locks a row even where nothing is to change.
+  left join lateral (
+    select r.most, r.most_user_id from laurel_private.points_ranges r
+    where r.tenant_id = n.tenant_id and r.system_id = n.system_id and r.first_on = n.first_on and r.last_on = n.last_on offset 0) r on true
+  where r.most is null or n.crossed <> '{}' or n.most > r.most or n.most = r.most and n.most_user_id < r.most_user_id
+  on conflict on constraint points_ranges_are_one_per_range do update
+  set crossed = laurel_private.add_counts(r.crossed, excluded.crossed), most = greatest(r.most, excluded.most),
+    most_user_id = case when excluded.most > r.most then excluded.most_user_id
+      when excluded.most = r.most then least(r.most_user_id, excluded.most_user_id) else r.most_user_id end
+$$;
+
+-- The counted days of the users of these rows, from the first row of each on, by their years: what changes with the rows.
+create function laurel_private.counted_days(figures laurel_private.award_figures[])
+  returns laurel_private.earning_day[] language sql stable as $$
+  select coalesce(array_agg((f.tenant_id, f.system_id, f.user_id, d.day)::laurel_private.earning_day), '{}')
+  from (
+    select f.tenant_id, f.system_id, f.user_id, min(f.day) as day from unnest(figures) f where f.earned > 0 group by 1, 2, 3) f
+  -- One by one through the keys, whatever the planner takes an array for.
+  cross join lateral (
+    select y.days from laurel_private.user_points_years y
+    where y.tenant_id = f.tenant_id and y.user_id = f.user_id and y.system_id = f.system_id and y.year >= laurel_private.year_of(f.day) offset 0) y
+  cross join lateral unnest(y.days[width_bucket(f.day - 1, y.days) + 1:]) d (day)
+  cross join lateral (
+    select from laurel_private.range_days r where r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = d.day offset 0) r
+$$;
+
+-- So many users' days are counted again with what came late; of more, the days they are counted on are, by the worker.
+create function laurel_private.most_counted_again()
+  returns int language sql immutable parallel safe
+  return 100000;
+
+-- What users earned in these rows, whose days user_points_days has by now.
+create function laurel_private.add_to_ranges(figures laurel_private.award_figures[])
+  returns void language plpgsql volatile as $$
+declare
+  counted laurel_private.earning_day[] := laurel_private.counted_days(figures);
+  taken laurel_private.range_change[];
+begin
+  if cardinality(counted) > laurel_private.most_counted_again() then
+    delete from laurel_private.range_days r
+    using (select distinct c.tenant_id, c.system_id, c.day from unnest(counted) c) c
+    where r.tenant_id = c.tenant_id and r.system_id = c.system_id and r.day = c.day;
+    counted := '{}';
+  end if;
+  -- What they were counted for goes, and comes again by their new sums, with their new days.
+  taken := laurel_private.range_changes(counted, -1);
+  perform laurel_private.add_to_years(figures);
+  counted := array(
+    select (c.tenant_id, c.system_id, c.user_id, c.day)::laurel_private.earning_day from unnest(counted) c
+    union
+    select (f.tenant_id, f.system_id, f.user_id, f.day)::laurel_private.earning_day
+    from unnest(figures) f
+    join laurel_private.range_days r on r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = f.day
+    where f.earned > 0);
+  perform laurel_private.change_ranges(taken || laurel_private.range_changes(counted));
+  update laurel_private.range_days r set earned = r.earned + f.earned
+  from (
+    select f.tenant_id, f.system_id, f.day, sum(f.earned) as earned
+    from unnest(figures) f
+    join laurel.users u on u.tenant_id = f.tenant_id and u.id = f.user_id
+    where f.earned > 0
+    group by 1, 2, 3) f
+  where r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = f.day;
+end
+$$;
+
+-- Before a user is erased, with all its folded rows.
+create function laurel_private.take_from_ranges(figures laurel_private.award_figures[])
+  returns void language plpgsql volatile as $$
+begin
+  perform laurel_private.change_ranges(laurel_private.range_changes(laurel_private.counted_days(figures), -1));
+  update laurel_private.range_days r set earned = r.earned - f.earned
+  from (select f.tenant_id, f.system_id, f.day, sum(f.earned) as earned from unnest(figures) f group by 1, 2, 3) f
+  where r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = f.day;
+  -- Where it had most, who comes next is found by counting the day anew.
+  delete from laurel_private.range_days r
+  using (
+    select distinct p.tenant_id, p.system_id, p.last_on
+    from (select distinct f.tenant_id, f.user_id from unnest(figures) f) f
+    join laurel_private.points_ranges p on p.tenant_id = f.tenant_id and p.most_user_id = f.user_id) p
+  where r.tenant_id = p.tenant_id and r.system_id = p.system_id and r.day = p.last_on;
+end
+$$;
+
+-- Counts the latest day that is not counted yet, so many users at a time: of tenants that have come to many users, days
+-- that are new, and those whose top earner was erased. Returns 0 when there is none. One does it at a time, and not while awards are folded.
+create function laurel_private.count_range_day(most int default 20000)
+  returns int language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+as $$
+declare
+  next laurel_private.range_days;
+  part laurel_private.user_points_days[] := '{}';
+begin
+  perform from laurel_private.earnings_fold f for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  select d.tenant_id, d.system_id, d.day, 0 into next
+  from (
+    select c.tenant_id from laurel_private.user_counts c where c.segment_id = laurel_private.everybody()
+    group by c.tenant_id having sum(c.users) > laurel_private.few_users()) t
+  join laurel_private.points_days d on d.tenant_id = t.tenant_id and d.segment_id = laurel_private.everybody()
+  where d.earned > 0 and d.day > (select f.windows_end_on from laurel_private.earnings_fold f) - laurel_private.range_days_kept()
+    and not exists (
+      select from laurel_private.range_days r where r.tenant_id = d.tenant_id and r.system_id = d.system_id and r.day = d.day)
+  order by d.day desc limit 1;
+  if not found then
+    return 0;
+  end if;
+  insert into laurel_private.range_days (tenant_id, system_id, day, earned) select (next).*;
+  loop
+    part := array(
+      select d from laurel_private.user_points_days d
+      where d.tenant_id = next.tenant_id and d.system_id = next.system_id and d.day = next.day
+        and (part = '{}' or d.user_id > (part[cardinality(part)]).user_id)
+      order by d.user_id limit most);
+    exit when part = '{}';
+    perform laurel_private.change_ranges(laurel_private.range_changes(array(
+      select (p.tenant_id, p.system_id, p.user_id, p.day)::laurel_private.earning_day from unnest(part) p)));
+    update laurel_private.range_days r set earned = r.earned + (select sum(p.earned) from unnest(part) p)
+    where r.tenant_id = next.tenant_id and r.system_id = next.system_id and r.day = next.day;
+  end loop;
+  return 1;
+end
+$$;
+
+comment on function laurel_private.count_range_day(int) is
+  'Counts what users earned in ranges that end on the latest day not counted yet; 0 when all are. Rule D3.';
+--! EndIncluded insight/points_ranges.sql
 --! Included insight/rebuild_rollups.sql
 -- What the rollups must be, by the ledger and by each other: verify() compares, rebuild_rollups() writes.
 
@@ -12521,13 +12876,15 @@ create view laurel_private.expected_user_points_days as
 
 -- From the users' days.
 create view laurel_private.expected_user_points_years as
-  select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
+  select d.tenant_id, d.system_id, d.year, d.user_id, s.segment_id, d.days, d.sums
   from (
-    select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
-      sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
-    from laurel_private.user_points_days d
-    where d.day < (select f.windows_end_on from laurel_private.earnings_fold f)) d
-  group by 1, 2, 3, 4;
+    select d.tenant_id, d.system_id, d.year, d.user_id, array_agg(d.day order by d.day) as days, array_agg(laurel_private.as_bigint(d.sum) order by d.day) as sums
+    from (
+      select d.tenant_id, d.system_id, laurel_private.year_of(d.day) as year, d.user_id, d.day,
+        sum(d.earned) over (partition by d.tenant_id, d.system_id, laurel_private.year_of(d.day), d.user_id order by d.day) as sum
+      from laurel_private.user_points_days d) d
+    group by 1, 2, 3, 4) d
+  left join laurel_private.user_segments s on s.tenant_id = d.tenant_id and s.user_id = d.user_id;
 
 create view laurel_private.expected_points_totals as
   select m.tenant_id, m.segment_id, m.system_id, r.is_rounded, case when r.is_rounded then laurel_private.first_three_digits(m.total) else m.total end as total,
@@ -12604,6 +12961,8 @@ begin
   delete from laurel_private.points_days;
   delete from laurel_private.user_points_days;
   delete from laurel_private.user_points_years;
+  -- Counted anew by the worker, a day at a time.
+  delete from laurel_private.range_days;
   delete from laurel_private.points_totals;
   delete from laurel_private.user_earnings;
   delete from laurel_private.earning_buckets;
@@ -12648,7 +13007,7 @@ begin
   select e.* from laurel_private.expected_points_days e;
   insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
   select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
-  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, days, sums)
+  insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, segment_id, days, sums)
   select e.* from laurel_private.expected_user_points_years e;
   insert into laurel_private.points_totals (tenant_id, segment_id, system_id, is_rounded, total, users)
   select e.* from laurel_private.expected_points_totals e;
@@ -12718,6 +13077,8 @@ begin
       where e.tenant_id = m.tenant_id and e.user_id = m.user_id offset 0) e));
   update laurel_private.user_segments s set segment_id = m.to_id
   from unnest(moves) m where s.tenant_id = m.tenant_id and s.user_id = m.user_id;
+  update laurel_private.user_points_years y set segment_id = m.to_id
+  from unnest(moves) m where y.tenant_id = m.tenant_id and y.user_id = m.user_id;
   perform laurel_private.add_to_totals(laurel_private.in_segments(ends), of_everybody => false);
   perform laurel_private.find_top_earners(t.tenant_id, t.system_id, t.segment_id)
   from (
@@ -12967,12 +13328,6 @@ begin
     from expected x full join days d using (tenant_id, user_id, system_id, day)
     where x.earned is distinct from d.earned;
   return query
-    with years as (select y.* from laurel_private.user_points_years y where for_tenant is null or y.tenant_id = for_tenant),
-    expected as (select e.* from laurel_private.expected_user_points_years e where for_tenant is null or e.tenant_id = for_tenant)
-    select 'users_years_are_sums_of_days', tenant_id, user_id, concat_ws(' ', system_id, year), concat_ws(' ', x.days, x.sums), concat_ws(' ', y.days, y.sums)
-    from expected x full join years y using (tenant_id, system_id, year, user_id)
-    where (x.days, x.sums) is distinct from (y.days, y.sums);
-  return query
     with totals as (select t.* from laurel_private.points_totals t where for_tenant is null or t.tenant_id = for_tenant),
     expected as (select e.* from laurel_private.expected_points_totals e where for_tenant is null or e.tenant_id = for_tenant)
     select 'totals_count_users', tenant_id, null::text, concat_ws(' ', segment_id, system_id, case when is_rounded then 'about' end, total), x.users::text, t.users::text
@@ -13054,6 +13409,48 @@ begin
 end
 $$;
 --! EndIncluded insight/verify_rollups.sql
+--! Included insight/verify_ranges.sql
+-- What must be true of what users earned in ranges of days (points_ranges.sql); a part of verify().
+
+create function laurel_private.broken_ranges(for_tenant uuid)
+  returns table (invariant text, tenant_id uuid, user_id text, subject text, expected text, actual text)
+  language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  day laurel_private.range_days;
+begin
+  return query
+    with years as (select y.* from laurel_private.user_points_years y where for_tenant is null or y.tenant_id = for_tenant),
+    expected as (select e.* from laurel_private.expected_user_points_years e where for_tenant is null or e.tenant_id = for_tenant)
+    select 'users_years_are_sums_of_days', tenant_id, user_id, concat_ws(' ', system_id, year), concat_ws(' ', x.segment_id, x.days, x.sums), concat_ws(' ', y.segment_id, y.days, y.sums)
+    from expected x full join years y using (tenant_id, system_id, year, user_id)
+    where (x.segment_id, x.days, x.sums) is distinct from (y.segment_id, y.days, y.sums);
+  -- A day at a time: of each all users are counted.
+  for day in select d.* from laurel_private.range_days d where for_tenant is null or d.tenant_id = for_tenant loop
+    return query
+      with expected as materialized (
+        select x.* from laurel_private.ranges_of(laurel_private.range_changes(array(
+          select (u.tenant_id, u.system_id, u.user_id, u.day)::laurel_private.earning_day from laurel_private.user_points_days u
+          where u.tenant_id = day.tenant_id and u.system_id = day.system_id and u.day = day.day))) x
+      ),
+      actual as materialized (
+        select r.* from laurel_private.points_ranges r
+        where r.tenant_id = day.tenant_id and r.system_id = day.system_id and r.last_on = day.day
+      )
+      select 'ranges_count_users', day.tenant_id, null::text, concat_ws(' ', day.system_id, first_on, day.day),
+        concat_ws(' ', x.crossed, x.most, x.most_user_id), concat_ws(' ', r.crossed, r.most, r.most_user_id)
+      from expected x full join actual r using (first_on)
+      where (x.crossed, x.most, x.most_user_id) is distinct from (r.crossed, r.most, r.most_user_id);
+    return query
+      select 'counted_days_are_sums', day.tenant_id, null::text, concat_ws(' ', day.system_id, day.day), u.earned::text, day.earned::text
+      from (
+        select coalesce(sum(u.earned), 0) as earned from laurel_private.user_points_days u
+        where u.tenant_id = day.tenant_id and u.system_id = day.system_id and u.day = day.day) u
+      where u.earned <> day.earned;
+  end loop;
+end
+$$;
+--! EndIncluded insight/verify_ranges.sql
 --! Included insight/verify_standings.sql
 -- What must be true of standings (standings.sql); a part of verify().
 
@@ -13574,6 +13971,8 @@ create function laurel_private.broken_invariants(for_tenant uuid)
   where x.compiled is distinct from r.compiled
   union all
   select * from laurel_private.broken_rollups(for_tenant)
+  union all
+  select * from laurel_private.broken_ranges(for_tenant)
   union all
   select * from laurel_private.broken_standings(for_tenant)
 $$;
@@ -16913,6 +17312,351 @@ comment on function laurel.backtest_points(text, jsonb) is
   'What today''s rules, and the same with drafts laid over them, would have given a sample of real users for what they did on these days. request: {from, to, users?: {sample, seed, attributes}, draft?: {maxPoints?, triggers?, boosts?, levels?}}. Returns {users, events, current, draft}, each side with totals by day, byTrigger, levels and lost as in preview_points(). Nothing is stored. LR004, LR060, LR061. Rule D2.';
 grant execute on function laurel.backtest_points(text, jsonb) to laurel_admin;
 --! EndIncluded insight/backtest_points.sql
+--! Included insight/range_earnings.sql
+-- What single users earned in a range of days, and in as many days before (D3): how many earned how much, and who most. Of
+-- the last 7, 30 or 90 days from their windows (points_rollups.sql), of others from what is counted by day, and where
+-- that is not, from each user's sums or days (points_ranges.sql). Then each user of the ledger's tail is moved to where it is by now.
+
+-- `is_before` says which of the two it is of: the days themselves, or as many before.
+create type laurel_private.earnings_by_users as (is_before boolean, buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
+
+-- From the sums of the last 7, 30 or 90 days and those before, each user of the tail, and each who has moved from one
+-- segment to another, moved to where it is now.
+create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
+  starts numeric[] := laurel_private.bucket_starts();
+begin
+  return query
+    with part as (
+      select p.is_before, (case when p.is_before then 'before_' else 'last_' end || days)::laurel_private.earning_figure as figure
+      from (values (false), (true)) p (is_before)
+    ),
+    gone as materialized (
+      select m.user_id, m.sign from laurel_private.moved_users(system.tenant_id, filter) m
+    ),
+    changed as materialized (
+      select c.is_before, c.user_id, sum(c.points) as points, sum(c.sign) as sign
+      from (
+        select ends_on - t.day >= days as is_before, t.user_id, t.points, 0 as sign
+        from (
+          select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
+          from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0) t
+        where t.day between ends_on - 2 * days + 1 and ends_on
+        union all
+        select p.is_before, g.user_id, 0, g.sign from gone g cross join part p) c
+      group by 1, 2
+    ),
+    moved as materialized (
+      select c.is_before, c.user_id, case when c.sign > 0 then 0 else coalesce(e.earned, 0) end as old,
+        case when c.sign < 0 then 0 else coalesce(e.earned, 0) + c.points end as new
+      from changed c
+      -- One by one through the key, however many the planner takes the tail for.
+      left join lateral (
+        select case days when 7 then case when c.is_before then e.before_7 else e.last_7 end
+          when 30 then case when c.is_before then e.before_30 else e.last_30 end
+          else case when c.is_before then e.before_90 else e.last_90 end end as earned
+        from laurel_private.user_earnings e
+        where e.tenant_id = system.tenant_id and e.user_id = c.user_id and e.system_id = system.id offset 0) e on true
+    ),
+    bucket as (
+      select b.is_before, b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
+      from (
+        select p.is_before, k.bucket, k.users, k.points
+        from part p
+        join laurel_private.earning_buckets k on k.figure = p.figure
+        where k.tenant_id = system.tenant_id and k.segment_id = any (segments) and k.system_id = system.id and k.joined_on = 'epoch'
+        union all
+        select m.is_before, laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
+        union all
+        select m.is_before, laurel_private.bucket_of(m.new, starts), 1, m.new from moved m where m.new > 0) b
+      group by 1, 2
+    ),
+    top as (
+      select p.is_before, p.figure, t.segment_id, t.earned, t.user_id, g.user_id is not null as is_gone
+      from part p
+      join laurel_private.top_earners t on t.figure = p.figure
+      left join gone g on g.user_id = t.user_id and g.sign < 0
+      where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id
+    ),
+    most as (
+      select distinct on (m.is_before) m.*
+      from (
+        select t.is_before, t.earned, t.user_id from top t where not t.is_gone
+        union all
+        -- Until the next fold, a segment that has lost its first is looked through for its second.
+        select t.is_before, f.earned, f.user_id
+        from top t
+        cross join lateral (
+          select f.earned, f.user_id
+          from laurel_private.earning_figures f
+          where f.tenant_id = system.tenant_id and f.segment_id = t.segment_id and f.system_id = system.id and f.figure = t.figure
+            and not exists (select from gone g where g.user_id = f.user_id and g.sign < 0)
+          order by f.earned desc, f.user_id limit 1) f
+        where t.is_gone
+        union all
+        select m.is_before, m.new, m.user_id from moved m where m.new > 0) m
+      order by m.is_before, m.earned desc, m.user_id
+    )
+    select p.is_before, b.buckets, b.users, b.points, m.earned, m.user_id
+    from part p
+    left join (
+      select b.is_before, array_agg(b.bucket) as buckets, array_agg(b.users) as users, sum(b.points) as points
+      from bucket b group by 1) b on b.is_before = p.is_before
+    left join most m on m.is_before = p.is_before;
+end
+$$;
+
+-- Tenants with more users have ranges counted by day.
+create function laurel_private.few_users()
+  returns int language sql immutable parallel safe
+  return 50000;
+
+-- Whether ranges that end on these days are counted, as far as somebody earned on them.
+create function laurel_private.are_counted(system laurel.points_systems, from_on date, to_on date)
+  returns boolean language sql stable
+  return to_on - from_on <= 365 and not exists (
+    select from laurel_private.points_days d
+    where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
+      and d.day between from_on and to_on and d.earned > 0
+      and not exists (
+        select from laurel_private.range_days r where r.tenant_id = d.tenant_id and r.system_id = d.system_id and r.day = d.day));
+
+-- Everybody's, as counted.
+create function laurel_private.counted_earnings(system laurel.points_systems, from_on date, to_on date, is_before boolean)
+  returns laurel_private.earnings_by_users language sql stable as $$
+  with range as materialized (
+    select r.crossed, r.most, r.most_user_id from laurel_private.points_ranges r
+    where r.tenant_id = system.tenant_id and r.system_id = system.id and r.first_on = from_on and r.last_on between from_on and to_on
+  ),
+  bucket as (
+    -- Who came to a bucket's start and to the next one's as well is not in it any more.
+    select c.bucket, c.users - lead(c.users, 1, 0::bigint) over (order by c.bucket) as users
+    from (
+      select c.bucket, sum(c.users) as users from range r cross join lateral unnest(r.crossed) with ordinality c (users, bucket) group by 1) c
+  ),
+  most as (
+    select r.most, r.most_user_id from range r order by r.most desc, r.most_user_id limit 1
+  )
+  select is_before, array_agg(b.bucket::int), array_agg(b.users::bigint),
+    (select sum(d.earned) from laurel_private.range_days d
+     where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on),
+    (select m.most from most m), (select m.most_user_id from most m)
+  from bucket b where b.users > 0
+$$;
+
+-- What a user had earned in a year by the end of a day.
+create function laurel_private.sum_by(days date[], sums bigint[], day date)
+  returns bigint language sql immutable parallel safe
+  return coalesce(sums[width_bucket(day, days)], 0);
+
+-- What each user of these segments earned on these days and, from first_on, before them: a row for each of its years.
+create function laurel_private.summed_earnings(system laurel.points_systems, segments uuid[], first_on date, from_on date, to_on date)
+  returns table (user_id text, earned bigint, earned_before bigint) language sql stable parallel safe as $$
+  select y.user_id, laurel_private.sum_by(y.days, y.sums, to_on) - laurel_private.sum_by(y.days, y.sums, from_on - 1),
+    laurel_private.sum_by(y.days, y.sums, from_on - 1) - laurel_private.sum_by(y.days, y.sums, first_on - 1)
+  from laurel_private.user_points_years y
+  where y.tenant_id = system.tenant_id and y.system_id = system.id
+    and (segments = array[laurel_private.everybody()] or y.segment_id = any (segments))
+    and y.year between laurel_private.year_of(first_on) and laurel_private.year_of(to_on)
+$$;
+
+-- The same of some users, looked up one by one.
+create function laurel_private.summed_earnings_of(ids text[], system laurel.points_systems, first_on date, from_on date, to_on date)
+  returns table (user_id text, earned bigint, earned_before bigint) language sql stable as $$
+  select u.id, sum(laurel_private.sum_by(y.days, y.sums, to_on) - laurel_private.sum_by(y.days, y.sums, from_on - 1))::bigint,
+    sum(laurel_private.sum_by(y.days, y.sums, from_on - 1) - laurel_private.sum_by(y.days, y.sums, first_on - 1))::bigint
+  from unnest(ids) u (id)
+  cross join lateral (
+    select y.days, y.sums from laurel_private.user_points_years y
+    where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = u.id
+      and y.year between laurel_private.year_of(first_on) and laurel_private.year_of(to_on) offset 0) y
+  group by u.id
+$$;
+
+create function laurel_private.count_awards(system laurel.points_systems, from_on date, to_on date)
+  returns bigint language sql stable as $$
+  select coalesce(sum(d.awards), 0)::bigint from laurel_private.points_days d
+  where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id and d.day between from_on and to_on
+$$;
+
+-- How many users earned each amount, and the first of them by ID; on the days, and before.
+create type laurel_private.amounts as (is_before boolean, earned bigint[], users bigint[], user_ids text[]);
+
+-- By the sums of users of these segments without those who are gone. Many earned the same, on both: those are one row from there on.
+create function laurel_private.amounts_by_sums(system laurel.points_systems, first_on date, from_on date, to_on date, segments uuid[], gone text[])
+  returns setof laurel_private.amounts language plpgsql stable
+  -- A group for every user, in memory, should the days be of two years. A process more for a million rows: fewer groups
+  -- come back than the planner expects, who is to know what the arguments are.
+  set work_mem = '128MB' set parallel_tuple_cost = 0.01 set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  is_one_year boolean := laurel_private.year_of(first_on) = laurel_private.year_of(to_on);
+begin
+  return query
+    with amount as materialized (
+      select s.earned, s.earned_before, count(*) as users, min(s.user_id collate "C") as user_id
+      from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
+      where is_one_year and s.user_id <> all (gone)
+      group by 1, 2
+      union all
+      select s.earned, s.earned_before, count(*), min(s.user_id collate "C")
+      from (
+        select s.user_id, sum(s.earned)::bigint as earned, sum(s.earned_before)::bigint as earned_before
+        from laurel_private.summed_earnings(system, segments, first_on, from_on, to_on) s
+        where not is_one_year and s.user_id <> all (gone)
+        group by 1) s
+      group by 1, 2
+    )
+    select a.is_before, array_agg(a.earned), array_agg(a.users), array_agg(a.user_id)
+    from (
+      select x.is_before, x.earned, sum(x.users)::bigint as users, min(x.user_id collate "C") as user_id
+      from (
+        select false as is_before, a.earned, a.users, a.user_id from amount a
+        union all
+        select true, a.earned_before, a.users, a.user_id from amount a) x
+      where x.earned > 0 group by 1, 2) a
+    group by 1;
+end
+$$;
+
+-- Everybody's by what each user earned per day: where few did, that is less to read.
+create function laurel_private.amounts_by_days(system laurel.points_systems, first_on date, from_on date, to_on date)
+  returns setof laurel_private.amounts language plpgsql stable
+  set work_mem = '128MB' as $$
+begin
+  return query
+    select a.is_before, array_agg(a.earned), array_agg(a.users), array_agg(a.user_id)
+    from (
+      select u.is_before, u.earned, count(*) as users, min(u.user_id) as user_id
+      from (
+        select d.day < from_on as is_before, d.user_id, sum(d.earned)::bigint as earned
+        from laurel_private.user_points_days d
+        where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between first_on and to_on
+        group by 1, 2) u
+      group by 1, 2) a
+    group by 1;
+end
+$$;
+
+create function laurel_private.in_buckets(amounts laurel_private.amounts)
+  returns laurel_private.earnings_by_users language sql immutable as $$
+  with amount as (
+    select a.earned, a.users, a.user_id from unnest(amounts.earned, amounts.users, amounts.user_ids) a (earned, users, user_id)
+  ),
+  bucket as (
+    select laurel_private.bucket_of(a.earned, s.starts) as bucket, sum(a.users)::bigint as users, sum(a.earned::numeric * a.users) as points
+    from amount a cross join (select laurel_private.bucket_starts() as starts) s group by 1
+  ),
+  most as (
+    select a.earned, a.user_id from amount a order by a.earned desc limit 1
+  )
+  select amounts.is_before, array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
+  from bucket b
+$$;
+
+-- The figures once these users, of whom some of them count `old`, count `new`.
+create function laurel_private.with_changes(figures laurel_private.earnings_by_users, user_ids text[], old bigint[], new bigint[])
+  returns laurel_private.earnings_by_users language sql immutable as $$
+  with change as (
+    select c.user_id, c.old, c.new from unnest(user_ids, old, new) c (user_id, old, new)
+  ),
+  bucket as (
+    select b.bucket, sum(b.users)::bigint as users
+    from (
+      select b.bucket, b.users from unnest(figures.buckets, figures.users) b (bucket, users)
+      union all
+      select laurel_private.bucket_of(x.earned, s.starts), x.users
+      from change c
+      cross join (select laurel_private.bucket_starts() as starts) s
+      cross join lateral (values (c.old, -1), (c.new, 1)) x (earned, users)
+      where x.earned > 0) b
+    group by 1 having sum(b.users) > 0
+  ),
+  -- Who has earned more since is before itself.
+  most as (
+    select m.earned, m.user_id
+    from (
+      select figures.most as earned, figures.most_user_id as user_id
+      union all
+      select c.new, c.user_id from change c) m
+    where m.earned > 0 order by m.earned desc, m.user_id collate "C" limit 1
+  )
+  select figures.is_before, array_agg(b.bucket), array_agg(b.users),
+    coalesce(figures.points, 0) + (select coalesce(sum(c.new - c.old), 0) from change c), (select m.earned from most m), (select m.user_id from most m)
+  from bucket b
+$$;
+
+create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  first_on date := from_on - (to_on - from_on + 1);
+  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
+  -- Whose segments do not say what attributes they have by now.
+  came text[] := array(select m.user_id from laurel_private.moved_users(system.tenant_id, filter) m where m.sign > 0);
+  gone text[] := array(select m.user_id from laurel_private.moved_users(system.tenant_id, filter) m where m.sign < 0);
+  figures laurel_private.earnings_by_users[];
+  ids text[];
+  old bigint[];
+  new bigint[];
+  old_before bigint[];
+  new_before bigint[];
+begin
+  if filter = '{}' and laurel_private.are_counted(system, from_on, to_on) and laurel_private.are_counted(system, first_on, from_on - 1) then
+    figures := array[laurel_private.counted_earnings(system, from_on, to_on, false),
+      laurel_private.counted_earnings(system, first_on, from_on - 1, true)];
+  elsif filter = '{}' and laurel_private.count_awards(system, first_on, to_on) < laurel_private.count_users(system.tenant_id) / 4 then
+    figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_days(system, first_on, from_on, to_on) a);
+  else
+    figures := array(select laurel_private.in_buckets(a) from laurel_private.amounts_by_sums(system, first_on, from_on, to_on, segments, gone) a);
+  end if;
+
+  select array_agg(t.user_id), array_agg(t.points), array_agg(t.points_before) into ids, new, new_before
+  from (
+    select a.user_id, coalesce(sum(a.points) filter (where a.day >= from_on), 0)::bigint as points,
+      coalesce(sum(a.points) filter (where a.day < from_on), 0)::bigint as points_before
+    from (
+      select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
+      from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0
+      union all
+      select c, 0, to_on from unnest(came) c) a
+    where a.day between first_on and to_on
+    group by 1) t;
+  if ids is not null then
+    select array_agg(u.id), array_agg(case when u.is_here then u.earned else 0 end), array_agg(u.earned + u.tail),
+      array_agg(case when u.is_here then u.earned_before else 0 end), array_agg(u.earned_before + u.tail_before)
+    into ids, old, new, old_before, new_before
+    from (
+      select t.id, t.id <> all (came) as is_here, coalesce(s.earned, 0) as earned, t.tail, coalesce(s.earned_before, 0) as earned_before, t.tail_before
+      from unnest(ids, new, new_before) t (id, tail, tail_before)
+      left join laurel_private.summed_earnings_of(ids, system, first_on, from_on, to_on) s on s.user_id = t.id) u;
+  end if;
+  return query
+    select c.*
+    from (values (false), (true)) p (is_before)
+    left join unnest(figures) f on f.is_before = p.is_before
+    cross join lateral laurel_private.with_changes(
+      (p.is_before, f.buckets, f.users, f.points, f.most, f.most_user_id)::laurel_private.earnings_by_users, ids,
+      case when p.is_before then old_before else old end, case when p.is_before then new_before else new end) c;
+end
+$$;
+
+create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
+  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
+declare
+  days int := to_on - from_on + 1;
+begin
+  if days not in (7, 30, 90) or not exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on) then
+    return query select * from laurel_private.range_earnings(system, from_on, to_on, filter);
+  else
+    return query select * from laurel_private.window_earnings(system, days, to_on, filter);
+  end if;
+end
+$$;
+--! EndIncluded insight/range_earnings.sql
 --! Included insight/points_analytics.sql
 -- Analytics of a points system (D3): what its users earned over some days, from the rollups and what is not
 -- folded into them yet (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
@@ -17055,297 +17799,6 @@ create function laurel_private.histogram(buckets int[], users bigint[], nobody b
       'users', coalesce((select sum(b.users) from unnest(buckets, users) b (bucket, users) where b.bucket = n), 0)) order by n)
     from (select laurel_private.bucket_starts() as starts) s
     cross join generate_series(1, (select max(b.bucket) from unnest(buckets, users) b (bucket, users) where b.users > 0)) n), '[]')
-$$;
-
--- What users earned on some days, by range: how many users, their points, and who earned most. `is_before` says which
--- of the two it is of, the days themselves or as many days before.
-create type laurel_private.earnings_by_users as (is_before boolean, buckets int[], users bigint[], points numeric, most numeric, most_user_id text);
-
--- From the sums of the last 7, 30 or 90 days and those before, each user of the tail, and each who has moved from one
--- segment to another, moved to where it is now.
-create function laurel_private.window_earnings(system laurel.points_systems, days int, ends_on date, filter jsonb)
-  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
-#variable_conflict use_column
-declare
-  segments uuid[] := laurel_private.matching_segments(system.tenant_id, filter);
-  starts numeric[] := laurel_private.bucket_starts();
-begin
-  return query
-    with part as (
-      select p.is_before, (case when p.is_before then 'before_' else 'last_' end || days)::laurel_private.earning_figure as figure
-      from (values (false), (true)) p (is_before)
-    ),
-    gone as materialized (
-      select m.user_id, m.sign from laurel_private.moved_users(system.tenant_id, filter) m
-    ),
-    changed as materialized (
-      select c.is_before, c.user_id, sum(c.points) as points, sum(c.sign) as sign
-      from (
-        select ends_on - t.day >= days as is_before, t.user_id, t.points, 0 as sign
-        from (
-          select a.user_id, a.points, laurel_private.utc_day(a.occurred_at) as day
-          from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a where a.points > 0) t
-        where t.day between ends_on - 2 * days + 1 and ends_on
-        union all
-        select p.is_before, g.user_id, 0, g.sign from gone g cross join part p) c
-      group by 1, 2
-    ),
-    moved as materialized (
-      select c.is_before, c.user_id, case when c.sign > 0 then 0 else coalesce(e.earned, 0) end as old,
-        case when c.sign < 0 then 0 else coalesce(e.earned, 0) + c.points end as new
-      from changed c
-      -- One by one through the key, however many the planner takes the tail for.
-      left join lateral (
-        select case days when 7 then case when c.is_before then e.before_7 else e.last_7 end
-          when 30 then case when c.is_before then e.before_30 else e.last_30 end
-          else case when c.is_before then e.before_90 else e.last_90 end end as earned
-        from laurel_private.user_earnings e
-        where e.tenant_id = system.tenant_id and e.user_id = c.user_id and e.system_id = system.id offset 0) e on true
-    ),
-    bucket as (
-      select b.is_before, b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
-      from (
-        select p.is_before, k.bucket, k.users, k.points
-        from part p
-        join laurel_private.earning_buckets k on k.figure = p.figure
-        where k.tenant_id = system.tenant_id and k.segment_id = any (segments) and k.system_id = system.id and k.joined_on = 'epoch'
-        union all
-        select m.is_before, laurel_private.bucket_of(m.old, starts), -1, -m.old from moved m where m.old > 0
-        union all
-        select m.is_before, laurel_private.bucket_of(m.new, starts), 1, m.new from moved m where m.new > 0) b
-      group by 1, 2
-    ),
-    top as (
-      select p.is_before, p.figure, t.segment_id, t.earned, t.user_id, g.user_id is not null as is_gone
-      from part p
-      join laurel_private.top_earners t on t.figure = p.figure
-      left join gone g on g.user_id = t.user_id and g.sign < 0
-      where t.tenant_id = system.tenant_id and t.segment_id = any (segments) and t.system_id = system.id
-    ),
-    most as (
-      select distinct on (m.is_before) m.*
-      from (
-        select t.is_before, t.earned, t.user_id from top t where not t.is_gone
-        union all
-        -- Until the next fold, a segment that has lost its first is looked through for its second.
-        select t.is_before, f.earned, f.user_id
-        from top t
-        cross join lateral (
-          select f.earned, f.user_id
-          from laurel_private.earning_figures f
-          where f.tenant_id = system.tenant_id and f.segment_id = t.segment_id and f.system_id = system.id and f.figure = t.figure
-            and not exists (select from gone g where g.user_id = f.user_id and g.sign < 0)
-          order by f.earned desc, f.user_id limit 1) f
-        where t.is_gone
-        union all
-        select m.is_before, m.new, m.user_id from moved m where m.new > 0) m
-      order by m.is_before, m.earned desc, m.user_id
-    )
-    select p.is_before, b.buckets, b.users, b.points, m.earned, m.user_id
-    from part p
-    left join (
-      select b.is_before, array_agg(b.bucket) as buckets, array_agg(b.users) as users, sum(b.points) as points
-      from bucket b group by 1) b on b.is_before = p.is_before
-    left join most m on m.is_before = p.is_before;
-end
-$$;
-
--- Who of those that points are folded of has these attributes today; null when they are more than `most`.
-create function laurel_private.users_with(of_tenant uuid, filter jsonb, most int)
-  returns text[] language plpgsql stable as $$
-declare
-  segments uuid[] := laurel_private.matching_segments(of_tenant, filter);
-  ids text[] := array(
-    select s.user_id from laurel_private.user_segments s where s.tenant_id = of_tenant and s.segment_id = any (segments) limit most + 1);
-  came text[];
-  went text[];
-begin
-  if cardinality(ids) > most then
-    return null;
-  end if;
-  select array_agg(m.user_id) filter (where m.sign > 0), array_agg(m.user_id) filter (where m.sign < 0) into came, went
-  from laurel_private.moved_users(of_tenant, filter) m;
-  return array(select id from unnest(ids || came) id where went is null or id not in (select g from unnest(went) g));
-end
-$$;
-
--- Up to so many users are looked up one by one; of more, everybody's rows are read.
-create function laurel_private.few_users()
-  returns int language sql immutable parallel safe
-  return 50000;
-
--- What a user earned on these days, by the sums of a year.
-create function laurel_private.earned_between(days date[], sums bigint[], from_on date, to_on date)
-  returns bigint language sql immutable parallel safe
-  return coalesce(sums[width_bucket(to_on, days)], 0) - coalesce(sums[width_bucket(from_on - 1, days)], 0);
-
--- What each user earned by its sums, a row for each of its years. Of users who earned nothing on these days as well.
-create function laurel_private.summed_earnings(system laurel.points_systems, from_on date, to_on date)
-  returns table (user_id text, earned bigint) language sql stable parallel safe as $$
-  select y.user_id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
-  from laurel_private.user_points_years y
-  where y.tenant_id = system.tenant_id and y.system_id = system.id
-    and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on)
-$$;
-
--- The same of some users, one by one through the key.
-create function laurel_private.summed_earnings_of(ids text[], system laurel.points_systems, from_on date, to_on date)
-  returns table (user_id text, earned bigint) language sql stable parallel safe as $$
-  select u.id, laurel_private.earned_between(y.days, y.sums, from_on, to_on)
-  from unnest(ids) u (id)
-  cross join lateral (
-    select y.days, y.sums from laurel_private.user_points_years y
-    where y.tenant_id = system.tenant_id and y.system_id = system.id and y.user_id = u.id
-      and y.year between laurel_private.year_of(from_on) and laurel_private.year_of(to_on) offset 0) y
-$$;
-
--- For any days, and any users: from their sums, and from their days and the ledger's tail what is not in these.
-create function laurel_private.range_figures(system laurel.points_systems, from_on date, to_on date, filter jsonb, few text[])
-  returns table (buckets int[], users bigint[], points numeric, most numeric, most_user_id text) language plpgsql stable
-  -- A group for every user, in memory, should the days be of two years; and joins of many with many, whatever the
-  -- planner takes a filter for. A process more for a million rows: fewer groups come back than the planner expects,
-  -- who is to know what the arguments are.
-  set work_mem = '128MB' set enable_nestloop = off set parallel_tuple_cost = 0.01 set plan_cache_mode = force_custom_plan as $$
-#variable_conflict use_column
-declare
-  summed_before date := (select f.windows_end_on from laurel_private.earnings_fold f);
-  is_one_year boolean := laurel_private.year_of(from_on) = laurel_private.year_of(to_on);
-  starts numeric[] := laurel_private.bucket_starts();
-  changed_ids text[];
-  changed_earned numeric[];
-begin
-  -- By itself: the ledger's tail is not worth processes of its own, what follows is.
-  select array_agg(c.user_id), array_agg(c.earned) into changed_ids, changed_earned
-  from (
-    select c.user_id, sum(c.earned) as earned
-    from (
-      select d.user_id, d.earned from laurel_private.user_points_days d
-      where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between greatest(from_on, summed_before) and to_on
-        and (few is null or d.user_id in (select f from unnest(few) f))
-        and (filter = '{}' or few is not null or d.user_id in (
-          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-      union all
-      select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
-      where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) c
-    group by c.user_id) c;
-  return query
-    with moved as materialized (
-      select c.user_id, coalesce(s.earned, 0) as old, coalesce(s.earned, 0) + c.earned as new
-      from unnest(changed_ids, changed_earned) c (user_id, earned)
-      left join (
-        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings_of(changed_ids, system, from_on, to_on) s
-        group by 1) s on s.user_id = c.user_id
-    ),
-    -- Many earned the same: what follows is done once for all of them. Nothing as well, or sums would be looked up twice.
-    part as materialized (
-      select s.earned, count(*) as users, min(s.user_id) as user_id
-      from laurel_private.summed_earnings(system, from_on, to_on) s
-      where few is null and is_one_year and (filter = '{}' or s.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-      group by 1
-      union all
-      select s.earned, count(*), min(s.user_id)
-      from (
-        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings(system, from_on, to_on) s
-        where few is null and not is_one_year and (filter = '{}' or s.user_id in (
-          select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter))
-        group by 1) s
-      group by 1
-      union all
-      select s.earned, count(*), min(s.user_id)
-      from (
-        select s.user_id, sum(s.earned) as earned from laurel_private.summed_earnings_of(few, system, from_on, to_on) s group by 1) s
-      group by 1
-      union all
-      select m.old, -count(*), null from moved m group by 1
-      union all
-      select m.new, count(*), min(m.user_id) from moved m group by 1
-    ),
-    bucket as (
-      select b.bucket, sum(b.users)::bigint as users, sum(b.points) as points
-      from (select laurel_private.bucket_of(p.earned, starts) as bucket, p.users, p.earned * p.users as points from part p where p.earned > 0) b
-      group by 1
-    ),
-    most as (
-      -- Who has earned more since is before itself.
-      select p.earned, p.user_id from part p where p.users > 0 and p.earned > 0 order by p.earned desc, p.user_id limit 1
-    )
-    select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
-    from bucket b where b.users > 0;
-end
-$$;
-
--- The same from what each user earned per day: where few did, that is less to read.
-create function laurel_private.range_figures_by_day(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns table (buckets int[], users bigint[], points numeric, most numeric, most_user_id text) language plpgsql stable
-  set work_mem = '128MB' set enable_nestloop = off as $$
-#variable_conflict use_column
-declare
-  starts numeric[] := laurel_private.bucket_starts();
-begin
-  return query
-    with earned as (
-      select d.user_id, sum(d.earned) as earned
-      from (
-        select d.user_id, d.earned from laurel_private.user_points_days d
-        where d.tenant_id = system.tenant_id and d.system_id = system.id and d.day between from_on and to_on
-        union all
-        select a.user_id, a.points from laurel_private.ledger_tail(system.tenant_id, system.id, filter) a
-        where a.points > 0 and laurel_private.utc_day(a.occurred_at) between from_on and to_on) d
-      where filter = '{}' or d.user_id in (
-        select u.id from laurel.users u where u.tenant_id = system.tenant_id and u.attributes @> filter)
-      group by d.user_id
-    ),
-    part as materialized (
-      select e.earned, count(*) as users, min(e.user_id) as user_id from earned e group by 1
-    ),
-    bucket as (
-      select laurel_private.bucket_of(p.earned, starts) as bucket, sum(p.users)::bigint as users, sum(p.earned * p.users) as points
-      from part p group by 1
-    ),
-    most as (
-      select p.earned, p.user_id from part p order by p.earned desc limit 1
-    )
-    select array_agg(b.bucket), array_agg(b.users), sum(b.points), (select m.earned from most m), (select m.user_id from most m)
-    from bucket b;
-end
-$$;
-
-create function laurel_private.range_earnings(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
-declare
-  few text[] := case when filter <> '{}' then laurel_private.users_with(system.tenant_id, filter, laurel_private.few_users()) end;
-  part record;
-  awards bigint;
-begin
-  for part in
-    select * from (values (false, from_on, to_on), (true, from_on - (to_on - from_on + 1), from_on - 1)) p (is_before, from_on, to_on)
-  loop
-    -- A day of a user costs as much as the sums of four.
-    awards := (
-      select coalesce(sum(d.awards), 0) from laurel_private.points_days d
-      where d.tenant_id = system.tenant_id and d.segment_id = laurel_private.everybody() and d.system_id = system.id
-        and d.day between part.from_on and part.to_on);
-    if few is null and awards < laurel_private.count_users(system.tenant_id) / 4 then
-      return query select part.is_before, f.* from laurel_private.range_figures_by_day(system, part.from_on, part.to_on, filter) f;
-    else
-      return query select part.is_before, f.* from laurel_private.range_figures(system, part.from_on, part.to_on, filter, few) f;
-    end if;
-  end loop;
-end
-$$;
-
-create function laurel_private.earnings_by_users(system laurel.points_systems, from_on date, to_on date, filter jsonb)
-  returns setof laurel_private.earnings_by_users language plpgsql stable as $$
-declare
-  days int := to_on - from_on + 1;
-begin
-  if days not in (7, 30, 90) or not exists (select from laurel_private.earnings_fold f where f.windows_end_on = to_on) then
-    return query select * from laurel_private.range_earnings(system, from_on, to_on, filter);
-  else
-    return query select * from laurel_private.window_earnings(system, days, to_on, filter);
-  end if;
-end
 $$;
 
 create function laurel.points_by_users(system_key text, from_on date, to_on date, user_attributes text default '')

@@ -39,6 +39,9 @@ export async function fillAnalytics(connectionString: string, users: number, pro
     progress("rollups");
     while ((await client.query<{ n: number }>("select laurel_private.fold_user_counts(200000) as n")).rows[0]?.n !== 0);
     await client.query("call bench.fill_rollups($1)", [tailRows]);
+    for (let days = 1; (await client.query<{ n: number }>("select laurel_private.count_range_day() as n")).rows[0]?.n !== 0; days += 1) {
+      progress(`ranges: ${days} days`);
+    }
     progress("vacuum");
     await client.query("vacuum analyze");
     await client.query("checkpoint");
@@ -61,6 +64,7 @@ const figures: readonly (readonly [title: string, call: string, goalMs: number])
   ["users by total", "points_summary('xp')", goalMs],
   ...[7, 30, 90].map((days) => [`by users, ${days} other days`, `points_by_users('xp', ${last(days, `${today} - 20`)})`, goalMs] as const),
   ["by users, last 14 days", `points_by_users('xp', ${last(14)})`, goalMs],
+  ["by users, last 180 days", `points_by_users('xp', ${last(180)})`, goalMs],
   ["first 14 days, joined in 30 other", `points_in_first_days('xp', ${last(30, `${today} - 20`)})`, goalMs],
   ...(["country:c7", "plan:pro"] as const).flatMap((filter) => [
     [`earned, last 30 days, ${filter}`, `points_earned('xp', ${last(30)}, 'day', '${filter}')`, goalMs] as const,

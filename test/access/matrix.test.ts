@@ -66,6 +66,8 @@ const tables: Readonly<Record<string, Privileges>> = {
   // Read by the view laurel.points_by_day in its caller's name.
   "laurel_private.points_days": ["r", "", ""],
   "laurel_private.points_changed_windows": nothing,
+  "laurel_private.points_ranges": nothing,
+  "laurel_private.range_days": nothing,
   "laurel_private.points_rules": nothing,
   "laurel_private.points_totals": nothing,
   "laurel_private.shown_systems": nothing,

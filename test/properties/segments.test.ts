@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from "@jest/globals";
 import type { Pool } from "pg";
-import { aMeasuredSystem, compareFigures, eraseUser, foldSome, foldUsers } from "../support/analytics.ts";
+import { aMeasuredSystem, compareFigures, countRangeDay, eraseUser, fewUsers, foldSome, foldUsers } from "../support/analytics.ts";
 import { cloneDatabase } from "../support/database.ts";
 import { record, verify } from "../support/engine.ts";
 import type { Attributes } from "../support/factories.ts";
@@ -20,6 +20,8 @@ let owner: Pool;
 beforeAll(async () => {
   owner = (await cloneDatabase()).pools.owner;
   await aMeasuredSystem(owner);
+  // With three users, ranges are counted.
+  await fewUsers(owner, 2);
   await owner.query("update laurel_private.earnings_fold set windows_end_on = windows_end_on - $1::int", [daysToPass]);
 });
 
@@ -48,6 +50,7 @@ test("figures of segments are those of their users, through changes of attribute
       "update laurel.users u set created_at = $2 where id = $1 and not exists (select from laurel_private.user_points_days d where d.user_id = u.id)", [user(), at()])],
     erasure: [1, () => eraseUser(owner, user())],
     fold: [5, () => foldSome(owner, oneOf([1, 2, 7, 1000]))],
+    count: [5, () => countRangeDay(owner, oneOf([1, 2, 1000]))],
     foldUsers: [4, () => foldUsers(owner, oneOf([1, 2, 5, 1000]))],
     day: [0.5, async () => {
       if (daysPassed === daysToPass) return;
@@ -66,7 +69,7 @@ test("figures of segments are those of their users, through changes of attribute
     await oneOf(lots)();
     if (n % 6 === 0) await check();
   }
-  while ((await foldUsers(owner)) > 0 || (await foldSome(owner, 1000)) > 1);
+  while ((await foldUsers(owner)) > 0 || (await foldSome(owner, 1000)) > 1 || (await countRangeDay(owner)) > 0);
   await check();
   // Of segments that nobody is in any more nothing is left.
   const left = await owner.query(
