@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { basename } from "node:path";
-import { afterAll, expect } from "@jest/globals";
+import { afterAll, beforeAll, expect } from "@jest/globals";
 import { Client, DatabaseError, escapeIdentifier, type Pool, type PoolClient } from "pg";
 import { pino } from "pino";
 import type { Timeouts } from "../../src/config.ts";
@@ -75,6 +75,33 @@ export async function withRollback<T>(
     await client.query("rollback");
     client.release();
   }
+}
+
+/**
+ * As `withRollback`, for the tests of one `describe` that all begin with the same rows: `arrange` runs once, before the first
+ * of them, and each is undone back to it. Statements planned for one test are still planned in the next. The
+ * transaction is open until the last of them is over: others of the file do not run in between.
+ */
+export function startingFrom(arrange: (client: PoolClient) => Promise<void>): <T>(work: (client: PoolClient) => Promise<T>) => Promise<T> {
+  let client: PoolClient;
+  beforeAll(async () => {
+    workerPool ??= openWorkerPool();
+    client = await (await workerPool).connect();
+    await client.query("begin");
+    await arrange(client);
+  });
+  afterAll(async () => {
+    await client.query("rollback");
+    client.release();
+  });
+  return async (work) => {
+    await client.query("savepoint arranged");
+    try {
+      return await work(client);
+    } finally {
+      await client.query("rollback to savepoint arranged");
+    }
+  };
 }
 
 /**
