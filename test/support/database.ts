@@ -54,7 +54,10 @@ afterAll(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-let workerPool: Promise<Pool> | undefined;
+declare global {
+  /** Kept from file to file of a jest worker: what its sessions have planned is most of what short tests would wait for. */
+  var laurelWorkerPool: Promise<Pool> | undefined;
+}
 
 /**
  * Runs `work` as the database's owner (or in a role) in a transaction that is rolled back, and returns what it
@@ -64,8 +67,7 @@ export async function withRollback<T>(
   work: (client: PoolClient) => Promise<T>,
   options: RollbackOptions = {},
 ): Promise<T> {
-  workerPool ??= openWorkerPool();
-  const client = await (await workerPool).connect();
+  const client = await workerConnection();
   try {
     await client.query("begin");
     await applySettings(client, options.settings ?? {});
@@ -85,8 +87,7 @@ export async function withRollback<T>(
 export function startingFrom(arrange: (client: PoolClient) => Promise<void>): <T>(work: (client: PoolClient) => Promise<T>) => Promise<T> {
   let client: PoolClient;
   beforeAll(async () => {
-    workerPool ??= openWorkerPool();
-    client = await (await workerPool).connect();
+    client = await workerConnection();
     await client.query("begin");
     await arrange(client);
   });
@@ -149,21 +150,25 @@ export async function eventually<T>(
   return waitFor(what, deadlineMs, check);
 }
 
+async function workerConnection(): Promise<PoolClient> {
+  return (await (globalThis.laurelWorkerPool ??= openWorkerPool())).connect();
+}
+
 async function openWorkerPool(): Promise<Pool> {
   const name = `${prefix}_worker_${process.env["JEST_WORKER_ID"] ?? "1"}`;
   const known = await asAdmin((admin) =>
     admin.query("select from pg_database where datname = $1", [name]),
   );
   if (known.rowCount === 0) await createFromTemplate(name);
-  const pool = createPool({
+  return createPool({
     connectionString: withDatabase(adminUrl, name),
     name: "test",
     size: 5,
     timeouts: testTimeouts,
     logger: silentLogger,
+    // Nobody knows which file is a worker's last.
+    allowExitOnIdle: true,
   });
-  cleanups.push(() => pool.end());
-  return pool;
 }
 
 /** "object in use": another file is cloning the template at this moment, on a server that is shared. */
