@@ -22,10 +22,10 @@ export function noteChange(): void {
 }
 
 /**
- * Reads, and reads again when a dependency or anything in the configuration changes, and every `everyMs` while the
- * page is looked at. Answers that were overtaken are dropped.
+ * Reads, and reads again when a dependency or anything in the configuration changes, and `every` so many milliseconds while the
+ * page is looked at; how long that is may depend on what was read. Answers that were overtaken are dropped.
  */
-export function useReading<T>(read: () => Promise<T>, dependencies: readonly unknown[], everyMs?: number): Reading<T> {
+export function useReading<T>(read: () => Promise<T>, dependencies: readonly unknown[], every?: number | ((data: T | undefined) => number)): Reading<T> {
   const [state, setState] = useState<{ readonly key: string; readonly data?: T; readonly fault?: string; readonly status?: number; readonly field?: string | undefined }>({ key: "" });
   const changes = useStore(revision);
   const latest = useRef(0);
@@ -52,6 +52,8 @@ export function useReading<T>(read: () => Promise<T>, dependencies: readonly unk
       latest.current += 1;
     };
   }, [load, changes]);
+  const isCurrent = state.key === key;
+  const everyMs = typeof every === "function" ? every(isCurrent ? state.data : undefined) : every;
   useEffect(() => {
     if (everyMs === undefined) return undefined;
     const timer = setInterval(() => {
@@ -61,7 +63,6 @@ export function useReading<T>(read: () => Promise<T>, dependencies: readonly unk
       clearInterval(timer);
     };
   }, [load, everyMs]);
-  const isCurrent = state.key === key;
   return { data: isCurrent ? state.data : undefined, fault: isCurrent ? state.fault : undefined, status: isCurrent ? state.status : undefined, field: isCurrent ? state.field : undefined, reload: load };
 }
 

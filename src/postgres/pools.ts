@@ -35,6 +35,8 @@ export interface PoolOptions {
   readonly role?: DatabaseRole;
   /** Settings that every connection starts with; names and values without spaces. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Idle connections do not keep the process alive. */
+  readonly allowExitOnIdle?: boolean;
 }
 
 /**
@@ -58,7 +60,7 @@ const textArrayOid = 1009;
 
 /** Makes a pool. A connection that breaks while idle is logged and replaced; it never ends the process. */
 export function createPool(options: PoolOptions): Pool {
-  const { connectionString, name, size, timeouts, logger, role, settings = {} } = options;
+  const { connectionString, name, size, timeouts, logger, role, settings = {}, allowExitOnIdle = false } = options;
   const startOptions = Object.entries({ ...settings, ...(role === undefined ? {} : { role }) }).map(([key, value]) => `-c ${key}=${value}`);
   const pool = new Pool({
     connectionString,
@@ -69,6 +71,7 @@ export function createPool(options: PoolOptions): Pool {
     lock_timeout: timeouts.lockTimeoutMs,
     idle_in_transaction_session_timeout: timeouts.idleTransactionTimeoutMs,
     keepAlive: true,
+    allowExitOnIdle,
     types: exactTypes,
     ...(startOptions.length === 0 ? {} : { options: startOptions.join(" ") }),
   });

@@ -19,8 +19,10 @@ const viewerDirectory = dirname(createRequire(import.meta.url).resolve("swagger-
 export function createDocs(): Router {
   const router = Router({ caseSensitive: true });
   for (const api of apis) {
-    const text = JSON.stringify(describeApi(api));
+    // Made when it is first wanted: for both it takes a quarter of a second, which no start should wait for.
+    let text: string | undefined;
     router.get(`/openapi/${api}.json`, (_request, response) => {
+      text ??= JSON.stringify(describeApi(api));
       response.type("application/json").send(text);
     });
   }

@@ -15,7 +15,9 @@ const runs = Number(process.env["LAUREL_TEST_RUNS"] ?? 10);
 const seed = seedOf("SQL inputs");
 
 let database: TestDatabase;
-let storedState: () => Promise<unknown>;
+let storedState: () => Promise<string>;
+/** What is stored, as long as nothing was done since it was looked at. */
+let stored: string | undefined;
 let ids: string[];
 
 interface Signature {
@@ -109,6 +111,7 @@ async function attempt(role: DatabaseRole, statement: string, values: readonly u
     await client.query(`set local role ${role}`);
     await client.query(statement, [...values]);
     tally.done += 1;
+    stored = undefined;
     await client.query("commit");
   } catch (error) {
     if (!(error instanceof DatabaseError)) throw error;
@@ -131,9 +134,9 @@ test("every function of the contract", async () => {
     await fc.assert(
       fc.asyncProperty(values, async (given) => {
         const refusedBefore = tally.refused;
-        const before = writes ? await storedState() : undefined;
+        const before = writes ? (stored ??= await storedState()) : undefined;
         await attempt(role, statement, given);
-        if (writes && tally.refused > refusedBefore) expect(JSON.stringify(await storedState()) === JSON.stringify(before) || JSON.stringify({ statement, given })).toBe(true);
+        if (writes && tally.refused > refusedBefore) expect((stored = await storedState()) === before || JSON.stringify({ statement, given })).toBe(true);
       }),
       { seed, numRuns: runs },
     );
@@ -147,10 +150,10 @@ test("inserted events", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(row, { minLength: 1, maxLength: 3 }), async (rows) => {
         const refusedBefore = tally.refused;
-        const before = await storedState();
+        const before = (stored ??= await storedState());
         const places = rows.map((_row, no) => `($${no * 6 + 1}, $${no * 6 + 2}, $${no * 6 + 3}, $${no * 6 + 4}, $${no * 6 + 5}, $${no * 6 + 6})`);
         await attempt(role, `insert into laurel.metric_events (metric_key, user_id, value, attributes, idempotency_key, occurred_at) values ${places.join(", ")}`, rows.flat());
-        if (tally.refused > refusedBefore) expect(JSON.stringify(await storedState()) === JSON.stringify(before) || JSON.stringify(rows)).toBe(true);
+        if (tally.refused > refusedBefore) expect((stored = await storedState()) === before || JSON.stringify(rows)).toBe(true);
       }),
       { seed, numRuns: runs * 3 },
     );

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { basename } from "node:path";
-import { afterAll, expect } from "@jest/globals";
+import { afterAll, beforeAll, expect } from "@jest/globals";
 import { Client, DatabaseError, escapeIdentifier, type Pool, type PoolClient } from "pg";
 import { pino } from "pino";
 import type { Timeouts } from "../../src/config.ts";
@@ -54,7 +54,10 @@ afterAll(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-let workerPool: Promise<Pool> | undefined;
+declare global {
+  /** Kept from file to file of a jest worker: what its sessions have planned is most of what short tests would wait for. */
+  var laurelWorkerPool: Promise<Pool> | undefined;
+}
 
 /**
  * Runs `work` as the database's owner (or in a role) in a transaction that is rolled back, and returns what it
@@ -64,8 +67,7 @@ export async function withRollback<T>(
   work: (client: PoolClient) => Promise<T>,
   options: RollbackOptions = {},
 ): Promise<T> {
-  workerPool ??= openWorkerPool();
-  const client = await (await workerPool).connect();
+  const client = await workerConnection();
   try {
     await client.query("begin");
     await applySettings(client, options.settings ?? {});
@@ -75,6 +77,32 @@ export async function withRollback<T>(
     await client.query("rollback");
     client.release();
   }
+}
+
+/**
+ * As `withRollback`, for the tests of one `describe` that all begin with the same rows: `arrange` runs once, before the first
+ * of them, and each is undone back to it. Statements planned for one test are still planned in the next. The
+ * transaction is open until the last of them is over: others of the file do not run in between.
+ */
+export function startingFrom(arrange: (client: PoolClient) => Promise<void>): <T>(work: (client: PoolClient) => Promise<T>) => Promise<T> {
+  let client: PoolClient;
+  beforeAll(async () => {
+    client = await workerConnection();
+    await client.query("begin");
+    await arrange(client);
+  });
+  afterAll(async () => {
+    await client.query("rollback");
+    client.release();
+  });
+  return async (work) => {
+    await client.query("savepoint arranged");
+    try {
+      return await work(client);
+    } finally {
+      await client.query("rollback to savepoint arranged");
+    }
+  };
 }
 
 /**
@@ -122,21 +150,25 @@ export async function eventually<T>(
   return waitFor(what, deadlineMs, check);
 }
 
+async function workerConnection(): Promise<PoolClient> {
+  return (await (globalThis.laurelWorkerPool ??= openWorkerPool())).connect();
+}
+
 async function openWorkerPool(): Promise<Pool> {
   const name = `${prefix}_worker_${process.env["JEST_WORKER_ID"] ?? "1"}`;
   const known = await asAdmin((admin) =>
     admin.query("select from pg_database where datname = $1", [name]),
   );
   if (known.rowCount === 0) await createFromTemplate(name);
-  const pool = createPool({
+  return createPool({
     connectionString: withDatabase(adminUrl, name),
     name: "test",
     size: 5,
     timeouts: testTimeouts,
     logger: silentLogger,
+    // Nobody knows which file is a worker's last.
+    allowExitOnIdle: true,
   });
-  cleanups.push(() => pool.end());
-  return pool;
 }
 
 /** "object in use": another file is cloning the template at this moment, on a server that is shared. */

@@ -1,5 +1,7 @@
+import { expect } from "@jest/globals";
 import fc from "fast-check";
-import type { Pool, QueryResult } from "pg";
+import type { Pool } from "pg";
+import { first } from "./engine.ts";
 
 /** Wrong values of every kind, for whatever takes input: what must be answered in words, and store nothing. */
 
@@ -101,18 +103,27 @@ function kindOf(schema: Schema, known: Readonly<Record<string, readonly string[]
 export const internals =
   /select |insert |relation|column |constraint|violates|syntax error|invalid input|pg_|plpgsql|laurel_private|undefined|\[object|node_modules|\.ts\b|at \w+ \(|SQLSTATE/i;
 
-/** Makes what tells all that is stored, row by row, except when keys were used; for "nothing stored". */
-export async function createStoredState(pool: Pool): Promise<() => Promise<unknown>> {
-  const { rows } = await pool.query<{ query: string }>(`
+/**
+ * Makes what tells all that is stored, row by row, except when keys were used, as text; for "nothing stored". For a database
+ * of one's own.
+ */
+export async function createStoredState(pool: Pool): Promise<() => Promise<string>> {
+  const { rows } = await pool.query<{ query: string; tables: string }>(`
     select string_agg(format('select %L as name, count(*) as rows, md5(coalesce(string_agg((to_jsonb(t) - ''last_used_at'')::text, '','' order by to_jsonb(t)::text), '''')) as content from %s t',
-      c.oid::regclass, c.oid::regclass), ' union all ') || ' order by name' as query
+      c.oid::regclass, c.oid::regclass), ' union all ') as query, count(*) as tables
     from pg_class c
     where c.relnamespace in ('laurel'::regnamespace, 'laurel_private'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
       and c.relname not in ('time_zones', 'points_rules')`);
-  const query = rows[0]?.query ?? "";
-  // Many times over a few rows: starting parallel workers takes longer than reading them.
+  const { query = "", tables = "" } = rows[0] ?? {};
+  // Asked many times over a few rows: planning it takes longer than reading them, and so does starting parallel workers.
+  await pool.query(`
+    create function public.stored_state() returns jsonb language plpgsql stable set max_parallel_workers_per_gather = 0 set jit = off as $$
+    begin
+      return (select jsonb_object_agg(s.name, array[s.rows::text, s.content]) from (${query}) s);
+    end $$`);
   return async () => {
-    const answers = (await pool.query(`set max_parallel_workers_per_gather = 0; set jit = off; ${query}`)) as unknown as QueryResult<object>[];
-    return answers.at(-1)?.rows;
+    const { state } = first((await pool.query<{ state: Record<string, unknown> }>("select public.stored_state() as state")).rows);
+    expect(Object.keys(state)).toHaveLength(Number(tables));
+    return JSON.stringify(state);
   };
 }

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.ts";
 import { sentenceOf } from "../data.ts";
 import { figure, signed } from "../format.ts";
@@ -29,12 +29,16 @@ export function EditPreview({ system, draft, level }: {
   const [fault, setFault] = useState<string>();
   const [isBusy, setIsBusy] = useState(true);
   const content = JSON.stringify([scenario, draft]);
+  /** What is without the change: the same however the change reads. */
+  const today = useRef<{ readonly of: string; readonly preview: Promise<Preview> } | undefined>(undefined);
   useEffect(() => {
     let isOver = false;
     setIsBusy(true);
     const timer = setTimeout(() => {
       const path = `/admin/v1/points/${system.id}/preview`;
-      Promise.all([call<Preview>("POST", path, requestOf(scenario)), call<Preview>("POST", path, requestOf(scenario, draft))]).then(
+      const of = JSON.stringify([scenario, system.id]);
+      if (today.current?.of !== of) today.current = { of, preview: call<Preview>("POST", path, requestOf(scenario)) };
+      Promise.all([today.current.preview, call<Preview>("POST", path, requestOf(scenario, draft))]).then(
         ([now, changed]) => {
           if (isOver) return;
           setFound({ now, draft: changed });
@@ -42,6 +46,8 @@ export function EditPreview({ system, draft, level }: {
           setIsBusy(false);
         },
         (error: unknown) => {
+          // Asked again next time, whichever of the two it was.
+          today.current = undefined;
           if (isOver) return;
           setFault(sentenceOf(error));
           setIsBusy(false);

@@ -37,6 +37,7 @@ interface Delivery {
 
 const path = "/admin/v1/webhooks";
 const everyMs = 3_000;
+const pendingEveryMs = 1_000;
 
 const eventTypes = [
   "points.changed", "points.level_changed", "points.boost_started", "points.boost_finished", "achievement.completed",
@@ -172,7 +173,8 @@ export function WebhookLog({ id = "" }: ScreenProps) {
   const deliveries = useReading(
     () => call<Delivery[]>("GET", `${path}/${encodeURIComponent(id)}/deliveries?limit=50${status === "" ? "" : `&status=${status}`}`),
     ["deliveries", id, status],
-    everyMs,
+    // Who has just sent something again looks on until it has arrived.
+    (rows = []) => (rows.some((row) => row.status === "pending") ? pendingEveryMs : everyMs),
   );
   return (
     <Page

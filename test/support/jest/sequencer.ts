@@ -9,8 +9,8 @@ declare class Orders {
 
 /** The longest first, so that all workers are done at about the same time. Jest itself goes by how long they took, once it knows. */
 const longest = [
-  "main", "browser/screens", "browser/journey", "concurrency/mixed", "sql/insight/points_analytics", "sql/metrics/metric_events", "sql/verify",
-  "properties/", "postgres/embedded", "processes", "concurrency/events", "sql/insight/backtest_points", "cli/import", "rest/contract", "postgres/migrate",
+  "browser/hostile", "main", "browser/screens", "browser/journey", "concurrency/mixed", "sql/insight/points_analytics", "processes", "sql/metrics/metric_events",
+  "properties/", "postgres/embedded", "concurrency/events", "sql/insight/backtest_points", "cli/import", "rest/contract", "postgres/migrate",
   "graphql/fields", "rest/bad_input", "rest/every_operation", "graphql/subscriptions", "access/bad_calls",
 ].map((name) => `/test/${name}`);
 
