@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d172da51d1afc87c88e76d121c123c33249a2835
+--! Hash: sha1:1901324c1b4a943cee8f2c3b16b4cb5f8efadc2f
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12604,7 +12604,9 @@ create function laurel_private.range_changes(earned laurel_private.earning_day[]
       from earner e
       cross join (select laurel_private.bucket_starts()::bigint[] as starts) s
       cross join lateral generate_series(1, width_bucket(e.reached, s.starts)) b (bucket)
-      cross join (values (1), (-1)) x (users)) c
+      cross join (values (1), (-1)) x (users)
+      -- So that the start is found once, not for each use of it.
+      offset 0) c
     where c.first_on >= c.day - 365
     group by 1, 2, 3, 4, 5 having sum(c.users) <> 0
   ),
@@ -13008,7 +13010,8 @@ begin
   insert into laurel_private.user_points_days (tenant_id, user_id, system_id, day, earned)
   select e.* from laurel_private.expected_user_points_days e order by e.tenant_id, e.system_id, e.day, e.user_id;
   insert into laurel_private.user_points_years (tenant_id, system_id, year, user_id, segment_id, days, sums)
-  select e.* from laurel_private.expected_user_points_years e;
+  -- Users of a segment beside each other, as filters read them.
+  select e.* from laurel_private.expected_user_points_years e order by e.tenant_id, e.system_id, e.year, e.segment_id, e.user_id;
   insert into laurel_private.points_totals (tenant_id, segment_id, system_id, is_rounded, total, users)
   select e.* from laurel_private.expected_points_totals e;
   insert into laurel_private.user_earnings
