@@ -14,7 +14,7 @@ export interface Reading<T> {
 }
 
 /** Counts changes made here: what was read before one may no longer be so. */
-const revision = createStore(0);
+export const revision = createStore(0);
 
 /** Says that something was changed: everything on the page reads anew. */
 export function noteChange(): void {

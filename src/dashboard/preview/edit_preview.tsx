@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api.ts";
-import { sentenceOf } from "../data.ts";
+import { revision, sentenceOf } from "../data.ts";
 import { figure, signed } from "../format.ts";
 import type { System } from "../records.ts";
 import { addressOf, Link } from "../router.tsx";
@@ -25,18 +25,19 @@ export function EditPreview({ system, draft, level }: {
   readonly level?: string;
 }) {
   const scenario = useStore(scenarioOf(system));
+  const changes = useStore(revision);
   const [found, setFound] = useState<Compared>();
   const [fault, setFault] = useState<string>();
   const [isBusy, setIsBusy] = useState(true);
   const content = JSON.stringify([scenario, draft]);
-  /** What is without the change: the same however the change reads. */
+  /** What is without the change: the same however the change reads, until something is saved. */
   const today = useRef<{ readonly of: string; readonly preview: Promise<Preview> } | undefined>(undefined);
   useEffect(() => {
     let isOver = false;
     setIsBusy(true);
     const timer = setTimeout(() => {
       const path = `/admin/v1/points/${system.id}/preview`;
-      const of = JSON.stringify([scenario, system.id]);
+      const of = JSON.stringify([scenario, system.id, changes]);
       if (today.current?.of !== of) today.current = { of, preview: call<Preview>("POST", path, requestOf(scenario)) };
       Promise.all([today.current.preview, call<Preview>("POST", path, requestOf(scenario, draft))]).then(
         ([now, changed]) => {
@@ -58,7 +59,7 @@ export function EditPreview({ system, draft, level }: {
       isOver = true;
       clearTimeout(timer);
     };
-  }, [content, system.id]);
+  }, [content, system.id, changes]);
   return (
     <div class={isBusy ? "edit-preview busy" : "edit-preview"} aria-busy={isBusy}>
       <h3>What it would do</h3>
