@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:1901324c1b4a943cee8f2c3b16b4cb5f8efadc2f
+--! Hash: sha1:14b7e78ea965ac2591f927cb42b1f8993fde329e
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -12461,7 +12461,8 @@ create table laurel_private.user_points_years (
 ) with (fillfactor = 80, toast_tuple_target = 8160);
 
 create index user_points_years_by_user on laurel_private.user_points_years (tenant_id, user_id);
-create index user_points_years_by_segment on laurel_private.user_points_years (tenant_id, system_id, segment_id, year);
+-- Not by tenant first: before there are statistics, it would seem as good a way to one user as any.
+create index user_points_years_by_segment on laurel_private.user_points_years (segment_id, system_id, year);
 comment on table laurel_private.user_points_years is
   'The UTC days of a year on which a user earned points, in order, and what it had earned in that year by the end of each, as far as folded.';
 comment on column laurel_private.user_points_years.segment_id is 'Of user_segments.';
@@ -12729,10 +12730,13 @@ create function laurel_private.counted_days(figures laurel_private.award_figures
   select coalesce(array_agg((f.tenant_id, f.system_id, f.user_id, d.day)::laurel_private.earning_day), '{}')
   from (
     select f.tenant_id, f.system_id, f.user_id, min(f.day) as day from unnest(figures) f where f.earned > 0 group by 1, 2, 3) f
-  -- One by one through the keys, whatever the planner takes an array for.
+  -- One by one through the keys, whatever the planner takes an array for. Nothing is counted of tenants with few users.
+  cross join lateral (
+    select max(r.day) as day from laurel_private.range_days r where r.tenant_id = f.tenant_id and r.system_id = f.system_id offset 0) latest
+  cross join lateral generate_series(laurel_private.year_of(f.day), laurel_private.year_of(latest.day)) year
   cross join lateral (
     select y.days from laurel_private.user_points_years y
-    where y.tenant_id = f.tenant_id and y.user_id = f.user_id and y.system_id = f.system_id and y.year >= laurel_private.year_of(f.day) offset 0) y
+    where y.tenant_id = f.tenant_id and y.system_id = f.system_id and y.year = year.year and y.user_id = f.user_id offset 0) y
   cross join lateral unnest(y.days[width_bucket(f.day - 1, y.days) + 1:]) d (day)
   cross join lateral (
     select from laurel_private.range_days r where r.tenant_id = f.tenant_id and r.system_id = f.system_id and r.day = d.day offset 0) r

@@ -39,6 +39,7 @@ export async function fillAnalytics(connectionString: string, users: number, pro
     progress("rollups");
     while ((await client.query<{ n: number }>("select laurel_private.fold_user_counts(200000) as n")).rows[0]?.n !== 0);
     await client.query("call bench.fill_rollups($1)", [tailRows]);
+    await client.query("analyze");
     for (let days = 1; (await client.query<{ n: number }>("select laurel_private.count_range_day() as n")).rows[0]?.n !== 0; days += 1) {
       progress(`ranges: ${days} days`);
     }
