@@ -88,12 +88,12 @@ test("when much comes late, the days that it changes are counted anew", async ()
   await foldAll();
   // All but the new one are gone, which nobody has counted yet.
   expect(await countedDays()).toBe(before - 4);
-  await compare();
+  await compareSome();
   expect(await verify(owner)).toEqual([]);
   await owner.query("create or replace function laurel_private.most_counted_again() returns int language sql immutable parallel safe return 100000");
   await countAll();
   expect(await countedDays()).toBeGreaterThan(before);
-  await compare();
+  await compareSome();
   expect(await verify(owner)).toEqual([]);
 });
 
@@ -104,9 +104,9 @@ describe("erasures", () => {
     await eraseUser(owner, top);
     expect(await countedDays()).toBeLessThan(before);
     expect(await verify(owner)).toEqual([]);
-    await compare();
+    await compareSome();
     await countAll();
-    await compare();
+    await compareSome();
     expect(await verify(owner)).toEqual([]);
     expect((await owner.query("select from laurel_private.points_ranges where most_user_id = $1", [top])).rowCount).toBe(0);
   });
@@ -118,7 +118,7 @@ describe("erasures", () => {
     const before = await countedDays();
     await eraseUser(owner, "small");
     expect(await countedDays()).toBe(before);
-    await compare();
+    await compareSome();
     expect(await verify(owner)).toEqual([]);
   });
 
