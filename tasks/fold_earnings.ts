@@ -9,9 +9,11 @@ export const foldEarnings: Task = {
     const isOver = (): boolean => abortSignal?.aborted === true;
     const next = async (text: string, values: unknown[] = []): Promise<number> =>
       (await pool.query<{ count: number }>(text, values)).rows[0]?.count ?? 0;
-    while (!isOver() && (await next("select laurel_private.fold_user_counts() as count")) > 0);
-    while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
-    while (!isOver() && (await next("select laurel_private.fold_earnings() as count")) > 0);
-    while (!isOver() && (await next("select laurel_private.count_range_day() as count")) > 0);
+    // Counting a day takes seconds where many earned on it: the ledger is folded between two of them.
+    do {
+      while (!isOver() && (await next("select laurel_private.fold_user_counts() as count")) > 0);
+      while (!isOver() && (await next("select laurel_private.move_windows($1) as count", [now()])) > 0);
+      while (!isOver() && (await next("select laurel_private.fold_earnings() as count")) > 0);
+    } while (!isOver() && (await next("select laurel_private.count_range_day() as count")) > 0);
   },
 };
