@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:14b7e78ea965ac2591f927cb42b1f8993fde329e
+--! Hash: sha1:0400942b44ee172c0b20e21a18b5a7f4fe1c9012
 --! Message: laurel
 
 -- Laurel's database as it is today, built from empty, in order. Each object is in one file.
@@ -17668,8 +17668,8 @@ $$;
 -- Analytics of a points system (D3): what its users earned over some days, from the rollups and what is not
 -- folded into them yet (points_rollups.sql), and so exact at any moment. Days are UTC days of the awards'
 -- dates; "earned" is what awards added, "deducted" what deductions took. All of it may be narrowed to users with
--- some attributes, of today: then it is from the rollups of the segments that match (users/segments.sql). What users earned
--- in days that are no window reads a row of each, with its sums.
+-- some attributes, of today: then it is from the rollups of the segments that match (users/segments.sql). What single
+-- users earned: range_earnings.sql.
 
 -- Checks a range of days and a filter, as every figure here takes them.
 create function laurel_private.analytics_filter(system laurel.points_systems, from_on date, to_on date, user_attributes text)
